@@ -1,0 +1,93 @@
+//! What is worth knowing about a mapping that is valid?
+
+use super::mapping::MAX_BYTES;
+use super::rule::{Action, Rule};
+use super::ruleset::Ruleset;
+use super::yaml::Position;
+
+/// From this many bytes on, `kubectl apply` may refuse the ConfigMap: it stores the text a second time in an annotation,
+/// and annotations hold 256 KiB.
+const LARGE: usize = 200 << 10;
+
+/// One thing worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// The rule's place in the mapping; `None` for the mapping as a whole.
+    pub at: Option<Position>,
+    /// The rule's name.
+    pub rule: Option<String>,
+    /// What kind of advice: `covered`, `slow`, `default-account`, `every-namespace`, `job-conflict`, `large`.
+    pub kind: &'static str,
+    /// What it is.
+    pub message: String,
+}
+
+/// Everything worth knowing, in the mapping's order.
+#[must_use]
+pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
+    let mut advice = Vec::new();
+    if bytes >= LARGE {
+        let message = format!(
+            "the mapping has {bytes} bytes of {MAX_BYTES}; `kubectl apply` stores the text twice and fails near {}, so use `kubectl apply --server-side` or `kubectl replace`",
+            256 << 10
+        );
+        advice.push(Advice {
+            at: None,
+            rule: None,
+            kind: "large",
+            message,
+        });
+    }
+    let about = |rule: &Rule, kind, message: String| Advice {
+        at: Some(rule.at),
+        rule: Some(rule.name.to_string()),
+        kind,
+        message,
+    };
+    for rule in ruleset.rules() {
+        if let Some(earlier) = covering(ruleset, rule) {
+            let message = format!(
+                "never decides: rule `{}` on line {} covers it",
+                earlier.name, earlier.at.line
+            );
+            advice.push(about(rule, "covered", message));
+        }
+        let Action::Role(grant) = &rule.action else {
+            continue;
+        };
+        let names_default = rule
+            .criteria
+            .service_accounts
+            .iter()
+            .any(|glob| glob.names("default"));
+        if names_default && !rule.criteria.names_runner_job() {
+            let message =
+                "names the account `default`: its role reaches every Pod there that names no account"
+                    .to_owned();
+            advice.push(about(rule, "default-account", message));
+        }
+        if rule.criteria.namespaces.is_empty() {
+            let message = "has no `namespace`: it reaches every opted-in namespace".to_owned();
+            advice.push(about(rule, "every-namespace", message));
+        }
+        if rule.criteria.names_runner_job() && grant.on_conflict == Some(super::rule::OnConflict::Keep) {
+            let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason".to_owned();
+            advice.push(about(rule, "job-conflict", message));
+        }
+    }
+    for rule in ruleset.unindexed() {
+        let message =
+            "can only be tried one by one: no criterion has a literal or a literal prefix".to_owned();
+        advice.push(about(rule, "slow", message));
+    }
+    advice.sort_by_key(|advice| advice.at);
+    advice
+}
+
+/// The first earlier rule that matches whatever this one matches, for all of its providers.
+fn covering<'r>(ruleset: &'r Ruleset, rule: &Rule) -> Option<&'r Rule> {
+    ruleset
+        .possibly_covering(rule)
+        .take_while(|earlier| !std::ptr::eq(*earlier, rule))
+        .find(|earlier| earlier.providers.covers(rule.providers) && earlier.criteria.covers(&rule.criteria))
+}

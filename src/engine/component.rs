@@ -1,0 +1,523 @@
+//! Which part of GitLab is this object?
+//!
+//! Known by labels that the charts set and no value can rename: `chart` is the sub-chart's own name and version,
+//! while `app` follows `nameOverride` and `app.kubernetes.io/name` is the release on GitLab's Pods. Tried on charts
+//! 4.x to 9.x; the objects are in `tests/data/gitlab-objects.yaml`.
+
+use std::borrow::Cow;
+
+use super::subject::{Kind, Pair};
+
+/// A part of GitLab that a mapping can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the table below says what each of them is")]
+pub enum Component {
+    Webservice,
+    Sidekiq,
+    Toolbox,
+    Registry,
+    RegistryMigrations,
+    Gitaly,
+    Praefect,
+    GitlabShell,
+    GitlabPages,
+    Kas,
+    Migrations,
+    Mailroom,
+    GitlabExporter,
+    GeoLogcursor,
+    Spamcheck,
+    Zoekt,
+    Openbao,
+    Minio,
+    Runner,
+    RunnerJob,
+}
+
+/// Who makes the component's objects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// GitLab's own charts: what `"*"` stands for.
+    Gitlab,
+    /// A chart of its own, vendored by GitLab's.
+    Vendored,
+    /// The runner makes job Pods itself.
+    Runner,
+}
+
+struct Row {
+    component: Component,
+    name: &'static str,
+    /// The sub-charts that make it, newest first.
+    charts: &'static [&'static str],
+    origin: Origin,
+    /// No ServiceAccount is ever this component.
+    pods_only: bool,
+}
+
+const fn row(
+    component: Component,
+    name: &'static str,
+    charts: &'static [&'static str],
+    origin: Origin,
+    pods_only: bool,
+) -> Row {
+    Row {
+        component,
+        name,
+        charts,
+        origin,
+        pods_only,
+    }
+}
+
+/// In the order of [`Component`], which `rows_stand_in_the_order_of_the_enum` checks.
+const TABLE: [Row; 20] = [
+    row(
+        Component::Webservice,
+        "webservice",
+        &["webservice"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(Component::Sidekiq, "sidekiq", &["sidekiq"], Origin::Gitlab, false),
+    // Renamed from task-runner in chart 5.5.0.
+    row(
+        Component::Toolbox,
+        "toolbox",
+        &["toolbox", "task-runner"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::Registry,
+        "registry",
+        &["registry"],
+        Origin::Gitlab,
+        false,
+    ),
+    // The Jobs of the registry chart; told apart in `recognise`.
+    row(
+        Component::RegistryMigrations,
+        "registry-migrations",
+        &[],
+        Origin::Gitlab,
+        true,
+    ),
+    row(Component::Gitaly, "gitaly", &["gitaly"], Origin::Gitlab, false),
+    row(
+        Component::Praefect,
+        "praefect",
+        &["praefect"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::GitlabShell,
+        "gitlab-shell",
+        &["gitlab-shell"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::GitlabPages,
+        "gitlab-pages",
+        &["gitlab-pages"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(Component::Kas, "kas", &["kas"], Origin::Gitlab, false),
+    row(
+        Component::Migrations,
+        "migrations",
+        &["migrations"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::Mailroom,
+        "mailroom",
+        &["mailroom"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::GitlabExporter,
+        "gitlab-exporter",
+        &["gitlab-exporter"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::GeoLogcursor,
+        "geo-logcursor",
+        &["geo-logcursor"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::Spamcheck,
+        "spamcheck",
+        &["spamcheck"],
+        Origin::Gitlab,
+        false,
+    ),
+    row(
+        Component::Zoekt,
+        "zoekt",
+        &["gitlab-zoekt"],
+        Origin::Vendored,
+        false,
+    ),
+    row(
+        Component::Openbao,
+        "openbao",
+        &["openbao"],
+        Origin::Vendored,
+        false,
+    ),
+    // Part of GitLab's chart repository, and always run as `default`.
+    row(Component::Minio, "minio", &["minio"], Origin::Gitlab, true),
+    row(
+        Component::Runner,
+        "runner",
+        &["gitlab-runner"],
+        Origin::Vendored,
+        false,
+    ),
+    row(Component::RunnerJob, "runner-job", &[], Origin::Runner, true),
+];
+
+impl Component {
+    /// Every component.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.component)
+    }
+
+    /// How many there are; `component as usize` is below it.
+    pub const COUNT: usize = TABLE.len();
+
+    /// The name in a mapping.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        TABLE.get(self as usize).map_or("", |row| row.name)
+    }
+
+    /// The component of that name, `task-runner` included.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = if name == "task-runner" { "toolbox" } else { name };
+        TABLE.iter().find(|row| row.name == name).map(|row| row.component)
+    }
+
+    /// No ServiceAccount is ever this component: runner-job, registry-migrations, minio.
+    #[must_use]
+    pub fn is_pods_only(self) -> bool {
+        TABLE.get(self as usize).is_some_and(|row| row.pods_only)
+    }
+
+    fn from_chart(chart: &str) -> Option<Self> {
+        TABLE
+            .iter()
+            .find(|row| row.charts.contains(&chart))
+            .map(|row| row.component)
+    }
+}
+
+/// The components that a rule names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComponentSet(u32);
+
+impl ComponentSet {
+    /// What `"*"` stands for: every component that GitLab's own charts make.
+    #[must_use]
+    pub fn gitlab() -> Self {
+        TABLE
+            .iter()
+            .filter(|row| row.origin == Origin::Gitlab)
+            .fold(Self::default(), |set, row| set.with(row.component))
+    }
+
+    /// With one more. `registry` brings its migration Jobs, which share its ServiceAccount.
+    #[must_use]
+    pub fn with(self, component: Component) -> Self {
+        let migrations = if component == Component::Registry {
+            1 << Component::RegistryMigrations as u32
+        } else {
+            0
+        };
+        Self(self.0 | 1 << component as u32 | migrations)
+    }
+
+    /// With all of another.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it is in.
+    #[must_use]
+    pub fn contains(self, component: Component) -> bool {
+        self.0 & 1 << component as u32 != 0
+    }
+
+    /// Whether all of `other` are in.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Whether none is in.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Component> {
+        Component::all().filter(move |component| self.contains(*component))
+    }
+}
+
+/// What an object's labels say about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Labelled<'a> {
+    /// The component, but for runner-job.
+    pub component: Option<Component>,
+    /// The Helm release: `release`, or `app.kubernetes.io/instance` for charts without it.
+    pub release: Option<&'a str>,
+    /// The GitLab project that `project.runner.gitlab.com/id` names.
+    pub project: Option<&'a str>,
+    /// It carries labels (or, before runner 17.9, annotations) that GitLab Runner writes on the Pods of jobs.
+    pub runner_labels: bool,
+}
+
+/// Reads the labels once.
+#[must_use]
+pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<'a>]) -> Labelled<'a> {
+    let mut chart = None;
+    let mut helm_chart = None;
+    let mut app = None;
+    let mut release = None;
+    let mut instance = None;
+    let mut name = None;
+    let mut part = None;
+    let mut by_operator = false;
+    let mut of_job = false;
+    let mut project = None;
+    let mut runner_labels = false;
+    for (key, value) in labels {
+        let value: &'a Cow<'a, str> = value;
+        let slot = match key.as_ref() {
+            "chart" => &mut chart,
+            "helm.sh/chart" => &mut helm_chart,
+            "app" => &mut app,
+            "release" => &mut release,
+            "app.kubernetes.io/instance" => &mut instance,
+            "app.kubernetes.io/name" => &mut name,
+            "app.kubernetes.io/component" => &mut part,
+            "app.kubernetes.io/managed-by" => {
+                by_operator = value == "gitlab-operator";
+                continue;
+            }
+            "job-name" | "batch.kubernetes.io/job-name" => {
+                of_job = true;
+                continue;
+            }
+            "project.runner.gitlab.com/id" => {
+                runner_labels = true;
+                &mut project
+            }
+            key => {
+                runner_labels |= is_runner_key(key);
+                continue;
+            }
+        };
+        *slot = Some(value.as_ref());
+    }
+    // Runners before 17.9 set no labels of their own, only this annotation.
+    runner_labels |= annotations
+        .iter()
+        .any(|(key, _)| key == "job.runner.gitlab.com/id");
+
+    let by_chart = || {
+        // GitLab's charts, minio and the runner carry all three.
+        let (Some(chart), Some(_), Some(_)) = (chart, app, release) else {
+            return None;
+        };
+        Component::from_chart(chart_name(chart)?)
+    };
+    let vendored = || {
+        // zoekt and openbao: their Pods have no `app`, `chart` or `release`.
+        instance?;
+        let chart = helm_chart.and_then(chart_name).or(name)?;
+        Component::from_chart(chart)
+            .filter(|component| matches!(component, Component::Zoekt | Component::Openbao))
+    };
+    let operator = || {
+        let component = Component::from_name(part.filter(|_| by_operator)?)?;
+        (component != Component::RunnerJob).then_some(component)
+    };
+    let component = by_chart().or_else(vendored).or_else(operator);
+    let component = match component {
+        // Up to chart 8.3.0 the migration Job says `app: registry`; the registry chart makes no other Job.
+        Some(Component::Registry) if kind == Kind::Pod && of_job => Some(Component::RegistryMigrations),
+        // `helm test` makes a bare Pod that carries the labels of webservice.
+        Some(_) if kind == Kind::Pod && is_helm_test(annotations) => None,
+        component => component,
+    };
+    Labelled {
+        component,
+        release: release.or(instance),
+        project,
+        runner_labels,
+    }
+}
+
+/// `webservice-9.10.0` is of the chart `webservice`.
+fn chart_name(label: &str) -> Option<&str> {
+    label
+        .match_indices('-')
+        .find(|(dash, _)| label.as_bytes().get(dash + 1).is_some_and(u8::is_ascii_digit))
+        .and_then(|(dash, _)| label.get(..dash))
+}
+
+fn is_runner_key(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(domain, _)| {
+        domain
+            .strip_suffix("runner.gitlab.com")
+            .is_some_and(|start| start.is_empty() || start.ends_with('.'))
+    })
+}
+
+fn is_helm_test(annotations: &[Pair<'_>]) -> bool {
+    annotations.iter().any(|(key, value)| {
+        key == "helm.sh/hook" && value.split(',').any(|hook| hook.trim().starts_with("test"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Pair<'a>> {
+        pairs
+            .iter()
+            .map(|(key, value)| (Cow::Borrowed(*key), Cow::Borrowed(*value)))
+            .collect()
+    }
+
+    fn of(kind: Kind, labels: &[(&str, &str)]) -> Option<Component> {
+        recognise(kind, &pairs(labels), &[]).component
+    }
+
+    #[test]
+    fn rows_stand_in_the_order_of_the_enum() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.component as usize, index);
+            assert_eq!(Component::from_name(row.name), Some(row.component));
+        }
+    }
+
+    #[test]
+    fn the_star_is_gitlabs_own_charts() {
+        let star = ComponentSet::gitlab();
+        for name in ["runner", "runner-job", "zoekt", "openbao"] {
+            assert!(!star.contains(Component::from_name(name).unwrap()), "{name}");
+        }
+        assert_eq!(star.iter().count(), 16);
+    }
+
+    #[test]
+    fn name_override_does_not_hide_a_component() {
+        let labels = [
+            ("app", "web"),
+            ("chart", "webservice-9.10.0"),
+            ("release", "prod"),
+        ];
+        assert_eq!(of(Kind::ServiceAccount, &labels), Some(Component::Webservice));
+        let labels = [
+            ("app", "x"),
+            ("chart", "geo-logcursor-9.10.0-beta.1"),
+            ("release", "prod"),
+        ];
+        assert_eq!(of(Kind::Pod, &labels), Some(Component::GeoLogcursor));
+    }
+
+    #[test]
+    fn objects_without_the_charts_labels_are_no_component() {
+        assert_eq!(of(Kind::Pod, &[("app", "webservice")]), None);
+        assert_eq!(
+            of(Kind::Pod, &[("app", "webservice"), ("release", "gitlab")]),
+            None
+        );
+        assert_eq!(
+            of(
+                Kind::Pod,
+                &[("app", "webservice"), ("chart", "webservice"), ("release", "x")]
+            ),
+            None
+        );
+        assert_eq!(
+            of(
+                Kind::Pod,
+                &[("app", "x"), ("chart", "webservices-1.0"), ("release", "x")]
+            ),
+            None
+        );
+        // The name of another vendored chart in `app.kubernetes.io/name` is the release of a GitLab chart, not a component.
+        let labels = [
+            ("app.kubernetes.io/name", "registry"),
+            ("app.kubernetes.io/instance", "x"),
+        ];
+        assert_eq!(of(Kind::Pod, &labels), None);
+    }
+
+    #[test]
+    fn the_registrys_migration_job_is_told_apart_in_old_and_new_charts() {
+        let base = [
+            ("app", "registry"),
+            ("chart", "registry-0.7.0"),
+            ("release", "gitlab"),
+        ];
+        assert_eq!(of(Kind::Pod, &base), Some(Component::Registry));
+        let job = [
+            base[0],
+            base[1],
+            base[2],
+            ("job-name", "gitlab-registry-migrations-2d46d25"),
+        ];
+        assert_eq!(of(Kind::Pod, &job), Some(Component::RegistryMigrations));
+        assert_eq!(of(Kind::ServiceAccount, &job), Some(Component::Registry));
+    }
+
+    #[test]
+    fn the_operators_labels_are_enough() {
+        let labels = [
+            ("app.kubernetes.io/component", "sidekiq"),
+            ("app.kubernetes.io/instance", "gitlab-sidekiq"),
+            ("app.kubernetes.io/managed-by", "gitlab-operator"),
+        ];
+        assert_eq!(of(Kind::Pod, &labels), Some(Component::Sidekiq));
+        assert_eq!(of(Kind::Pod, &labels[..2]), None);
+    }
+
+    #[test]
+    fn runner_keys_are_those_of_the_runners_domain() {
+        for key in [
+            "project.runner.gitlab.com/id",
+            "runner.gitlab.com/pause-pod",
+            "manager.runner.gitlab.com/name",
+        ] {
+            assert!(is_runner_key(key), "{key}");
+        }
+        for key in [
+            "runner.gitlab.com",
+            "evilrunner.gitlab.com/id",
+            "project.runner.gitlab.com.evil/id",
+            "app",
+        ] {
+            assert!(!is_runner_key(key), "{key}");
+        }
+    }
+}

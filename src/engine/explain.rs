@@ -1,0 +1,79 @@
+//! How did a decision come about? Each rule tried, and why it did not match.
+
+use super::decision::{self, Decision};
+use super::provider::Provider;
+use super::rule::{Facts, Rule};
+use super::ruleset::Ruleset;
+use super::subject::Subject;
+
+/// One rule that was tried for one provider.
+#[derive(Clone, Debug)]
+pub struct Tried<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// Why it does not match; `None` for the winner, which is the last.
+    pub mismatch: Option<String>,
+}
+
+/// What was tried for one provider.
+#[derive(Clone, Debug)]
+pub struct Trace<'a> {
+    /// The provider.
+    pub provider: Provider,
+    /// Rules of that provider in their order, up to the winner.
+    pub tried: Vec<Tried<'a>>,
+}
+
+/// A decision with the way to it.
+#[derive(Clone, Debug)]
+pub struct Explanation<'a> {
+    /// What the labels and the requester came to.
+    pub facts: Facts<'a>,
+    /// For each provider that has a verdict.
+    pub traces: Vec<Trace<'a>>,
+    /// The decision itself, by the same function as at admission.
+    pub decision: Decision<'a>,
+}
+
+/// Explains the decision on one object.
+#[must_use]
+pub fn explain<'a>(ruleset: &'a Ruleset, subject: &Subject<'a>) -> Explanation<'a> {
+    let facts = ruleset.facts(subject);
+    let decision = decision::decide(ruleset, subject);
+    let traces = decision
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.outcome != decision::Outcome::OptedOut)
+        .map(|verdict| trace(ruleset, subject, &facts, verdict.provider))
+        .collect();
+    Explanation {
+        facts,
+        traces,
+        decision,
+    }
+}
+
+fn trace<'a>(
+    ruleset: &'a Ruleset,
+    subject: &Subject<'a>,
+    facts: &Facts<'a>,
+    provider: Provider,
+) -> Trace<'a> {
+    let mut tried = Vec::new();
+    for rule in ruleset
+        .rules()
+        .iter()
+        .filter(|rule| rule.providers.contains(provider))
+    {
+        let mismatch = rule
+            .criteria
+            .mismatch(subject, facts)
+            .map(|mismatch| mismatch.to_string());
+        let won = mismatch.is_none();
+        tried.push(Tried { rule, mismatch });
+        if won {
+            break;
+        }
+    }
+    Trace { provider, tried }
+}

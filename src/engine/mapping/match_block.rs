@@ -1,0 +1,139 @@
+//! What does a rule's `match` say?
+
+use super::options::is_dns_label;
+use super::reader::{Path, Reader, unknown};
+use crate::engine::component::{Component, ComponentSet};
+use crate::engine::rule::Criteria;
+use crate::engine::yaml::{Node, ScalarKind};
+
+const KEYS: [&str; 7] = [
+    "component",
+    "namespace",
+    "serviceAccount",
+    "release",
+    "labels",
+    "project",
+    "runner",
+];
+
+pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<Criteria> {
+    let fields = reader.fields(node, path, &KEYS)?;
+    let mut criteria = Criteria::default();
+    for (key, value) in fields.iter() {
+        let path = path.key(key);
+        match key {
+            "component" => criteria.components = components(value, path, reader),
+            "namespace" => criteria.namespaces = reader.globs(value, path),
+            "serviceAccount" => criteria.service_accounts = reader.globs(value, path),
+            "release" => criteria.releases = reader.globs(value, path),
+            "project" => criteria.projects = projects(value, path, reader),
+            "runner" => criteria.runners = runners(value, path, reader),
+            _ => {
+                if let Some(labels) = reader.fields(value, path, &[]) {
+                    if labels.is_empty() {
+                        reader.report(
+                            value.at,
+                            path,
+                            "an empty mapping matches nothing; leave the key out",
+                        );
+                    }
+                    for (label, globs) in labels.iter() {
+                        let globs = reader.globs(globs, path.key(label));
+                        criteria.labels.push((label.into(), globs));
+                    }
+                }
+            }
+        }
+    }
+    if node.as_mapping().is_some_and(<[_]>::is_empty) {
+        reader.report(
+            node.at,
+            path,
+            format!("needs at least one criterion of {}", KEYS.join(", ")),
+        );
+    }
+    if fields.get("project").is_some() && fields.get("runner").is_none() {
+        let at = fields.get("project").map_or(node.at, |project| project.at);
+        reader.report(
+            at,
+            path.key("project"),
+            "needs `runner` beside it: anyone who may create Pods can write a project's id on one",
+        );
+    }
+    let about_jobs = fields.get("project").is_some() || fields.get("runner").is_some();
+    if about_jobs && !criteria.components.is_empty() && !criteria.components.contains(Component::RunnerJob) {
+        reader.report(
+            node.at,
+            path,
+            "matches nothing: `project` and `runner` hold for the Pods of jobs, whose component is runner-job",
+        );
+    }
+    Some(criteria)
+}
+
+fn components(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> ComponentSet {
+    let mut set = ComponentSet::default();
+    reader.each(node, path, |reader, item, path| {
+        let Some(name) = reader.text(item, path) else {
+            return;
+        };
+        if name == "*" {
+            set = set.union(ComponentSet::gitlab());
+        } else if let Some(component) = Component::from_name(name) {
+            set = set.with(component);
+        } else {
+            let known: Vec<&str> = Component::all().map(Component::name).collect();
+            let mut message = unknown("component", name, &known);
+            if name.contains(['*', '?', '[', '{']) {
+                message = format!("components are named, not matched: list them instead of `{name}`");
+            }
+            reader.report(item.at, path, message);
+        }
+    });
+    set
+}
+
+fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box<str>> {
+    let mut projects = Vec::new();
+    reader.each(node, path, |reader, item, path| {
+        let id = item
+            .as_scalar()
+            .filter(|scalar| matches!(scalar.kind, ScalarKind::Number | ScalarKind::Text))
+            .map(|scalar| scalar.text.as_ref())
+            .filter(|id| {
+                (1..=19).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit()) && !id.starts_with('0')
+            });
+        match id {
+            Some(id) => projects.push(id.into()),
+            None => reader.report(
+                item.at,
+                path,
+                "must be the id of a GitLab project, a whole number",
+            ),
+        }
+    });
+    projects
+}
+
+fn runners(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box<str>> {
+    let mut runners = Vec::new();
+    reader.each(node, path, |reader, item, path| {
+        let Some(text) = reader.text(item, path) else { return };
+        match text.split_once('/') {
+            Some((namespace, "default")) if is_dns_label(namespace) => reader.report(
+                item.at,
+                path,
+                "the account `default` is every Pod's that names none, so it cannot stand for the runner: give the runner's manager an account of its own",
+            ),
+            Some((namespace, name)) if is_dns_label(namespace) && name.split('.').all(is_dns_label) => {
+                runners.push(format!("system:serviceaccount:{namespace}:{name}").into());
+            }
+            _ => reader.report(
+                item.at,
+                path,
+                "must be NAMESPACE/NAME of the runner manager's ServiceAccount, without wildcards",
+            ),
+        }
+    });
+    runners
+}

@@ -1,0 +1,136 @@
+//! What do a provider's option blocks say?
+
+use super::reader::{Path, Reader};
+use crate::engine::rule::{IrsaOptions, PodOptions};
+use crate::engine::yaml::{Node, ScalarKind};
+
+/// Seconds that the EKS webhook takes for a token (its README; AWS STS takes no longer).
+const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
+
+pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> IrsaOptions {
+    let known = [
+        "stsRegionalEndpoints",
+        "tokenExpiration",
+        "audience",
+        "annotatePods",
+        "skipContainers",
+    ];
+    let mut options = IrsaOptions::default();
+    let Some(fields) = reader.fields(node, path, &known) else {
+        return options;
+    };
+    for (key, value) in fields.iter() {
+        let path = path.key(key);
+        match key {
+            "stsRegionalEndpoints" => options.sts_regional_endpoints = reader.boolean(value, path),
+            "annotatePods" => options.annotate_pods = reader.boolean(value, path),
+            "tokenExpiration" => options.token_expiration = token_expiration(value, path, reader),
+            "audience" => {
+                options.audience = reader.text(value, path).and_then(|text| {
+                    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                        reader.report(
+                            value.at,
+                            path,
+                            "an audience is a word without spaces, as sts.amazonaws.com",
+                        );
+                        return None;
+                    }
+                    Some(text.into())
+                });
+            }
+            _ => {
+                let mut names = Vec::new();
+                reader.each(value, path, |reader, item, path| {
+                    let Some(name) = reader.text(item, path) else {
+                        return;
+                    };
+                    if is_dns_label(name) {
+                        names.push(name);
+                    } else {
+                        reader.report(
+                            item.at,
+                            path,
+                            format!("`{name}` cannot be the name of a container"),
+                        );
+                    }
+                });
+                options.skip_containers = (!names.is_empty()).then(|| names.join(",").into());
+            }
+        }
+    }
+    options
+}
+
+fn token_expiration(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<u32> {
+    let seconds = node
+        .as_scalar()
+        .filter(|scalar| matches!(scalar.kind, ScalarKind::Number | ScalarKind::Text))
+        .and_then(|scalar| scalar.text.parse().ok())
+        .filter(|seconds| TOKEN_EXPIRATION.contains(seconds));
+    if seconds.is_none() {
+        let (first, last) = (TOKEN_EXPIRATION.start(), TOKEN_EXPIRATION.end());
+        reader.report(
+            node.at,
+            path,
+            format!("must be a whole number of seconds from {first} to {last}"),
+        );
+    }
+    seconds
+}
+
+/// kube2iam's and kiam's block.
+pub(super) fn pod(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> PodOptions {
+    let mut options = PodOptions::default();
+    let Some(fields) = reader.fields(node, path, &["externalId", "sessionName"]) else {
+        return options;
+    };
+    let mut take = |key: &str, extra: &str, longest: usize| {
+        let value = fields.get(key)?;
+        let path = path.key(key);
+        let text = reader.text(value, path)?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) || extra.contains(c);
+        if (2..=longest).contains(&text.len()) && text.chars().all(fits) {
+            return Some(text.into());
+        }
+        let message = format!("must be 2 to {longest} letters, digits or characters of _+=,.@-{extra}");
+        reader.report(value.at, path, message);
+        None
+    };
+    // Grammar: the STS service model, `externalIdType` and `roleSessionNameType`.
+    options.external_id = take("externalId", ":/", 1224);
+    options.session_name = take("sessionName", "", 64);
+    options
+}
+
+impl IrsaOptions {
+    /// These, and what they leave open from `defaults`.
+    pub(super) fn or(self, defaults: &Self) -> Self {
+        Self {
+            audience: self.audience.or_else(|| defaults.audience.clone()),
+            sts_regional_endpoints: self.sts_regional_endpoints.or(defaults.sts_regional_endpoints),
+            token_expiration: self.token_expiration.or(defaults.token_expiration),
+            annotate_pods: self.annotate_pods.or(defaults.annotate_pods),
+            skip_containers: self.skip_containers.or_else(|| defaults.skip_containers.clone()),
+        }
+    }
+}
+
+impl PodOptions {
+    /// These, and what they leave open from `defaults`.
+    pub(super) fn or(self, defaults: &Self) -> Self {
+        Self {
+            external_id: self.external_id.or_else(|| defaults.external_id.clone()),
+            session_name: self.session_name.or_else(|| defaults.session_name.clone()),
+        }
+    }
+}
+
+/// What Kubernetes takes for names of containers, and (with dots) of ServiceAccounts and namespaces.
+pub(super) fn is_dns_label(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}

@@ -1,0 +1,224 @@
+//! How are values taken out of the tree, and problems gathered on the way?
+
+use std::fmt;
+
+use super::Problem;
+use crate::engine::glob::Glob;
+use crate::engine::yaml::{Node, Position, ScalarKind, Value};
+
+/// The way from the top of the mapping to a value, made into text only for a problem.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'p> {
+    Root,
+    Key(&'p Self, &'p str),
+    Index(&'p Self, usize),
+}
+
+impl Path<'_> {
+    pub(super) fn key<'p>(&'p self, key: &'p str) -> Path<'p> {
+        Path::Key(self, key)
+    }
+
+    pub(super) fn index(&self, index: usize) -> Path<'_> {
+        Path::Index(self, index)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Path::Root, key) => f.write_str(key),
+            Self::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// Gathers problems; whatever cannot be read is reported and left out.
+pub(super) struct Reader<'r> {
+    problems: &'r mut Vec<Problem>,
+}
+
+/// The entries of a mapping whose keys have been checked.
+pub(super) struct Fields<'n, 't> {
+    entries: Vec<(&'n str, &'n Node<'t>)>,
+}
+
+impl<'n, 't> Fields<'n, 't> {
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node<'t>> {
+        self.entries
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| *value)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n Node<'t>)> {
+        self.entries.iter().copied()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl<'r> Reader<'r> {
+    pub(super) fn new(problems: &'r mut Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
+    pub(super) fn report(&mut self, at: Position, path: Path<'_>, message: impl Into<String>) {
+        self.problems.push(Problem {
+            at,
+            path: path.to_string(),
+            message: message.into(),
+        });
+    }
+
+    /// The entries of a mapping. `known` is empty where any key may stand.
+    pub(super) fn fields<'n, 't>(
+        &mut self,
+        node: &'n Node<'t>,
+        path: Path<'_>,
+        known: &[&str],
+    ) -> Option<Fields<'n, 't>> {
+        let Some(entries) = node.as_mapping() else {
+            self.report(
+                node.at,
+                path,
+                format!("must be a mapping, found {}", node.describe()),
+            );
+            return None;
+        };
+        let mut taken: Vec<(&'n str, &'n Node<'t>)> = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            let Some(key) = name.as_text() else {
+                let found = name.describe();
+                self.report(name.at, path, format!("a key must be text, found {found}"));
+                continue;
+            };
+            if taken.iter().any(|(present, _)| *present == key) {
+                self.report(
+                    name.at,
+                    path.key(key),
+                    format!("the key `{key}` stands here twice"),
+                );
+                continue;
+            }
+            if !known.is_empty() && !known.contains(&key) {
+                self.report(name.at, path.key(key), unknown("key", key, known));
+                continue;
+            }
+            taken.push((key, value));
+        }
+        Some(Fields { entries: taken })
+    }
+
+    pub(super) fn text<'n>(&mut self, node: &'n Node<'_>, path: Path<'_>) -> Option<&'n str> {
+        if let Some(text) = node.as_text() {
+            return Some(text);
+        }
+        self.report(node.at, path, not_text(node));
+        None
+    }
+
+    pub(super) fn boolean(&mut self, node: &Node<'_>, path: Path<'_>) -> Option<bool> {
+        match node.as_scalar().map(|scalar| scalar.kind) {
+            Some(ScalarKind::Boolean(value)) => Some(value),
+            _ => {
+                self.report(
+                    node.at,
+                    path,
+                    format!("must be true or false, found {}", node.describe()),
+                );
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        node: &Node<'_>,
+        path: Path<'_>,
+        what: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.text(node, path)?;
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.report(node.at, path, unknown(what, text, &known));
+        }
+        found
+    }
+
+    /// One value or a list of them, each with its own path; an empty list is a problem.
+    pub(super) fn each<'n, 't>(
+        &mut self,
+        node: &'n Node<'t>,
+        path: Path<'_>,
+        mut read: impl FnMut(&mut Self, &'n Node<'t>, Path<'_>),
+    ) {
+        match &node.value {
+            Value::Sequence(items) if items.is_empty() => {
+                self.report(node.at, path, "an empty list matches nothing; leave the key out");
+            }
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    read(self, item, path.index(index));
+                }
+            }
+            _ => read(self, node, path),
+        }
+    }
+
+    pub(super) fn globs(&mut self, node: &Node<'_>, path: Path<'_>) -> Vec<Glob> {
+        let mut globs = Vec::with_capacity(1);
+        self.each(node, path, |reader, item, path| {
+            let Some(text) = reader.text(item, path) else {
+                return;
+            };
+            match Glob::new(text) {
+                Ok(glob) => globs.push(glob),
+                Err(error) => reader.report(item.at, path, error.to_string()),
+            }
+        });
+        globs
+    }
+}
+
+/// Why a value is not text, and how it becomes text.
+fn not_text(node: &Node<'_>) -> String {
+    match node.as_scalar() {
+        Some(scalar) if scalar.kind != ScalarKind::Null => {
+            let found = node.describe();
+            format!(
+                "must be text, but YAML reads {} as {found}: write it in quotes",
+                scalar.text
+            )
+        }
+        _ => format!("must be text, found {}", node.describe()),
+    }
+}
+
+/// `unknown key `rol`; did you mean `role`?`
+pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|word| {
+            (
+                strsim::damerau_levenshtein(&word.to_lowercase(), &found.to_lowercase()),
+                *word,
+            )
+        })
+        .min()
+        .filter(|(distance, word)| *distance <= 1 + word.len() / 4);
+    match nearest {
+        Some((_, word)) => format!("unknown {what} `{found}`; did you mean `{word}`?"),
+        None => format!("unknown {what} `{found}`; known are {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,588 @@
+//! What do the mapping's defaults and rules say, and do they make sense together?
+
+use std::collections::HashMap;
+
+use super::match_block;
+use super::options;
+use super::reader::{Fields, Path, Reader, unknown};
+use crate::engine::arn::{self, PARTITIONS};
+use crate::engine::provider::{Provider, ProviderSet};
+use crate::engine::role::{self, Placeholder, Role};
+use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, OnConflict, OnNoRule, PodOptions, Rule};
+use crate::engine::ruleset::{Bounds, Defaults, Ruleset};
+use crate::engine::yaml::{Node, Position, ScalarKind, Value};
+
+const TOP_KEYS: [&str; 9] = [
+    "account",
+    "partition",
+    "provider",
+    "onConflict",
+    "onNoRule",
+    "irsa",
+    "kube2iam",
+    "kiam",
+    "rules",
+];
+const RULE_KEYS: [&str; 13] = [
+    "name",
+    "match",
+    "role",
+    "account",
+    "partition",
+    "provider",
+    "onConflict",
+    "skip",
+    "remove",
+    "unsafe",
+    "irsa",
+    "kube2iam",
+    "kiam",
+];
+const ON_CONFLICT: [(&str, OnConflict); 2] = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
+const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
+const MAX_NAME: usize = 63;
+
+/// Labels of a job's Pod that its author cannot set: the runner takes them from the server or from its own settings.
+fn is_trusted_label(label: &str) -> bool {
+    label == "project.runner.gitlab.com/root-namespace-id" || label.starts_with("manager.runner.gitlab.com/")
+}
+
+/// What rules fall back on.
+struct Top<'n> {
+    account: Option<&'n str>,
+    partition: &'n str,
+    providers: ProviderSet,
+    irsa: IrsaOptions,
+    kube2iam: PodOptions,
+    kiam: PodOptions,
+}
+
+pub(super) fn read(
+    node: &Node<'_>,
+    path: Path<'_>,
+    bounds: &Bounds,
+    reader: &mut Reader<'_>,
+) -> Option<Ruleset> {
+    let fields = reader.fields(node, path, &TOP_KEYS)?;
+    let mut defaults = Defaults::default();
+    let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
+    if let Some((node, path)) = field("onConflict") {
+        defaults.on_conflict = reader.word(node, path, "value", &ON_CONFLICT).unwrap_or_default();
+    }
+    if let Some((node, path)) = field("onNoRule") {
+        defaults.on_no_rule = reader.word(node, path, "value", &ON_NO_RULE).unwrap_or_default();
+    }
+    let top = Top {
+        account: field("account").and_then(|(node, path)| account(node, path, reader)),
+        partition: field("partition")
+            .and_then(|(node, path)| partition(node, path, reader))
+            .unwrap_or("aws"),
+        providers: field("provider")
+            .and_then(|(node, path)| providers(node, path, reader))
+            .unwrap_or_else(|| ProviderSet::default().with(Provider::Irsa)),
+        irsa: field("irsa")
+            .map(|(node, path)| options::irsa(node, path, reader))
+            .unwrap_or_default(),
+        kube2iam: field("kube2iam")
+            .map(|(node, path)| options::pod(node, path, reader))
+            .unwrap_or_default(),
+        kiam: field("kiam")
+            .map(|(node, path)| options::pod(node, path, reader))
+            .unwrap_or_default(),
+    };
+    let rules_path = path.key("rules");
+    let Some(rules_node) = fields.get("rules") else {
+        reader.report(
+            node.at,
+            path,
+            "`rules` is missing: write `rules: []` for a mapping without rules",
+        );
+        return None;
+    };
+    let Some(items) = rules_node.as_sequence() else {
+        let found = rules_node.describe();
+        reader.report(
+            rules_node.at,
+            rules_path,
+            format!("must be a list of rules, found {found}"),
+        );
+        return None;
+    };
+    let mut rules = Vec::with_capacity(items.len());
+    let mut names = Names::default();
+    let mut pod_provider: Option<(Provider, Position)> = None;
+    for (index, item) in items.iter().enumerate() {
+        let path = rules_path.index(index);
+        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
+            continue;
+        };
+        let reading = RuleReading {
+            fields: &fields,
+            node: item,
+            path,
+            top: &top,
+            bounds,
+        };
+        let rule = reading.read(reader, &mut names);
+        let Some(rule) = rule else { continue };
+        // `skip` without a provider stands for all, and claims neither.
+        if rule.providers != ProviderSet::ALL {
+            for provider in rule
+                .providers
+                .iter()
+                .filter(|provider| *provider != Provider::Irsa)
+            {
+                let (first, at) = *pod_provider.get_or_insert((provider, rule.at));
+                if first != provider {
+                    let at_node = fields.get("provider").map_or(item.at, |node| node.at);
+                    let message = format!(
+                        "{} and {} in one mapping would write the same annotation: line {} uses {}",
+                        provider.name(),
+                        first.name(),
+                        at.line,
+                        first.name()
+                    );
+                    reader.report(at_node, path.key("provider"), message);
+                }
+            }
+        }
+        rules.push(rule);
+    }
+    names.settle(&mut rules);
+    Some(Ruleset::new(rules, defaults, bounds.clone()))
+}
+
+/// One rule while it is read.
+struct RuleReading<'a, 'n, 't> {
+    fields: &'a Fields<'n, 't>,
+    node: &'n Node<'t>,
+    path: Path<'a>,
+    top: &'a Top<'n>,
+    bounds: &'a Bounds,
+}
+
+impl<'n, 't> RuleReading<'_, 'n, 't> {
+    fn field(&self, key: &'static str) -> Option<(&'n Node<'t>, Path<'_>)> {
+        self.fields.get(key).map(|node| (node, self.path.key(key)))
+    }
+
+    fn flag(&self, key: &'static str, reader: &mut Reader<'_>) -> bool {
+        self.field(key)
+            .and_then(|(node, path)| reader.boolean(node, path))
+            .unwrap_or(false)
+    }
+
+    fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
+        let criteria = match self.field("match") {
+            Some((node, path)) => match_block::read(node, path, reader),
+            None => {
+                reader.report(
+                    self.node.at,
+                    self.path,
+                    "`match` is missing: a rule needs at least one criterion",
+                );
+                None
+            }
+        };
+        let skip = self.flag("skip", reader);
+        let remove = self.flag("remove", reader);
+        let role = self.field("role");
+        let named = self
+            .field("provider")
+            .and_then(|(node, path)| providers(node, path, reader));
+        let providers = named.unwrap_or(if skip {
+            ProviderSet::ALL
+        } else {
+            self.top.providers
+        });
+        let name = self.name(reader, names);
+
+        if skip && remove {
+            let at = self.fields.get("remove").map_or(self.node.at, |node| node.at);
+            reader.report(
+                at,
+                self.path.key("remove"),
+                "cannot stand beside `skip`: one leaves, the other takes",
+            );
+        }
+        if remove && self.field("provider").is_none() {
+            let at = self.fields.get("remove").map_or(self.node.at, |node| node.at);
+            reader.report(
+                at,
+                self.path.key("remove"),
+                "must name its `provider`: whose annotations come off?",
+            );
+        }
+        if skip || remove {
+            let action = if skip { "skip" } else { "remove" };
+            if let Some((node, path)) = role {
+                reader.report(node.at, path, format!("cannot stand beside `{action}: true`"));
+            }
+            for key in ["account", "partition", "onConflict", "irsa", "kube2iam", "kiam"] {
+                if let Some((node, path)) = self.field(key) {
+                    reader.report(
+                        node.at,
+                        path,
+                        format!("has no effect beside `{action}: true`; leave it out"),
+                    );
+                }
+            }
+        } else if role.is_none() {
+            reader.report(
+                self.node.at,
+                self.path,
+                "does nothing: give it a `role`, or `skip: true`, or `remove: true`",
+            );
+        }
+        let grant = if skip || remove {
+            None
+        } else {
+            self.grant(providers, criteria.as_ref(), reader)
+        };
+        let criteria = criteria?;
+        self.check_job_rule(&criteria, grant.as_ref(), reader);
+        let action = match (skip, remove, grant) {
+            (true, ..) => Action::Skip,
+            (_, true, _) => Action::Remove,
+            (.., Some(grant)) => Action::Role(Box::new(grant)),
+            _ => return None,
+        };
+        Some(Rule {
+            name,
+            at: self.node.at,
+            criteria,
+            providers,
+            action,
+        })
+    }
+
+    /// The role with its options.
+    fn grant(
+        &self,
+        providers: ProviderSet,
+        criteria: Option<&Criteria>,
+        reader: &mut Reader<'_>,
+    ) -> Option<Grant> {
+        let on_conflict = self
+            .field("onConflict")
+            .and_then(|(node, path)| reader.word(node, path, "value", &ON_CONFLICT));
+        let (irsa, pod) = self.options(providers, reader);
+        let own_account = self
+            .field("account")
+            .map(|(node, path)| account(node, path, reader));
+        let own_partition = self
+            .field("partition")
+            .map(|(node, path)| partition(node, path, reader));
+        let (node, path) = self.field("role")?;
+        let text = reader.text(node, path)?;
+        if role::is_arn(text) {
+            for key in ["account", "partition"] {
+                if let Some((node, path)) = self.field(key) {
+                    reader.report(node.at, path, "has no effect beside a full ARN; leave it out");
+                }
+            }
+        }
+        // A bad account is reported where it stands; the role is then checked as if it were good.
+        let account = match own_account {
+            Some(own) => Some(own.unwrap_or("000000000000")),
+            None => self.top.account,
+        };
+        let partition = own_partition.flatten().unwrap_or(self.top.partition);
+        let prefix = account.map(|account| format!("arn:{partition}:iam::{account}:role/"));
+        let role = match Role::new(text, prefix.as_deref()) {
+            Ok(role) => role,
+            Err(error) => {
+                reader.report(node.at, path, error.to_string());
+                return None;
+            }
+        };
+        if prefix.is_none() && !role::is_arn(text) && providers.contains(Provider::Irsa) {
+            let message =
+                format!("`{text}` needs an `account`, here or at the top, to become an ARN for irsa");
+            reader.report(node.at, path, message);
+        }
+        if let Some(criteria) = criteria {
+            if let Some(fixed) = role.fixed()
+                && !self.bounds.allows_somewhere(&criteria.namespaces, fixed)
+            {
+                let message = format!("`{fixed}` is outside what the operator allows (--allowed-role)");
+                reader.report(node.at, path, message);
+            }
+            let unknown_project = role
+                .placeholders()
+                .any(|placeholder| placeholder == Placeholder::Project)
+                && !criteria.names_runner_job();
+            if unknown_project {
+                reader.report(
+                    node.at,
+                    path,
+                    "`{project}` is known of job Pods only: match component runner-job and its `runner`",
+                );
+            }
+            let pods_only = criteria.runners.len() + criteria.projects.len() > 0
+                || (!criteria.components.is_empty()
+                    && criteria
+                        .components
+                        .iter()
+                        .all(super::super::component::Component::is_pods_only));
+            if pods_only && providers == ProviderSet::default().with(Provider::Irsa) {
+                reader.report(
+                    node.at,
+                    path,
+                    "irsa reads ServiceAccounts, and this rule matches only Pods: use provider kube2iam or kiam, or match the ServiceAccount by its name",
+                );
+            }
+        }
+        Some(Grant {
+            role,
+            on_conflict,
+            irsa,
+            pod,
+        })
+    }
+
+    fn options(&self, providers: ProviderSet, reader: &mut Reader<'_>) -> (IrsaOptions, PodOptions) {
+        let mut irsa = IrsaOptions::default();
+        let mut pod = PodOptions::default();
+        for provider in Provider::ALL {
+            let defaults = match provider {
+                Provider::Kube2iam => &self.top.kube2iam,
+                Provider::Kiam => &self.top.kiam,
+                Provider::Irsa => &PodOptions::default(),
+            };
+            let block = self.field(provider.name());
+            if !providers.contains(provider) {
+                if let Some((node, path)) = block {
+                    let used: Vec<&str> = providers.iter().map(Provider::name).collect();
+                    let message = format!(
+                        "options of another provider: this rule's is {}",
+                        used.join(" and ")
+                    );
+                    reader.report(node.at, path, message);
+                }
+                continue;
+            }
+            if provider == Provider::Irsa {
+                let own = block.map(|(node, path)| options::irsa(node, path, reader));
+                irsa = own.unwrap_or_default().or(&self.top.irsa);
+            } else {
+                let own = block.map(|(node, path)| options::pod(node, path, reader));
+                pod = own.unwrap_or_default().or(defaults);
+            }
+        }
+        (irsa, pod)
+    }
+
+    /// A rule about jobs must not look at what a job's author can set.
+    fn check_job_rule(&self, criteria: &Criteria, grant: Option<&Grant>, reader: &mut Reader<'_>) {
+        if !criteria.names_runner_job() {
+            return;
+        }
+        let match_path = self.path.key("match");
+        let at = |keys: &[&str]| {
+            let node = self.fields.get("match").and_then(|node| node.at_path(keys));
+            node.map_or(self.node.at, |node| node.at)
+        };
+        if grant.is_some()
+            && self
+                .fields
+                .get("match")
+                .is_some_and(|node| node.get("runner").is_none())
+        {
+            reader.report(
+                at(&[]),
+                match_path,
+                "a role for runner-job must name its `runner` (NAMESPACE/NAME of the manager's ServiceAccount): anyone who may create Pods can write a job's labels",
+            );
+        }
+        if self.flag("unsafe", reader) {
+            return;
+        }
+        let mut steered = |at: Position, path: Path<'_>, what: &str| {
+            let message = format!(
+                "{what} can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"
+            );
+            reader.report(at, path, message);
+        };
+        if !criteria.service_accounts.is_empty() {
+            steered(
+                at(&["serviceAccount"]),
+                match_path.key("serviceAccount"),
+                "the ServiceAccount",
+            );
+        }
+        if !criteria.releases.is_empty() {
+            steered(at(&["release"]), match_path.key("release"), "the release");
+        }
+        let labels_path = match_path.key("labels");
+        for (label, _) in criteria
+            .labels
+            .iter()
+            .filter(|(label, _)| !is_trusted_label(label))
+        {
+            steered(at(&["labels", label]), labels_path.key(label), "this label");
+        }
+        if let (Some(grant), Some((node, path))) = (grant, self.field("role")) {
+            for placeholder in grant.role.placeholders() {
+                if matches!(placeholder, Placeholder::Release | Placeholder::ServiceAccount) {
+                    steered(node.at, path, &format!("`{placeholder}`"));
+                }
+            }
+        }
+    }
+
+    fn name(&self, reader: &mut Reader<'_>, names: &mut Names) -> Box<str> {
+        let Some((node, path)) = self.field("name") else {
+            return names.made(made_name(self.fields.get("match")));
+        };
+        let Some(name) = reader.text(node, path) else {
+            return Box::default();
+        };
+        if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+            reader.report(node.at, path, format!("must be 1 to {MAX_NAME} characters"));
+        }
+        if let Some(line) = names.given(name, node.at.line) {
+            reader.report(
+                node.at,
+                path,
+                format!("the name `{name}` is taken by the rule on line {line}"),
+            );
+        }
+        name.into()
+    }
+}
+
+/// The names of the rules so far. Names that were given win; made ones give way with a number.
+#[derive(Default)]
+struct Names {
+    given: HashMap<String, usize>,
+    made: usize,
+}
+
+/// Marks a name that was made, until all given ones are known.
+const MADE: char = '\u{0}';
+
+impl Names {
+    /// The line of the rule that has the name already.
+    fn given(&mut self, name: &str, line: usize) -> Option<usize> {
+        if let Some(first) = self.given.get(name) {
+            return Some(*first);
+        }
+        self.given.insert(name.to_owned(), line);
+        None
+    }
+
+    fn made(&mut self, mut name: String) -> Box<str> {
+        self.made += 1;
+        name.insert(0, MADE);
+        name.into()
+    }
+
+    fn settle(self, rules: &mut [Rule]) {
+        let mut taken: HashMap<Box<str>, usize> = self
+            .given
+            .into_keys()
+            .map(|name| (name.into_boxed_str(), 1))
+            .collect();
+        for rule in rules {
+            let Some(base) = rule.name.strip_prefix(MADE) else {
+                continue;
+            };
+            let mut name: Box<str> = base.into();
+            while let Some(count) = taken.get_mut(&name) {
+                *count += 1;
+                name = format!("{base}#{count}").into();
+            }
+            taken.insert(name.clone(), 1);
+            rule.name = name;
+        }
+    }
+}
+
+/// `component=webservice,sidekiq namespace=legacy`
+fn made_name(node: Option<&Node<'_>>) -> String {
+    fn values(node: &Node<'_>) -> String {
+        match &node.value {
+            Value::Scalar(scalar) => scalar.text.to_string(),
+            Value::Sequence(items) => items.iter().map(values).collect::<Vec<_>>().join(","),
+            Value::Mapping(_) => String::new(),
+        }
+    }
+    let entries = node.and_then(Node::as_mapping).unwrap_or_default();
+    let mut parts = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        let Some(key) = key.as_text() else { continue };
+        match value.as_mapping() {
+            Some(labels) => parts.extend(
+                labels
+                    .iter()
+                    .filter_map(|(label, value)| Some(format!("{}={}", label.as_text()?, values(value)))),
+            ),
+            None => parts.push(format!("{key}={}", values(value))),
+        }
+    }
+    let name = parts.join(" ");
+    match name.char_indices().nth(MAX_NAME) {
+        Some(_) => name.chars().take(MAX_NAME - 1).chain(['…']).collect(),
+        None => name,
+    }
+}
+
+/// 12 digits. An unquoted number is taken where YAML cannot have changed it.
+fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
+    let Some(scalar) = node
+        .as_scalar()
+        .filter(|s| matches!(s.kind, ScalarKind::Text | ScalarKind::Number))
+    else {
+        reader.report(
+            node.at,
+            path,
+            format!("must be an account of 12 digits, found {}", node.describe()),
+        );
+        return None;
+    };
+    let text = scalar.text.as_ref();
+    let unquoted = scalar.kind == ScalarKind::Number;
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    if unquoted && digits && (text.starts_with('0') || text.len() < 12) {
+        let message = format!(
+            "the account {text} must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"
+        );
+        reader.report(node.at, path, message);
+        return None;
+    }
+    match arn::check_account(text) {
+        Ok(()) => Some(text),
+        Err(error) => {
+            reader.report(node.at, path, error.to_string());
+            None
+        }
+    }
+}
+
+fn partition<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
+    let text = reader.text(node, path)?;
+    if !PARTITIONS.contains(&text) {
+        reader.report(node.at, path, unknown("partition", text, &PARTITIONS));
+        return None;
+    }
+    Some(text)
+}
+
+fn providers(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<ProviderSet> {
+    let words = Provider::ALL.map(|provider| (provider.name(), provider));
+    let mut set = ProviderSet::default();
+    reader.each(node, path, |reader, item, path| {
+        if let Some(provider) = reader.word(item, path, "provider", &words) {
+            set = set.with(provider);
+        }
+    });
+    if set.contains(Provider::Kube2iam) && set.contains(Provider::Kiam) {
+        reader.report(
+            node.at,
+            path,
+            "kube2iam and kiam in one mapping would write the same annotation",
+        );
+    }
+    (set != ProviderSet::default()).then_some(set)
+}

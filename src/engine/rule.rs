@@ -1,0 +1,296 @@
+//! Does one rule match one object, and if not, why not?
+
+use std::fmt;
+
+use super::component::{Component, ComponentSet};
+use super::glob::Glob;
+use super::provider::ProviderSet;
+use super::role::Role;
+use super::subject::{Kind, Subject, value_of};
+use super::yaml::Position;
+
+/// One rule of the mapping.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Unique in its mapping.
+    pub name: Box<str>,
+    /// Where it stands in the mapping.
+    pub at: Position,
+    /// What it looks at.
+    pub criteria: Criteria,
+    /// The providers that it decides for.
+    pub providers: ProviderSet,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Gives a role.
+    Role(Box<Grant>),
+    /// Leaves the object alone.
+    Skip,
+    /// Takes the provider's annotations off, whoever set them.
+    Remove,
+}
+
+/// A role and what goes with it.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The role, once for each object.
+    pub role: Role,
+    /// `onConflict` as the rule says it; `None` leaves it to the mapping, or to `replace` for job Pods.
+    pub on_conflict: Option<OnConflict>,
+    /// irsa's options.
+    pub irsa: IrsaOptions,
+    /// kube2iam's and kiam's options.
+    pub pod: PodOptions,
+}
+
+/// What happens to a role that is there, differs and is not ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// It stays, with a warning.
+    #[default]
+    Keep,
+    /// Ours takes its place, with a warning; `gitlab-iam-webhook/was` keeps it.
+    Replace,
+}
+
+/// What happens to our own values when no rule wins any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnNoRule {
+    /// They stay, counted as orphans.
+    #[default]
+    Keep,
+    /// They come off, and what `replace` put away comes back.
+    Remove,
+}
+
+/// Options of irsa, as annotation values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IrsaOptions {
+    /// Audience of the token.
+    pub audience: Option<Box<str>>,
+    /// `true` or `false`.
+    pub sts_regional_endpoints: Option<bool>,
+    /// Seconds, 600 to 86400.
+    pub token_expiration: Option<u32>,
+    /// Write the role on Pods as well.
+    pub annotate_pods: Option<bool>,
+    /// Container names, joined by commas.
+    pub skip_containers: Option<Box<str>>,
+}
+
+/// Options of kube2iam and kiam.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodOptions {
+    /// STS external id.
+    pub external_id: Option<Box<str>>,
+    /// STS session name.
+    pub session_name: Option<Box<str>>,
+}
+
+/// What a rule looks at. An empty list is a criterion that the rule does not have.
+#[derive(Clone, Debug, Default)]
+pub struct Criteria {
+    /// `component`
+    pub components: ComponentSet,
+    /// `namespace`
+    pub namespaces: Vec<Glob>,
+    /// `serviceAccount`
+    pub service_accounts: Vec<Glob>,
+    /// `release`
+    pub releases: Vec<Glob>,
+    /// `labels`
+    pub labels: Vec<(Box<str>, Vec<Glob>)>,
+    /// `project`
+    pub projects: Vec<Box<str>>,
+    /// `runner`, as usernames: `system:serviceaccount:NAMESPACE:NAME`
+    pub runners: Vec<Box<str>>,
+}
+
+/// Why a rule does not match an object: the first criterion that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch<'a> {
+    /// A job's Pod is matched only by rules that name runner-job.
+    RunnerJob,
+    /// The rule is about job Pods, the object is none.
+    NotAJob,
+    /// The `default` ServiceAccount is matched only by its literal name.
+    DefaultAccount,
+    /// Another component, or none.
+    Component(Option<Component>),
+    /// Another namespace.
+    Namespace(&'a str),
+    /// Another ServiceAccount.
+    ServiceAccount(&'a str),
+    /// Another release, or none.
+    Release(Option<&'a str>),
+    /// A label that differs or is missing.
+    Label(&'a str, Option<&'a str>),
+    /// Another project, or none.
+    Project(Option<&'a str>),
+    /// Another requester, or one that is not known.
+    Runner(Option<&'a str>),
+}
+
+/// What is known of an object once its labels have been read and believed or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The component that is believed.
+    pub component: Option<Component>,
+    /// The component that the labels claim, where it is not believed of this requester.
+    pub disbelieved: Option<Component>,
+    /// The Pod of a CI job.
+    pub is_job: bool,
+    /// The Helm release.
+    pub release: Option<&'a str>,
+    /// The GitLab project of a job.
+    pub project: Option<&'a str>,
+}
+
+impl Criteria {
+    /// Whether no criterion is there at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.components.is_empty()
+            && self.namespaces.is_empty()
+            && self.service_accounts.is_empty()
+            && self.releases.is_empty()
+            && self.labels.is_empty()
+            && self.projects.is_empty()
+            && self.runners.is_empty()
+    }
+
+    /// Whether it speaks about the Pods of CI jobs. Only such rules ever match one.
+    #[must_use]
+    pub fn names_runner_job(&self) -> bool {
+        self.components.contains(Component::RunnerJob) || self.needs_runner_job()
+    }
+
+    /// Whether it can hold for nothing but the Pod of a CI job.
+    fn needs_runner_job(&self) -> bool {
+        !self.projects.is_empty() || !self.runners.is_empty()
+    }
+
+    /// The first criterion that does not hold, in the order in which people read them.
+    #[must_use]
+    pub fn mismatch<'a>(&'a self, subject: &Subject<'a>, facts: &Facts<'a>) -> Option<Mismatch<'a>> {
+        if facts.is_job && !self.names_runner_job() {
+            return Some(Mismatch::RunnerJob);
+        }
+        if !facts.is_job && self.needs_runner_job() {
+            return Some(Mismatch::NotAJob);
+        }
+        let is_default = subject.kind == Kind::ServiceAccount && subject.service_account == "default";
+        if is_default && !self.service_accounts.iter().any(|glob| glob.names("default")) {
+            return Some(Mismatch::DefaultAccount);
+        }
+        if !self.components.is_empty() && !facts.component.is_some_and(|c| self.components.contains(c)) {
+            return Some(Mismatch::Component(facts.component));
+        }
+        if !holds(&self.namespaces, Some(subject.namespace)) {
+            return Some(Mismatch::Namespace(subject.namespace));
+        }
+        if !holds(&self.service_accounts, Some(subject.service_account)) {
+            return Some(Mismatch::ServiceAccount(subject.service_account));
+        }
+        if !holds(&self.releases, facts.release) {
+            return Some(Mismatch::Release(facts.release));
+        }
+        for (key, globs) in &self.labels {
+            let value = value_of(subject.labels, key);
+            if !holds(globs, value) {
+                return Some(Mismatch::Label(key, value));
+            }
+        }
+        if !self.projects.is_empty()
+            && !facts
+                .project
+                .is_some_and(|project| self.projects.iter().any(|p| **p == *project))
+        {
+            return Some(Mismatch::Project(facts.project));
+        }
+        let user = match subject.requester {
+            super::subject::Requester::User(user) => Some(user),
+            super::subject::Requester::Assumed => None,
+        };
+        if !self.runners.is_empty() && !user.is_some_and(|user| self.runners.iter().any(|r| **r == *user)) {
+            return Some(Mismatch::Runner(user));
+        }
+        None
+    }
+
+    /// Whether it holds for everything that `other` holds for. Errs on the side of no.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        fn globs(wide: &[Glob], narrow: &[Glob]) -> bool {
+            wide.is_empty()
+                || (!narrow.is_empty()
+                    && narrow
+                        .iter()
+                        .all(|narrow| wide.iter().any(|wide| wide.covers(narrow))))
+        }
+        fn values(wide: &[Box<str>], narrow: &[Box<str>]) -> bool {
+            wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|value| wide.contains(value)))
+        }
+        let components = self.components.is_empty()
+            || (!other.components.is_empty() && self.components.covers(other.components));
+        let labels = self.labels.iter().all(|(key, wide)| {
+            other
+                .labels
+                .iter()
+                .any(|(other_key, narrow)| key == other_key && globs(wide, narrow))
+        });
+        // Rules about jobs and rules about everything else never see the same object, unless both name runner-job.
+        let jobs = self.names_runner_job() || !other.names_runner_job();
+        let default = !other.service_accounts.iter().any(|glob| glob.names("default"))
+            || self.service_accounts.iter().any(|glob| glob.names("default"));
+        components
+            && labels
+            && jobs
+            && default
+            && globs(&self.namespaces, &other.namespaces)
+            && globs(&self.service_accounts, &other.service_accounts)
+            && globs(&self.releases, &other.releases)
+            && values(&self.projects, &other.projects)
+            && values(&self.runners, &other.runners)
+    }
+}
+
+fn holds(globs: &[Glob], value: Option<&str>) -> bool {
+    globs.is_empty() || value.is_some_and(|value| globs.iter().any(|glob| glob.matches(value)))
+}
+
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn quoted(value: Option<&str>) -> String {
+            value.map_or_else(|| "none".to_owned(), |value| format!("`{value}`"))
+        }
+        match self {
+            Self::RunnerJob => {
+                f.write_str("the Pod of a CI job is matched only by rules that name runner-job")
+            }
+            Self::NotAJob => f.write_str("it is about the Pods of CI jobs, and this is none"),
+            Self::DefaultAccount => {
+                f.write_str("the ServiceAccount `default` is matched only by rules that name it literally")
+            }
+            Self::Component(component) => {
+                write!(
+                    f,
+                    "component: the object's is {}",
+                    quoted(component.map(Component::name))
+                )
+            }
+            Self::Namespace(namespace) => write!(f, "namespace: the object's is `{namespace}`"),
+            Self::ServiceAccount(name) => write!(f, "serviceAccount: the object's is `{name}`"),
+            Self::Release(release) => write!(f, "release: the object's is {}", quoted(*release)),
+            Self::Label(key, value) => write!(f, "labels.{key}: the object's is {}", quoted(*value)),
+            Self::Project(project) => write!(f, "project: the job's is {}", quoted(*project)),
+            Self::Runner(Some(user)) => write!(f, "runner: requested by `{user}`"),
+            Self::Runner(None) => f.write_str("runner: the requester is not known here"),
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! Which values stand where in a YAML text? The one YAML reader: mappings and manifests both come through it.
+//!
+//! A tree of nodes with byte spans, so that every problem can be reported at once with its line and column. Scalars
+//! are typed as kubectl types them (YAML 1.1: `yes` and `on` are booleans, `0644` is a number), because that is
+//! what the user's other tools do with the same text. JSON is read as the YAML it is.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+
+use granit_parser::{Event, Parser, ScalarStyle, Span};
+
+/// How deep values may be nested, aliases followed. Bounds recursion over the tree.
+const MAX_DEPTH: usize = 200;
+
+/// How many nodes one text may stand for, aliases followed. Bounds what a few aliases of aliases can grow to.
+const MAX_NODES: usize = 2_000_000;
+
+/// A place in a text, both counted from 1; columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A text that is not YAML, or more than this reader takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {message}")]
+pub struct SyntaxError {
+    /// Where reading stopped.
+    pub at: Position,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// One value with its place in the source.
+#[derive(Clone, Debug)]
+pub struct Node<'t> {
+    /// Bytes of the source that the value stands in.
+    pub span: Range<usize>,
+    /// Where it begins.
+    pub at: Position,
+    /// What it is.
+    pub value: Value<'t>,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub enum Value<'t> {
+    /// Text, number, boolean or null.
+    Scalar(Scalar<'t>),
+    /// A list.
+    Sequence(Vec<Node<'t>>),
+    /// Keys and values in source order; duplicate keys are all there.
+    Mapping(Vec<(Node<'t>, Node<'t>)>),
+}
+
+/// A scalar as written and as typed.
+#[derive(Clone, Debug)]
+pub struct Scalar<'t> {
+    /// The text, escapes and folding resolved.
+    pub text: Cow<'t, str>,
+    /// What kubectl takes it for.
+    pub kind: ScalarKind,
+    /// Written as a `|` block, whose lines stand in the source as they are.
+    pub literal_block: bool,
+}
+
+/// The type of a scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScalarKind {
+    /// Text.
+    Text,
+    /// `true`, `yes`, `on` and their opposites.
+    Boolean(bool),
+    /// An integer or a floating point number.
+    Number,
+    /// Nothing, `~` or `null`.
+    Null,
+}
+
+impl<'t> Node<'t> {
+    /// The entries of a mapping, `None` for anything else.
+    #[must_use]
+    pub fn as_mapping(&self) -> Option<&[(Self, Self)]> {
+        match &self.value {
+            Value::Mapping(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The members of a list, `None` for anything else.
+    #[must_use]
+    pub fn as_sequence(&self) -> Option<&[Self]> {
+        match &self.value {
+            Value::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The scalar, `None` for a list or a mapping.
+    #[must_use]
+    pub fn as_scalar(&self) -> Option<&Scalar<'t>> {
+        match &self.value {
+            Value::Scalar(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar that is text, not a number, boolean or null.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        self.as_scalar()
+            .filter(|scalar| scalar.kind == ScalarKind::Text)
+            .map(|scalar| scalar.text.as_ref())
+    }
+
+    /// Nothing, `~` or `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.as_scalar()
+            .is_some_and(|scalar| scalar.kind == ScalarKind::Null)
+    }
+
+    /// The value under `key`; the last one where the key stands twice, as kubectl takes it.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        let entries = self.as_mapping()?;
+        entries
+            .iter()
+            .rev()
+            .find(|(name, _)| name.as_text() == Some(key))
+            .map(|(_, value)| value)
+    }
+
+    /// The value under a path of keys.
+    #[must_use]
+    pub fn at_path(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// What this is, for a message: `text`, `a number`, `a list` and so on.
+    #[must_use]
+    pub fn describe(&self) -> &'static str {
+        match &self.value {
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a mapping",
+            Value::Scalar(scalar) => match scalar.kind {
+                ScalarKind::Text => "text",
+                ScalarKind::Boolean(_) => "a boolean",
+                ScalarKind::Number => "a number",
+                ScalarKind::Null => "nothing",
+            },
+        }
+    }
+
+    /// Nodes and depth of the tree below, itself included.
+    fn size(&self) -> (usize, usize) {
+        let children: Vec<(usize, usize)> = match &self.value {
+            Value::Scalar(_) => Vec::new(),
+            Value::Sequence(items) => items.iter().map(Node::size).collect(),
+            Value::Mapping(entries) => entries.iter().flat_map(|(k, v)| [k.size(), v.size()]).collect(),
+        };
+        let nodes = children.iter().map(|(nodes, _)| nodes).sum::<usize>();
+        let depth = children.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
+        (nodes + 1, depth + 1)
+    }
+}
+
+/// Reads every document of a YAML (or JSON) text. An empty document is left out.
+///
+/// # Errors
+/// The first place that is not YAML, or that is nested or aliased beyond this reader's limits.
+pub fn read(text: &str) -> Result<Vec<Node<'_>>, SyntaxError> {
+    let mut options = granit_parser::options! {
+        flow_nesting_limit: MAX_DEPTH,
+        block_nesting_limit: MAX_DEPTH,
+        simple_key_max_lookahead: 1 << 20,
+    };
+    options.set_emit_comments(false);
+    let mut tree = TreeBuilder {
+        text,
+        ..TreeBuilder::default()
+    };
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(|error| SyntaxError {
+            at: position(*error.marker()),
+            message: format!("not YAML: {}", error.info()),
+        })?;
+        tree.take(event, span)?;
+    }
+    Ok(tree.documents)
+}
+
+fn position(marker: granit_parser::Marker) -> Position {
+    Position {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
+}
+
+/// A collection whose end has not been read yet.
+struct Open<'t> {
+    node: Node<'t>,
+    anchor: usize,
+    key: Option<Node<'t>>,
+}
+
+#[derive(Default)]
+struct TreeBuilder<'t> {
+    text: &'t str,
+    open: Vec<Open<'t>>,
+    anchors: HashMap<usize, Node<'t>>,
+    nodes: usize,
+    documents: Vec<Node<'t>>,
+}
+
+impl<'t> TreeBuilder<'t> {
+    fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), SyntaxError> {
+        let range = span.byte_range().unwrap_or_default();
+        let at = position(span.start);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix() != "str");
+                let kind = if plain {
+                    scalar_kind(&text)
+                } else {
+                    ScalarKind::Text
+                };
+                let literal_block = style == ScalarStyle::Literal;
+                let value = Value::Scalar(Scalar {
+                    text,
+                    kind,
+                    literal_block,
+                });
+                self.place(
+                    Node {
+                        span: range,
+                        at,
+                        value,
+                    },
+                    anchor,
+                );
+                Ok(())
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(range, at, Value::Sequence(Vec::new()), anchor),
+            Event::MappingStart(_, anchor, _) => self.begin(range, at, Value::Mapping(Vec::new()), anchor),
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(mut open) => {
+                    open.node.span.end = range.end.max(open.node.span.start);
+                    merge_keys(&mut open.node)?;
+                    self.place(open.node, open.anchor);
+                    Ok(())
+                }
+                None => Ok(()),
+            },
+            Event::Alias(id) => {
+                let Some(node) = self.anchors.get(&id) else {
+                    let message = "an alias cannot stand inside the value that it names".to_owned();
+                    return Err(SyntaxError { at, message });
+                };
+                let (nodes, depth) = node.size();
+                if self.open.len() + depth > MAX_DEPTH {
+                    return Err(too_deep(at));
+                }
+                self.nodes += nodes;
+                if self.nodes > MAX_NODES {
+                    let message = format!("the aliases stand for more than {MAX_NODES} values");
+                    return Err(SyntaxError { at, message });
+                }
+                let node = node.clone();
+                self.place(node, 0);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        span: Range<usize>,
+        at: Position,
+        value: Value<'t>,
+        anchor: usize,
+    ) -> Result<(), SyntaxError> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        self.open.push(Open {
+            node: Node { span, at, value },
+            anchor,
+            key: None,
+        });
+        Ok(())
+    }
+
+    /// Puts a finished node where it belongs: under its key, into its list, or as a document.
+    fn place(&mut self, node: Node<'t>, anchor: usize) {
+        self.nodes += 1;
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(parent) = self.open.last_mut() else {
+            // A document that is only a comment arrives as an empty scalar.
+            if !(node.is_null() && self.text.get(node.span.clone()).is_none_or(str::is_empty)) {
+                self.documents.push(node);
+            }
+            return;
+        };
+        match &mut parent.node.value {
+            Value::Sequence(items) => items.push(node),
+            Value::Mapping(entries) => match parent.key.take() {
+                None => parent.key = Some(node),
+                Some(key) => entries.push((key, node)),
+            },
+            Value::Scalar(_) => {}
+        }
+    }
+}
+
+fn too_deep(at: Position) -> SyntaxError {
+    SyntaxError {
+        at,
+        message: format!("values are nested deeper than {MAX_DEPTH} levels"),
+    }
+}
+
+/// Replaces `<<: *defaults` by the entries it names, as YAML 1.1 does; keys written out win.
+fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
+    let Value::Mapping(entries) = &mut node.value else {
+        return Ok(());
+    };
+    let is_merge = |key: &Node<'_>| key.as_text() == Some("<<");
+    if !entries.iter().any(|(key, _)| is_merge(key)) {
+        return Ok(());
+    }
+    let (merges, mut own): (Vec<_>, Vec<_>) = entries.drain(..).partition(|(key, _)| is_merge(key));
+    for (key, merge) in merges {
+        let sources = match merge.value {
+            Value::Mapping(_) => vec![merge],
+            Value::Sequence(items) => items,
+            Value::Scalar(_) => Vec::new(),
+        };
+        let no_mapping = || SyntaxError {
+            at: key.at,
+            message: "`<<` takes a mapping or a list of mappings".to_owned(),
+        };
+        if sources.is_empty() {
+            return Err(no_mapping());
+        }
+        for source in sources {
+            let Value::Mapping(inherited) = source.value else {
+                return Err(no_mapping());
+            };
+            for (name, value) in inherited {
+                if !own.iter().any(|(present, _)| present.as_text() == name.as_text()) {
+                    own.push((name, value));
+                }
+            }
+        }
+    }
+    *entries = own;
+    Ok(())
+}
+
+/// The type of a plain scalar by YAML 1.1's rules, as kubectl's reader applies them.
+fn scalar_kind(text: &str) -> ScalarKind {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return ScalarKind::Null,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return ScalarKind::Boolean(true);
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return ScalarKind::Boolean(false);
+        }
+        _ => {}
+    }
+    if is_number(text) {
+        ScalarKind::Number
+    } else {
+        ScalarKind::Text
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return true;
+    }
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return false;
+    }
+    let digits = unsigned.replace('_', "");
+    let radix = |prefixes: [&str; 2], radix: u32| {
+        prefixes
+            .iter()
+            .filter_map(|prefix| digits.strip_prefix(prefix))
+            .any(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)))
+    };
+    radix(["0x", "0X"], 16)
+        || radix(["0o", "0O"], 8)
+        || radix(["0b", "0B"], 2)
+        // Rust's grammar of floats is YAML's, but for the words `inf` and `nan`, which cannot begin with a digit or a dot.
+        || (digits.chars().any(|c| c.is_ascii_digit()) && digits.parse::<f64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_typed_as_kubectl_types_them() {
+        use ScalarKind::{Boolean, Null, Number, Text};
+        let cases = [
+            ("gitlab", Text),
+            ("'yes'", Text),
+            ("\"42\"", Text),
+            ("!!str 42", Text),
+            ("yes", Boolean(true)),
+            ("off", Boolean(false)),
+            ("42", Number),
+            ("012345678901", Number),
+            ("0x1F", Number),
+            ("1_000", Number),
+            ("1.5e3", Number),
+            (".inf", Number),
+            ("1.2.3", Text),
+            ("arn:aws:iam::123456789012:role/x", Text),
+            ("2026-01-02", Text),
+            ("~", Null),
+            ("null", Null),
+            ("infinity", Text),
+            (".", Text),
+        ];
+        for (source, want) in cases {
+            let text = format!("key: {source}\n");
+            let documents = read(&text).unwrap();
+            assert_eq!(
+                documents[0].get("key").unwrap().as_scalar().unwrap().kind,
+                want,
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn nodes_know_their_line_column_and_bytes() {
+        let text = "a: 1\nb:\n  - föö\n  - {c: \"d e\"}\n";
+        let documents = read(text).unwrap();
+        let list = documents[0].get("b").unwrap().as_sequence().unwrap();
+        assert_eq!(list[0].at, Position { line: 3, column: 5 });
+        assert_eq!(&text[list[0].span.clone()], "föö");
+        let inner = list[1].get("c").unwrap();
+        assert_eq!(inner.at, Position { line: 4, column: 9 });
+        assert_eq!(&text[inner.span.clone()], "\"d e\"");
+    }
+
+    #[test]
+    fn documents_are_counted_without_empty_ones() {
+        assert_eq!(read("").unwrap().len(), 0);
+        assert_eq!(read("# only a comment\n").unwrap().len(), 0);
+        assert_eq!(read("---\na: 1\n---\n# nothing\n---\nb: 2\n").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_are_followed() {
+        let documents = read("base: &b {x: 1, z: 2}\nuse: {<<: *b, z: 3}\nsame: *b\n").unwrap();
+        let merged = documents[0].get("use").unwrap();
+        assert_eq!(merged.get("x").unwrap().as_scalar().unwrap().text, "1");
+        assert_eq!(merged.get("z").unwrap().as_scalar().unwrap().text, "3");
+        assert!(documents[0].get("same").unwrap().as_mapping().is_some());
+        assert!(
+            read("a: {<<: 3}\n")
+                .unwrap_err()
+                .message
+                .contains("takes a mapping")
+        );
+    }
+
+    #[test]
+    fn a_few_aliases_cannot_grow_without_bound() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let previous = level - 1;
+            let list = vec![format!("*a{previous}"); 10].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+        }
+        assert!(read(&text).unwrap_err().message.contains("stand for more than"));
+    }
+
+    #[test]
+    fn chained_aliases_cannot_nest_without_bound() {
+        let mut text = "a0: &a0 [x]\n".to_owned();
+        for level in 1..400 {
+            text.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
+        }
+        assert!(read(&text).unwrap_err().message.contains("nested deeper"));
+        assert!(read(&"[".repeat(100_000)).is_err());
+        assert!(read("a: &a [*a]\n").is_err());
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_place() {
+        let error = read("rules:\n  - match: {component: registry\n").unwrap_err();
+        assert_eq!(error.to_string(), "2:12: not YAML: unclosed bracket '{'");
+    }
+}

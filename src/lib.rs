@@ -1,0 +1,14 @@
+//! gitlab-iam-webhook: GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
+//!
+//! The map of the code. Arrows point inward: what stands further down never imports what stands above it.
+//!
+//! ```text
+//! main          parse, run, print one error
+//!  └ cli        one file for each command: serve, check, explain
+//!     └ server  HTTPS for the API server, plain HTTP for probes and metrics
+//!        └ tls  certificates: made, loaded, swapped
+//!           └ live, health, metrics, telemetry, shutdown
+//!              └ engine   the decision: pure, no I/O, no clock, no async
+//! ```
+
+pub mod engine;
