@@ -7,8 +7,18 @@
 //!  └ cli        one file for each command: serve, check, explain
 //!     └ server  HTTPS for the API server, plain HTTP for probes and metrics
 //!        └ tls  certificates: made, loaded, swapped
-//!           └ live, health, metrics, telemetry, shutdown
-//!              └ engine   the decision: pure, no I/O, no clock, no async
+//!           └ mapping_file  a mapping on disk, followed
+//!              └ live, health, metrics, telemetry, shutdown
+//!                 └ engine   the decision: pure, no I/O, no clock, no async
 //! ```
 
+pub mod cli;
 pub mod engine;
+pub mod health;
+pub mod live;
+pub mod mapping_file;
+pub mod metrics;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;

@@ -31,12 +31,7 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
             "the mapping has {bytes} bytes of {MAX_BYTES}; `kubectl apply` stores the text twice and fails near {}, so use `kubectl apply --server-side` or `kubectl replace`",
             256 << 10
         );
-        advice.push(Advice {
-            at: None,
-            rule: None,
-            kind: "large",
-            message,
-        });
+        advice.push(Advice { at: None, rule: None, kind: "large", message });
     }
     let about = |rule: &Rule, kind, message: String| Advice {
         at: Some(rule.at),
@@ -46,20 +41,14 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
     };
     for rule in ruleset.rules() {
         if let Some(earlier) = covering(ruleset, rule) {
-            let message = format!(
-                "never decides: rule `{}` on line {} covers it",
-                earlier.name, earlier.at.line
-            );
+            let message =
+                format!("never decides: rule `{}` on line {} covers it", earlier.name, earlier.at.line);
             advice.push(about(rule, "covered", message));
         }
         let Action::Role(grant) = &rule.action else {
             continue;
         };
-        let names_default = rule
-            .criteria
-            .service_accounts
-            .iter()
-            .any(|glob| glob.names("default"));
+        let names_default = rule.criteria.service_accounts.iter().any(|glob| glob.names("default"));
         if names_default && !rule.criteria.names_runner_job() {
             let message =
                 "names the account `default`: its role reaches every Pod there that names no account"

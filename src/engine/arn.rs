@@ -4,16 +4,8 @@
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
 
 /// The partitions in which IAM roles live, as ARNs spell them.
-pub const PARTITIONS: [&str; 8] = [
-    "aws",
-    "aws-cn",
-    "aws-us-gov",
-    "aws-iso",
-    "aws-iso-b",
-    "aws-iso-e",
-    "aws-iso-f",
-    "aws-eusc",
-];
+pub const PARTITIONS: [&str; 8] =
+    ["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc"];
 
 const MAX_NAME: usize = 64;
 const MAX_PATH: usize = 512;
@@ -118,9 +110,7 @@ pub fn check_arn(arn: &str) -> Result<(), RoleError> {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn check_path_and_name(role: &str) -> Result<(), RoleError> {
-    let (path, name) = role
-        .rsplit_once('/')
-        .map_or((None, role), |(path, name)| (Some(path), name));
+    let (path, name) = role.rsplit_once('/').map_or((None, role), |(path, name)| (Some(path), name));
     if role.starts_with('/') {
         return Err(RoleError::LeadingSlash(role.to_owned()));
     }
@@ -151,10 +141,7 @@ mod tests {
     #[test]
     fn role_arns_of_every_partition_are_accepted() {
         for partition in PARTITIONS {
-            check_arn(&format!(
-                "arn:{partition}:iam::123456789012:role/backup/git_lab+=,.@-"
-            ))
-            .unwrap();
+            check_arn(&format!("arn:{partition}:iam::123456789012:role/backup/git_lab+=,.@-")).unwrap();
         }
         check_arn(&format!("arn:aws:iam::123456789012:role/{}", "n".repeat(64))).unwrap();
     }
@@ -163,10 +150,7 @@ mod tests {
     fn what_is_no_role_is_refused_with_its_reason() {
         let cases = [
             ("gitlab", RoleError::Shape("gitlab".into())),
-            (
-                "arn:aws:s3::123456789012:role/x",
-                RoleError::Shape("arn:aws:s3::123456789012:role/x".into()),
-            ),
+            ("arn:aws:s3::123456789012:role/x", RoleError::Shape("arn:aws:s3::123456789012:role/x".into())),
             (
                 "arn:aws:sts::123456789012:assumed-role/x/y",
                 RoleError::Session("arn:aws:sts::123456789012:assumed-role/x/y".into()),
@@ -179,46 +163,19 @@ mod tests {
                 "arn:aws:iam:eu-west-1:123456789012:role/x",
                 RoleError::Region("arn:aws:iam:eu-west-1:123456789012:role/x".into()),
             ),
-            (
-                "arn:aws-mars:iam::123456789012:role/x",
-                RoleError::Partition("aws-mars".into()),
-            ),
-            (
-                "arn:aws:iam::12345678901:role/x",
-                RoleError::Account("12345678901".into()),
-            ),
-            (
-                "arn:aws:iam::12345678901x:role/x",
-                RoleError::Account("12345678901x".into()),
-            ),
-            (
-                "arn:aws:iam::123456789012:role/",
-                RoleError::NoName(String::new()),
-            ),
-            (
-                "arn:aws:iam::123456789012:role/a b",
-                RoleError::NameCharacter("a b".into(), ' '),
-            ),
-            (
-                "arn:aws:iam::123456789012:role/a//b",
-                RoleError::Path("a/".into()),
-            ),
-            (
-                "arn:aws:iam::123456789012:role//b",
-                RoleError::LeadingSlash("/b".into()),
-            ),
+            ("arn:aws-mars:iam::123456789012:role/x", RoleError::Partition("aws-mars".into())),
+            ("arn:aws:iam::12345678901:role/x", RoleError::Account("12345678901".into())),
+            ("arn:aws:iam::12345678901x:role/x", RoleError::Account("12345678901x".into())),
+            ("arn:aws:iam::123456789012:role/", RoleError::NoName(String::new())),
+            ("arn:aws:iam::123456789012:role/a b", RoleError::NameCharacter("a b".into(), ' ')),
+            ("arn:aws:iam::123456789012:role/a//b", RoleError::Path("a/".into())),
+            ("arn:aws:iam::123456789012:role//b", RoleError::LeadingSlash("/b".into())),
         ];
         for (arn, want) in cases {
             assert_eq!(check_arn(arn).unwrap_err(), want, "{arn}");
         }
         let long = "n".repeat(65);
-        assert_eq!(
-            check_path_and_name(&long),
-            Err(RoleError::NameLength(long.clone(), 65))
-        );
-        assert!(matches!(
-            check_path_and_name(&format!("{}/x", "p".repeat(511))),
-            Err(RoleError::Path(_))
-        ));
+        assert_eq!(check_path_and_name(&long), Err(RoleError::NameLength(long.clone(), 65)));
+        assert!(matches!(check_path_and_name(&format!("{}/x", "p".repeat(511))), Err(RoleError::Path(_))));
     }
 }

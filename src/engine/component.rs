@@ -62,129 +62,33 @@ const fn row(
     origin: Origin,
     pods_only: bool,
 ) -> Row {
-    Row {
-        component,
-        name,
-        charts,
-        origin,
-        pods_only,
-    }
+    Row { component, name, charts, origin, pods_only }
 }
 
 /// In the order of [`Component`], which `rows_stand_in_the_order_of_the_enum` checks.
 const TABLE: [Row; 20] = [
-    row(
-        Component::Webservice,
-        "webservice",
-        &["webservice"],
-        Origin::Gitlab,
-        false,
-    ),
+    row(Component::Webservice, "webservice", &["webservice"], Origin::Gitlab, false),
     row(Component::Sidekiq, "sidekiq", &["sidekiq"], Origin::Gitlab, false),
     // Renamed from task-runner in chart 5.5.0.
-    row(
-        Component::Toolbox,
-        "toolbox",
-        &["toolbox", "task-runner"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::Registry,
-        "registry",
-        &["registry"],
-        Origin::Gitlab,
-        false,
-    ),
+    row(Component::Toolbox, "toolbox", &["toolbox", "task-runner"], Origin::Gitlab, false),
+    row(Component::Registry, "registry", &["registry"], Origin::Gitlab, false),
     // The Jobs of the registry chart; told apart in `recognise`.
-    row(
-        Component::RegistryMigrations,
-        "registry-migrations",
-        &[],
-        Origin::Gitlab,
-        true,
-    ),
+    row(Component::RegistryMigrations, "registry-migrations", &[], Origin::Gitlab, true),
     row(Component::Gitaly, "gitaly", &["gitaly"], Origin::Gitlab, false),
-    row(
-        Component::Praefect,
-        "praefect",
-        &["praefect"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::GitlabShell,
-        "gitlab-shell",
-        &["gitlab-shell"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::GitlabPages,
-        "gitlab-pages",
-        &["gitlab-pages"],
-        Origin::Gitlab,
-        false,
-    ),
+    row(Component::Praefect, "praefect", &["praefect"], Origin::Gitlab, false),
+    row(Component::GitlabShell, "gitlab-shell", &["gitlab-shell"], Origin::Gitlab, false),
+    row(Component::GitlabPages, "gitlab-pages", &["gitlab-pages"], Origin::Gitlab, false),
     row(Component::Kas, "kas", &["kas"], Origin::Gitlab, false),
-    row(
-        Component::Migrations,
-        "migrations",
-        &["migrations"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::Mailroom,
-        "mailroom",
-        &["mailroom"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::GitlabExporter,
-        "gitlab-exporter",
-        &["gitlab-exporter"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::GeoLogcursor,
-        "geo-logcursor",
-        &["geo-logcursor"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::Spamcheck,
-        "spamcheck",
-        &["spamcheck"],
-        Origin::Gitlab,
-        false,
-    ),
-    row(
-        Component::Zoekt,
-        "zoekt",
-        &["gitlab-zoekt"],
-        Origin::Vendored,
-        false,
-    ),
-    row(
-        Component::Openbao,
-        "openbao",
-        &["openbao"],
-        Origin::Vendored,
-        false,
-    ),
+    row(Component::Migrations, "migrations", &["migrations"], Origin::Gitlab, false),
+    row(Component::Mailroom, "mailroom", &["mailroom"], Origin::Gitlab, false),
+    row(Component::GitlabExporter, "gitlab-exporter", &["gitlab-exporter"], Origin::Gitlab, false),
+    row(Component::GeoLogcursor, "geo-logcursor", &["geo-logcursor"], Origin::Gitlab, false),
+    row(Component::Spamcheck, "spamcheck", &["spamcheck"], Origin::Gitlab, false),
+    row(Component::Zoekt, "zoekt", &["gitlab-zoekt"], Origin::Vendored, false),
+    row(Component::Openbao, "openbao", &["openbao"], Origin::Vendored, false),
     // Part of GitLab's chart repository, and always run as `default`.
     row(Component::Minio, "minio", &["minio"], Origin::Gitlab, true),
-    row(
-        Component::Runner,
-        "runner",
-        &["gitlab-runner"],
-        Origin::Vendored,
-        false,
-    ),
+    row(Component::Runner, "runner", &["gitlab-runner"], Origin::Vendored, false),
     row(Component::RunnerJob, "runner-job", &[], Origin::Runner, true),
 ];
 
@@ -217,10 +121,7 @@ impl Component {
     }
 
     fn from_chart(chart: &str) -> Option<Self> {
-        TABLE
-            .iter()
-            .find(|row| row.charts.contains(&chart))
-            .map(|row| row.component)
+        TABLE.iter().find(|row| row.charts.contains(&chart)).map(|row| row.component)
     }
 }
 
@@ -241,11 +142,8 @@ impl ComponentSet {
     /// With one more. `registry` brings its migration Jobs, which share its ServiceAccount.
     #[must_use]
     pub fn with(self, component: Component) -> Self {
-        let migrations = if component == Component::Registry {
-            1 << Component::RegistryMigrations as u32
-        } else {
-            0
-        };
+        let migrations =
+            if component == Component::Registry { 1 << Component::RegistryMigrations as u32 } else { 0 };
         Self(self.0 | 1 << component as u32 | migrations)
     }
 
@@ -336,9 +234,7 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         *slot = Some(value.as_ref());
     }
     // Runners before 17.9 set no labels of their own, only this annotation.
-    runner_labels |= annotations
-        .iter()
-        .any(|(key, _)| key == "job.runner.gitlab.com/id");
+    runner_labels |= annotations.iter().any(|(key, _)| key == "job.runner.gitlab.com/id");
 
     let by_chart = || {
         // GitLab's charts, minio and the runner carry all three.
@@ -366,12 +262,7 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         Some(_) if kind == Kind::Pod && is_helm_test(annotations) => None,
         component => component,
     };
-    Labelled {
-        component,
-        release: release.or(instance),
-        project,
-        runner_labels,
-    }
+    Labelled { component, release: release.or(instance), project, runner_labels }
 }
 
 /// `webservice-9.10.0` is of the chart `webservice`.
@@ -384,9 +275,7 @@ fn chart_name(label: &str) -> Option<&str> {
 
 fn is_runner_key(key: &str) -> bool {
     key.split_once('/').is_some_and(|(domain, _)| {
-        domain
-            .strip_suffix("runner.gitlab.com")
-            .is_some_and(|start| start.is_empty() || start.ends_with('.'))
+        domain.strip_suffix("runner.gitlab.com").is_some_and(|start| start.is_empty() || start.ends_with('.'))
     })
 }
 
@@ -401,10 +290,7 @@ mod tests {
     use super::*;
 
     fn pairs<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Pair<'a>> {
-        pairs
-            .iter()
-            .map(|(key, value)| (Cow::Borrowed(*key), Cow::Borrowed(*value)))
-            .collect()
+        pairs.iter().map(|(key, value)| (Cow::Borrowed(*key), Cow::Borrowed(*value))).collect()
     }
 
     fn of(kind: Kind, labels: &[(&str, &str)]) -> Option<Component> {
@@ -430,63 +316,28 @@ mod tests {
 
     #[test]
     fn name_override_does_not_hide_a_component() {
-        let labels = [
-            ("app", "web"),
-            ("chart", "webservice-9.10.0"),
-            ("release", "prod"),
-        ];
+        let labels = [("app", "web"), ("chart", "webservice-9.10.0"), ("release", "prod")];
         assert_eq!(of(Kind::ServiceAccount, &labels), Some(Component::Webservice));
-        let labels = [
-            ("app", "x"),
-            ("chart", "geo-logcursor-9.10.0-beta.1"),
-            ("release", "prod"),
-        ];
+        let labels = [("app", "x"), ("chart", "geo-logcursor-9.10.0-beta.1"), ("release", "prod")];
         assert_eq!(of(Kind::Pod, &labels), Some(Component::GeoLogcursor));
     }
 
     #[test]
     fn objects_without_the_charts_labels_are_no_component() {
         assert_eq!(of(Kind::Pod, &[("app", "webservice")]), None);
-        assert_eq!(
-            of(Kind::Pod, &[("app", "webservice"), ("release", "gitlab")]),
-            None
-        );
-        assert_eq!(
-            of(
-                Kind::Pod,
-                &[("app", "webservice"), ("chart", "webservice"), ("release", "x")]
-            ),
-            None
-        );
-        assert_eq!(
-            of(
-                Kind::Pod,
-                &[("app", "x"), ("chart", "webservices-1.0"), ("release", "x")]
-            ),
-            None
-        );
+        assert_eq!(of(Kind::Pod, &[("app", "webservice"), ("release", "gitlab")]), None);
+        assert_eq!(of(Kind::Pod, &[("app", "webservice"), ("chart", "webservice"), ("release", "x")]), None);
+        assert_eq!(of(Kind::Pod, &[("app", "x"), ("chart", "webservices-1.0"), ("release", "x")]), None);
         // The name of another vendored chart in `app.kubernetes.io/name` is the release of a GitLab chart, not a component.
-        let labels = [
-            ("app.kubernetes.io/name", "registry"),
-            ("app.kubernetes.io/instance", "x"),
-        ];
+        let labels = [("app.kubernetes.io/name", "registry"), ("app.kubernetes.io/instance", "x")];
         assert_eq!(of(Kind::Pod, &labels), None);
     }
 
     #[test]
     fn the_registrys_migration_job_is_told_apart_in_old_and_new_charts() {
-        let base = [
-            ("app", "registry"),
-            ("chart", "registry-0.7.0"),
-            ("release", "gitlab"),
-        ];
+        let base = [("app", "registry"), ("chart", "registry-0.7.0"), ("release", "gitlab")];
         assert_eq!(of(Kind::Pod, &base), Some(Component::Registry));
-        let job = [
-            base[0],
-            base[1],
-            base[2],
-            ("job-name", "gitlab-registry-migrations-2d46d25"),
-        ];
+        let job = [base[0], base[1], base[2], ("job-name", "gitlab-registry-migrations-2d46d25")];
         assert_eq!(of(Kind::Pod, &job), Some(Component::RegistryMigrations));
         assert_eq!(of(Kind::ServiceAccount, &job), Some(Component::Registry));
     }
@@ -504,19 +355,14 @@ mod tests {
 
     #[test]
     fn runner_keys_are_those_of_the_runners_domain() {
-        for key in [
-            "project.runner.gitlab.com/id",
-            "runner.gitlab.com/pause-pod",
-            "manager.runner.gitlab.com/name",
-        ] {
+        for key in
+            ["project.runner.gitlab.com/id", "runner.gitlab.com/pause-pod", "manager.runner.gitlab.com/name"]
+        {
             assert!(is_runner_key(key), "{key}");
         }
-        for key in [
-            "runner.gitlab.com",
-            "evilrunner.gitlab.com/id",
-            "project.runner.gitlab.com.evil/id",
-            "app",
-        ] {
+        for key in
+            ["runner.gitlab.com", "evilrunner.gitlab.com/id", "project.runner.gitlab.com.evil/id", "app"]
+        {
             assert!(!is_runner_key(key), "{key}");
         }
     }

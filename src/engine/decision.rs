@@ -138,11 +138,7 @@ impl Decision<'_> {
     /// The outcome most worth telling.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        self.verdicts
-            .iter()
-            .map(|verdict| verdict.outcome)
-            .max()
-            .unwrap_or(Outcome::NoRule)
+        self.verdicts.iter().map(|verdict| verdict.outcome).max().unwrap_or(Outcome::NoRule)
     }
 
     /// The verdict most worth telling.
@@ -166,12 +162,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     };
     // What the author of a job may write is not honoured: neither the opt-out nor a record of what is ours.
     if !facts.is_job && subject.is_opted_out() {
-        let frozen = |(provider, _)| Verdict {
-            provider,
-            rule: None,
-            role: None,
-            outcome: Outcome::OptedOut,
-        };
+        let frozen = |(provider, _)| Verdict { provider, rule: None, role: None, outcome: Outcome::OptedOut };
         decision.verdicts.extend(providers.map(frozen));
         return decision;
     }
@@ -180,11 +171,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     let winners = ruleset.winners(subject, &facts);
     let mut settlement = Settlement::new(ruleset, subject, &facts, applied.as_ref());
     for (provider, keys) in providers {
-        let winner = if provider == Provider::Irsa {
-            winners.irsa
-        } else {
-            winners.pod
-        };
+        let winner = if provider == Provider::Irsa { winners.irsa } else { winners.pod };
         decision.verdicts.push(settlement.settle(provider, keys, winner));
     }
     let (edits, warnings) = settlement.finish(text);
@@ -203,15 +190,12 @@ fn provider_keys(kind: Kind, pod: Provider) -> impl Iterator<Item = (Provider, &
         Kind::Pod => Some(Provider::Irsa.pod_keys()),
     };
     let pod = (kind == Kind::Pod).then(|| (pod, pod.pod_keys()));
-    pod.into_iter()
-        .chain(irsa_keys.map(|keys| (Provider::Irsa, keys)))
+    pod.into_iter().chain(irsa_keys.map(|keys| (Provider::Irsa, keys)))
 }
 
 /// A Pod without a rule whose labels claim a component that its requester cannot vouch for.
 fn unbelieved_claim(facts: &Facts<'_>, winners: &super::ruleset::Winners<'_>) -> Option<String> {
-    let component = facts
-        .disbelieved
-        .filter(|_| winners.irsa.is_none() && winners.pod.is_none())?;
+    let component = facts.disbelieved.filter(|_| winners.irsa.is_none() && winners.pod.is_none())?;
     Some(warning(format!(
         "no role: labels say {}, but no workload controller asked for this Pod",
         component.name()
@@ -220,10 +204,7 @@ fn unbelieved_claim(facts: &Facts<'_>, winners: &super::ruleset::Winners<'_>) ->
 
 /// Fits a sentence to what the API server passes on: one line of at most [`MAX_WARNING`] characters.
 pub(super) fn warning(text: impl AsRef<str>) -> String {
-    let printable = text
-        .as_ref()
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c });
+    let printable = text.as_ref().chars().map(|c| if c.is_control() { '?' } else { c });
     let line: String = "gitlab-iam-webhook: ".chars().chain(printable).collect();
     if line.chars().count() <= MAX_WARNING {
         return line;

@@ -46,11 +46,7 @@ pub fn explain<'a>(ruleset: &'a Ruleset, subject: &Subject<'a>) -> Explanation<'
         .filter(|verdict| verdict.outcome != decision::Outcome::OptedOut)
         .map(|verdict| trace(ruleset, subject, &facts, verdict.provider))
         .collect();
-    Explanation {
-        facts,
-        traces,
-        decision,
-    }
+    Explanation { facts, traces, decision }
 }
 
 fn trace<'a>(
@@ -60,15 +56,8 @@ fn trace<'a>(
     provider: Provider,
 ) -> Trace<'a> {
     let mut tried = Vec::new();
-    for rule in ruleset
-        .rules()
-        .iter()
-        .filter(|rule| rule.providers.contains(provider))
-    {
-        let mismatch = rule
-            .criteria
-            .mismatch(subject, facts)
-            .map(|mismatch| mismatch.to_string());
+    for rule in ruleset.rules().iter().filter(|rule| rule.providers.contains(provider)) {
+        let mismatch = rule.criteria.mismatch(subject, facts).map(|mismatch| mismatch.to_string());
         let won = mismatch.is_none();
         tried.push(Tried { rule, mismatch });
         if won {

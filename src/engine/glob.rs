@@ -86,19 +86,11 @@ impl Glob {
             return Err(GlobError::Backslash(text.to_owned()));
         }
         if !text.contains(['*', '?', '[', ']', '{', '}']) {
-            return Ok(Self {
-                text: text.into(),
-                patterns: Box::default(),
-            });
+            return Ok(Self { text: text.into(), patterns: Box::default() });
         }
-        let patterns = expand_braces(text)?
-            .iter()
-            .map(|flat| pattern(text, flat))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            text: text.into(),
-            patterns: patterns.into(),
-        })
+        let patterns =
+            expand_braces(text)?.iter().map(|flat| pattern(text, flat)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { text: text.into(), patterns: patterns.into() })
     }
 
     /// The glob as written.
@@ -119,20 +111,17 @@ impl Glob {
     /// The literal starts of what this glob matches: whole values and prefixes. An empty prefix means: anything.
     pub fn heads(&self) -> impl Iterator<Item = Head<'_>> {
         let whole = self.patterns.is_empty().then_some(Head::Exact(&self.text));
-        whole
-            .into_iter()
-            .chain(self.patterns.iter().map(|pattern| match pattern {
-                Pattern::Literal(text) => Head::Exact(text),
-                Pattern::Prefix(text) => Head::Prefix(std::borrow::Cow::Borrowed(text)),
-                Pattern::Tokens(tokens) => Head::Prefix(literal_prefix(tokens).into()),
-            }))
+        whole.into_iter().chain(self.patterns.iter().map(|pattern| match pattern {
+            Pattern::Literal(text) => Head::Exact(text),
+            Pattern::Prefix(text) => Head::Prefix(std::borrow::Cow::Borrowed(text)),
+            Pattern::Tokens(tokens) => Head::Prefix(literal_prefix(tokens).into()),
+        }))
     }
 
     /// Whether one of the values it matches is named literally: `default`, `{default,other}`.
     #[must_use]
     pub fn names(&self, value: &str) -> bool {
-        self.heads()
-            .any(|head| matches!(head, Head::Exact(text) if text == value))
+        self.heads().any(|head| matches!(head, Head::Exact(text) if text == value))
     }
 
     /// Whether it matches everything that `other` matches. Errs on the side of no.
@@ -154,9 +143,7 @@ impl Glob {
     }
 
     fn covers_prefix(&self, prefix: &str) -> bool {
-        self.patterns
-            .iter()
-            .any(|ours| matches!(ours, Pattern::Prefix(text) if prefix.starts_with(&**text)))
+        self.patterns.iter().any(|ours| matches!(ours, Pattern::Prefix(text) if prefix.starts_with(&**text)))
     }
 }
 
@@ -332,20 +319,14 @@ fn character_class(whole: &str, class: &str) -> Result<Token, GlobError> {
             _ => first,
         };
         if first > last {
-            return Err(GlobError::BackwardRange(
-                whole.to_owned(),
-                format!("{first}-{last}"),
-            ));
+            return Err(GlobError::BackwardRange(whole.to_owned(), format!("{first}-{last}")));
         }
         ranges.push((first, last));
     }
     if ranges.is_empty() {
         return Err(GlobError::EmptyClass(whole.to_owned()));
     }
-    Ok(Token::Class {
-        negated,
-        ranges: ranges.into(),
-    })
+    Ok(Token::Class { negated, ranges: ranges.into() })
 }
 
 #[cfg(test)]

@@ -95,10 +95,7 @@ fn collect<'t>(node: &Node<'t>, objects: &mut Vec<Object<'t>>) -> Result<(), Man
         "ServiceAccount" => objects.push(object(node, node, Kind::ServiceAccount)?),
         "Pod" => objects.push(object(node, node, Kind::Pod)?),
         _ => {
-            let path = TEMPLATES
-                .iter()
-                .find(|(workload, _)| *workload == kind)
-                .map(|(_, path)| *path);
+            let path = TEMPLATES.iter().find(|(workload, _)| *workload == kind).map(|(_, path)| *path);
             if let Some(template) = path.and_then(|path| node.at_path(path)) {
                 let mut pod = object(node, template, Kind::Pod)?;
                 if matches!(kind, "Job" | "CronJob") {
@@ -115,10 +112,7 @@ fn collect<'t>(node: &Node<'t>, objects: &mut Vec<Object<'t>>) -> Result<(), Man
 /// `outer` has the name and the namespace, `inner` the labels, the annotations and the Pod's spec.
 fn object<'t>(outer: &Node<'t>, inner: &Node<'t>, kind: Kind) -> Result<Object<'t>, ManifestError> {
     let text = |node: &Node<'t>, path: &[&str]| -> Option<Cow<'t, str>> {
-        node.at_path(path)?
-            .as_scalar()
-            .map(|scalar| scalar.text.clone())
-            .filter(|text| !text.is_empty())
+        node.at_path(path)?.as_scalar().map(|scalar| scalar.text.clone()).filter(|text| !text.is_empty())
     };
     let name = text(outer, &["metadata", "name"])
         .or_else(|| text(outer, &["metadata", "generateName"]))
@@ -142,10 +136,7 @@ fn object<'t>(outer: &Node<'t>, inner: &Node<'t>, kind: Kind) -> Result<Object<'
 }
 
 fn pairs<'t>(node: &Node<'t>, map: &'static str) -> Result<Vec<Pair<'t>>, ManifestError> {
-    let entries = node
-        .at_path(&["metadata", map])
-        .and_then(Node::as_mapping)
-        .unwrap_or_default();
+    let entries = node.at_path(&["metadata", map]).and_then(Node::as_mapping).unwrap_or_default();
     let mut pairs = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let Some(key) = key.as_scalar() else { continue };

@@ -73,11 +73,7 @@ pub fn compile(text: &str, bounds: &Bounds) -> Result<Ruleset, Problems> {
 
 fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Ruleset> {
     let mut report = |at: Position, message: String| {
-        problems.push(Problem {
-            at,
-            path: String::new(),
-            message,
-        });
+        problems.push(Problem { at, path: String::new(), message });
     };
     let start = Position { line: 1, column: 1 };
     let documents = match yaml::read(text) {
@@ -89,18 +85,12 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
     };
     if let Some(config_map) = documents.iter().find(|document| is_config_map(document)) {
         let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
-            report(
-                config_map.at,
-                format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`"),
-            );
+            report(config_map.at, format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`"));
             return None;
         };
         let Some(inner) = holder.as_text() else {
             let found = holder.describe();
-            report(
-                holder.at,
-                format!("`{CONFIG_MAP_KEY}` must be text, found {found}"),
-            );
+            report(holder.at, format!("`{CONFIG_MAP_KEY}` must be text, found {found}"));
             return None;
         };
         let mut inside = Vec::new();
@@ -124,10 +114,7 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
             rules::read(document, Path::Root, bounds, &mut reader).filter(|_| !too_long)
         }
         [_, second, ..] => {
-            report(
-                second.at,
-                "a mapping is one YAML document, here begins a second one".to_owned(),
-            );
+            report(second.at, "a mapping is one YAML document, here begins a second one".to_owned());
             None
         }
     }
@@ -139,11 +126,7 @@ fn read_bare(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option
         Ok(documents) if documents.iter().any(is_config_map) => {
             let at = Position { line: 1, column: 1 };
             let message = format!("`{CONFIG_MAP_KEY}` holds the manifest of a ConfigMap, not a mapping");
-            problems.push(Problem {
-                at,
-                path: String::new(),
-                message,
-            });
+            problems.push(Problem { at, path: String::new(), message });
             None
         }
         _ => read(text, bounds, problems),
@@ -172,10 +155,7 @@ impl Origin {
             Some(scalar) => {
                 // The node begins at the first line that is not blank.
                 let blank = scalar.text.chars().take_while(|c| *c == '\n').count();
-                Self::Block {
-                    first_line: node.at.line - blank,
-                    indent: node.at.column - 1,
-                }
+                Self::Block { first_line: node.at.line - blank, indent: node.at.column - 1 }
             }
             None => Self::Scalar(node.at),
         }
@@ -185,17 +165,12 @@ impl Origin {
         let Problem { at, path, message } = problem;
         match self {
             Self::Block { first_line, indent } => {
-                let at = Position {
-                    line: at.line + first_line - 1,
-                    column: at.column + indent,
-                };
+                let at = Position { line: at.line + first_line - 1, column: at.column + indent };
                 Problem { at, path, message }
             }
-            Self::Scalar(node) => Problem {
-                at: *node,
-                path,
-                message: format!("{message} (at {at} of {CONFIG_MAP_KEY})"),
-            },
+            Self::Scalar(node) => {
+                Problem { at: *node, path, message: format!("{message} (at {at} of {CONFIG_MAP_KEY})") }
+            }
         }
     }
 }
@@ -229,10 +204,7 @@ mod tests {
             ["4:17: rules: must be a list of rules, found a number (at 1:8 of mapping.yaml)"]
         );
         let none = "apiVersion: v1\nkind: ConfigMap\ndata: {}\n";
-        assert_eq!(
-            problems(none),
-            ["1:1: this ConfigMap has no `data` key `mapping.yaml`"]
-        );
+        assert_eq!(problems(none), ["1:1: this ConfigMap has no `data` key `mapping.yaml`"]);
     }
 
     #[test]
@@ -248,10 +220,7 @@ mod tests {
         let long = format!("rules: []\n# {}\n", "x".repeat(MAX_BYTES));
         assert_eq!(
             problems(&long),
-            [format!(
-                "1:1: the mapping has {} bytes, a ConfigMap holds at most 1048576",
-                long.len()
-            )]
+            [format!("1:1: the mapping has {} bytes, a ConfigMap holds at most 1048576", long.len())]
         );
     }
 }

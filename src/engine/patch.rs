@@ -15,21 +15,13 @@ pub fn patch(edits: &[Edit<'_>], annotations: Option<&[Pair<'_>]>) -> Patch {
     let Some(present) = annotations else {
         let map: serde_json::Map<String, Value> = edits
             .iter()
-            .filter_map(|edit| {
-                Some((
-                    edit.key.to_owned(),
-                    Value::String(edit.value.as_deref()?.to_owned()),
-                ))
-            })
+            .filter_map(|edit| Some((edit.key.to_owned(), Value::String(edit.value.as_deref()?.to_owned()))))
             .collect();
         if map.is_empty() {
             return Patch::default();
         }
         let path = PointerBuf::from_tokens(["metadata", "annotations"]);
-        return Patch(vec![PatchOperation::Add(AddOperation {
-            path,
-            value: Value::Object(map),
-        })]);
+        return Patch(vec![PatchOperation::Add(AddOperation { path, value: Value::Object(map) })]);
     };
     let operations = edits.iter().filter_map(|edit| {
         let path = PointerBuf::from_tokens(["metadata", "annotations", edit.key]);
@@ -57,21 +49,13 @@ mod tests {
     use super::*;
 
     fn edit(key: &'static str, value: Option<&'static str>) -> Edit<'static> {
-        Edit {
-            key,
-            value: value.map(Cow::Borrowed),
-        }
+        Edit { key, value: value.map(Cow::Borrowed) }
     }
 
     #[test]
     fn single_keys_are_added_replaced_and_removed() {
         let present = [("b/x".into(), "1".into()), ("c~d".into(), "2".into())];
-        let edits = [
-            edit("a/x", Some("0")),
-            edit("b/x", Some("3")),
-            edit("c~d", None),
-            edit("gone", None),
-        ];
+        let edits = [edit("a/x", Some("0")), edit("b/x", Some("3")), edit("c~d", None), edit("gone", None)];
         assert_eq!(
             serde_json::to_string(&patch(&edits, Some(&present))).unwrap(),
             r#"[{"op":"add","path":"/metadata/annotations/a~1x","value":"0"},{"op":"replace","path":"/metadata/annotations/b~1x","value":"3"},{"op":"remove","path":"/metadata/annotations/c~0d"}]"#

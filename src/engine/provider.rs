@@ -35,18 +35,11 @@ pub const POD_SESSION_NAME: &str = "iam.amazonaws.com/session-name";
 
 const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
 
-const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
-    role: IRSA_ROLE,
-    options: &[IRSA_AUDIENCE, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION],
-};
-const IRSA_ON_PODS: Keys = Keys {
-    role: IRSA_ROLE,
-    options: &[IRSA_SKIP_CONTAINERS],
-};
-const KUBE2IAM_ON_PODS: Keys = Keys {
-    role: "iam.amazonaws.com/role",
-    options: &[POD_EXTERNAL_ID, POD_SESSION_NAME],
-};
+const IRSA_ON_SERVICE_ACCOUNTS: Keys =
+    Keys { role: IRSA_ROLE, options: &[IRSA_AUDIENCE, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION] };
+const IRSA_ON_PODS: Keys = Keys { role: IRSA_ROLE, options: &[IRSA_SKIP_CONTAINERS] };
+const KUBE2IAM_ON_PODS: Keys =
+    Keys { role: "iam.amazonaws.com/role", options: &[POD_EXTERNAL_ID, POD_SESSION_NAME] };
 
 impl Provider {
     /// Every provider.
@@ -119,8 +112,6 @@ impl ProviderSet {
 
     /// Each of them.
     pub fn iter(self) -> impl Iterator<Item = Provider> {
-        Provider::ALL
-            .into_iter()
-            .filter(move |provider| self.contains(*provider))
+        Provider::ALL.into_iter().filter(move |provider| self.contains(*provider))
     }
 }

@@ -106,9 +106,7 @@ impl Reply<'_> {
     /// The outcome most worth telling.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        self.decision
-            .as_ref()
-            .map_or(Outcome::Undecided, Decision::outcome)
+        self.decision.as_ref().map_or(Outcome::Undecided, Decision::outcome)
     }
 }
 
@@ -128,11 +126,7 @@ pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<R
             let warnings = std::mem::take(&mut decision.warnings);
             (Some(decision), patch, warnings)
         }
-        Err(reason) => (
-            None,
-            json_patch::Patch::default(),
-            vec![decision::warning(reason)],
-        ),
+        Err(reason) => (None, json_patch::Patch::default(), vec![decision::warning(reason)]),
     };
     let patch = match mode {
         Mode::Observe => {
@@ -155,11 +149,7 @@ pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<R
         warnings: &warnings,
         audit_annotations: audit_annotations(decision.as_ref()),
     };
-    let review = ResponseReview {
-        api_version: API_VERSION,
-        kind: KIND,
-        response,
-    };
+    let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
     let body = serde_json::to_vec(&review).map_err(ReviewError::Json)?;
     if let Some(decision) = decision {
         return Ok(request.reply(body, Some(Decision { warnings, ..decision })));
@@ -179,10 +169,7 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
         if kind == KIND && api_version.starts_with("admission.k8s.io/") {
             return Err(ReviewError::Version(api_version.into_owned()));
         }
-        return Err(ReviewError::Kind {
-            kind: kind.into_owned(),
-            api_version: api_version.into_owned(),
-        });
+        return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
     }
     let request = review.request.ok_or(ReviewError::NoRequest)?;
     if request.uid.0.is_empty() {
@@ -206,9 +193,7 @@ fn observed(decision: &Decision<'_>) -> String {
 fn audit_annotations(decision: Option<&Decision<'_>>) -> serde_json::Map<String, serde_json::Value> {
     let mut annotations = serde_json::Map::new();
     let told = |outcome| !matches!(outcome, Outcome::NoRule | Outcome::Undecided);
-    let verdicts = decision
-        .map(|decision| decision.verdicts.as_slice())
-        .unwrap_or_default();
+    let verdicts = decision.map(|decision| decision.verdicts.as_slice()).unwrap_or_default();
     for verdict in verdicts.iter().filter(|verdict| told(verdict.outcome)) {
         let provider = verdict.provider.name();
         let mut add =
@@ -368,42 +353,22 @@ impl<'a> Request<'a> {
             as_str(metadata.and_then(|metadata| metadata.name.as_ref())),
             as_str(metadata.and_then(|metadata| metadata.generate_name.as_ref())),
         ];
-        let name = names
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .unwrap_or_default();
+        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
         (as_str(self.namespace.as_ref()), name)
     }
 
     fn subject<'s>(&'s self, kind: Kind, object: &'s Object<'a>, metadata: &'s Metadata<'a>) -> Subject<'s> {
         let service_account = match kind {
             Kind::ServiceAccount => self.namespace_and_name().1,
-            Kind::Pod => as_str(
-                object
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.service_account_name.as_ref()),
-            ),
+            Kind::Pod => as_str(object.spec.as_ref().and_then(|spec| spec.service_account_name.as_ref())),
         };
         Subject {
             kind,
             namespace: as_str(self.namespace.as_ref()),
             // The API server fills it in before it asks; a Pod without a name runs as `default`.
-            service_account: if service_account.is_empty() {
-                "default"
-            } else {
-                service_account
-            },
-            labels: metadata
-                .labels
-                .as_ref()
-                .map(|pairs| pairs.0.as_slice())
-                .unwrap_or_default(),
-            annotations: metadata
-                .annotations
-                .as_ref()
-                .map(|pairs| pairs.0.as_slice())
-                .unwrap_or_default(),
+            service_account: if service_account.is_empty() { "default" } else { service_account },
+            labels: metadata.labels.as_ref().map(|pairs| pairs.0.as_slice()).unwrap_or_default(),
+            annotations: metadata.annotations.as_ref().map(|pairs| pairs.0.as_slice()).unwrap_or_default(),
             requester: Requester::User(as_str(self.user_info.username.as_ref())),
         }
     }
@@ -411,12 +376,7 @@ impl<'a> Request<'a> {
     fn reply(self, body: Vec<u8>, decision: Option<Decision<'a>>) -> Reply<'a> {
         let metadata = self.object.and_then(|object| object.metadata);
         let of_object = metadata.and_then(|metadata| metadata.name.or(metadata.generate_name));
-        let name = self
-            .name
-            .filter(|name| !name.0.is_empty())
-            .or(of_object)
-            .unwrap_or_default()
-            .0;
+        let name = self.name.filter(|name| !name.0.is_empty()).or(of_object).unwrap_or_default().0;
         Reply {
             body,
             uid: self.uid.0,

@@ -22,13 +22,8 @@ pub enum Placeholder {
 
 impl Placeholder {
     /// Every placeholder.
-    pub const ALL: [Self; 5] = [
-        Self::Namespace,
-        Self::ServiceAccount,
-        Self::Component,
-        Self::Release,
-        Self::Project,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Namespace, Self::ServiceAccount, Self::Component, Self::Release, Self::Project];
 
     /// The name between the braces.
     #[must_use]
@@ -77,9 +72,7 @@ pub enum TemplateError {
 }
 
 fn known() -> String {
-    Placeholder::ALL
-        .map(|placeholder| placeholder.to_string())
-        .join(", ")
+    Placeholder::ALL.map(|placeholder| placeholder.to_string()).join(", ")
 }
 
 /// Why one object gets no role from a rule.
@@ -112,9 +105,7 @@ impl Role {
             })
             .collect();
         if is_arn(text) {
-            let head = text
-                .find("role/")
-                .map_or(text, |at| text.get(..at).unwrap_or(text));
+            let head = text.find("role/").map_or(text, |at| text.get(..at).unwrap_or(text));
             if let Some(early) = split(head).unwrap_or_default().iter().find_map(placeholder) {
                 return Err(TemplateError::Misplaced(early));
             }
@@ -173,11 +164,7 @@ impl Role {
                 }
             }
         }
-        if is_arn(&filled) {
-            arn::check_arn(&filled)
-        } else {
-            arn::check_path_and_name(&filled)
-        }?;
+        if is_arn(&filled) { arn::check_arn(&filled) } else { arn::check_path_and_name(&filled) }?;
         Ok(Cow::Owned(filled))
     }
 }
@@ -194,8 +181,7 @@ impl fmt::Display for Role {
 /// A full ARN, by its beginning. kube2iam and kiam read it the same way.
 #[must_use]
 pub fn is_arn(text: &str) -> bool {
-    text.get(..4)
-        .is_some_and(|start| start.eq_ignore_ascii_case("arn:"))
+    text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("arn:"))
 }
 
 fn placeholder(part: &Part) -> Option<Placeholder> {
@@ -248,25 +234,14 @@ mod tests {
             Placeholder::ServiceAccount => Some("a/b"),
             Placeholder::Release => None,
         };
-        role.fill(value)
-            .map(Cow::into_owned)
-            .map_err(|error| error.to_string())
+        role.fill(value).map(Cow::into_owned).map_err(|error| error.to_string())
     }
 
     #[test]
     fn names_paths_and_arns_become_arns() {
-        assert_eq!(
-            fill("gitlab", Some(PREFIX)).unwrap(),
-            "arn:aws:iam::123456789012:role/gitlab"
-        );
-        assert_eq!(
-            fill("a/b/gitlab", Some(PREFIX)).unwrap(),
-            "arn:aws:iam::123456789012:role/a/b/gitlab"
-        );
-        assert_eq!(
-            fill("{namespace}-{project}", Some(PREFIX)).unwrap(),
-            format!("{PREFIX}ci-prod-42")
-        );
+        assert_eq!(fill("gitlab", Some(PREFIX)).unwrap(), "arn:aws:iam::123456789012:role/gitlab");
+        assert_eq!(fill("a/b/gitlab", Some(PREFIX)).unwrap(), "arn:aws:iam::123456789012:role/a/b/gitlab");
+        assert_eq!(fill("{namespace}-{project}", Some(PREFIX)).unwrap(), format!("{PREFIX}ci-prod-42"));
         assert_eq!(
             fill("arn:aws-cn:iam::210987654321:role/x-{component}", Some(PREFIX)).unwrap(),
             "arn:aws-cn:iam::210987654321:role/x-runner-job"
@@ -276,20 +251,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_filled_is_no_role() {
-        assert_eq!(
-            fill("x-{release}", None).unwrap_err(),
-            "{release} cannot be filled: the object has none"
-        );
+        assert_eq!(fill("x-{release}", None).unwrap_err(), "{release} cannot be filled: the object has none");
         assert_eq!(
             fill("x-{serviceAccount}", None).unwrap_err(),
             "{serviceAccount} cannot be filled with `a/b`: only letters, digits and _.- may stand there"
         );
         let long = "n".repeat(60);
-        assert!(
-            fill(&format!("{long}-{{namespace}}"), Some(PREFIX))
-                .unwrap_err()
-                .contains("IAM allows 64")
-        );
+        assert!(fill(&format!("{long}-{{namespace}}"), Some(PREFIX)).unwrap_err().contains("IAM allows 64"));
     }
 
     #[test]
@@ -299,22 +267,13 @@ mod tests {
                 "ci-{projekt}",
                 "unknown placeholder `{projekt}`: known are {namespace}, {serviceAccount}, {component}, {release}, {project}",
             ),
-            (
-                "ci-{project",
-                "`{` and `}` do not pair up in the role `ci-{project`",
-            ),
-            (
-                "ci-project}",
-                "`{` and `}` do not pair up in the role `ci-project}`",
-            ),
+            ("ci-{project", "`{` and `}` do not pair up in the role `ci-{project`"),
+            ("ci-project}", "`{` and `}` do not pair up in the role `ci-project}`"),
             (
                 "arn:aws:iam::{namespace}:role/x",
                 "`{namespace}` cannot stand here: placeholders belong in the path and name of the role, after role/",
             ),
-            (
-                "a b",
-                "the role name `a b` holds ` `: IAM allows letters, digits and _+=,.@-",
-            ),
+            ("a b", "the role name `a b` holds ` `: IAM allows letters, digits and _+=,.@-"),
             (
                 "/gitlab",
                 "the role `/gitlab` must not begin with `/`: write the path without it, as in backup/NAME",

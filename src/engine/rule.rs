@@ -207,9 +207,7 @@ impl Criteria {
             }
         }
         if !self.projects.is_empty()
-            && !facts
-                .project
-                .is_some_and(|project| self.projects.iter().any(|p| **p == *project))
+            && !facts.project.is_some_and(|project| self.projects.iter().any(|p| **p == *project))
         {
             return Some(Mismatch::Project(facts.project));
         }
@@ -229,9 +227,7 @@ impl Criteria {
         fn globs(wide: &[Glob], narrow: &[Glob]) -> bool {
             wide.is_empty()
                 || (!narrow.is_empty()
-                    && narrow
-                        .iter()
-                        .all(|narrow| wide.iter().any(|wide| wide.covers(narrow))))
+                    && narrow.iter().all(|narrow| wide.iter().any(|wide| wide.covers(narrow))))
         }
         fn values(wide: &[Box<str>], narrow: &[Box<str>]) -> bool {
             wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|value| wide.contains(value)))
@@ -239,10 +235,7 @@ impl Criteria {
         let components = self.components.is_empty()
             || (!other.components.is_empty() && self.components.covers(other.components));
         let labels = self.labels.iter().all(|(key, wide)| {
-            other
-                .labels
-                .iter()
-                .any(|(other_key, narrow)| key == other_key && globs(wide, narrow))
+            other.labels.iter().any(|(other_key, narrow)| key == other_key && globs(wide, narrow))
         });
         // Rules about jobs and rules about everything else never see the same object, unless both name runner-job.
         let jobs = self.names_runner_job() || !other.names_runner_job();
@@ -278,11 +271,7 @@ impl fmt::Display for Mismatch<'_> {
                 f.write_str("the ServiceAccount `default` is matched only by rules that name it literally")
             }
             Self::Component(component) => {
-                write!(
-                    f,
-                    "component: the object's is {}",
-                    quoted(component.map(Component::name))
-                )
+                write!(f, "component: the object's is {}", quoted(component.map(Component::name)))
             }
             Self::Namespace(namespace) => write!(f, "namespace: the object's is `{namespace}`"),
             Self::ServiceAccount(name) => write!(f, "serviceAccount: the object's is `{name}`"),

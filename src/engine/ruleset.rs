@@ -52,10 +52,7 @@ impl Bounds {
     pub fn allows(&self, namespace: &str, role: &str) -> bool {
         self.allowed_roles.is_empty()
             || self.allowed_roles.iter().any(|allowed| {
-                allowed
-                    .namespace
-                    .as_ref()
-                    .is_none_or(|glob| glob.matches(namespace))
+                allowed.namespace.as_ref().is_none_or(|glob| glob.matches(namespace))
                     && allowed.role.matches(role)
             })
     }
@@ -89,14 +86,10 @@ impl std::str::FromStr for AllowedRole {
         let glob = |text: &str| Glob::new(text).map_err(|error| error.to_string());
         // A role name may hold `=`, a namespace may not hold `:` or `/`: the first `=` parts them only where it can.
         match text.split_once('=') {
-            Some((namespace, role)) if !namespace.contains([':', '/']) => Ok(Self {
-                namespace: Some(glob(namespace)?),
-                role: glob(role)?,
-            }),
-            _ => Ok(Self {
-                namespace: None,
-                role: glob(text)?,
-            }),
+            Some((namespace, role)) if !namespace.contains([':', '/']) => {
+                Ok(Self { namespace: Some(glob(namespace)?), role: glob(role)? })
+            }
+            _ => Ok(Self { namespace: None, role: glob(text)? }),
         }
     }
 }
@@ -143,26 +136,13 @@ impl Ruleset {
         let uses_kiam = rules.iter().any(|rule| {
             rule.providers.contains(Provider::Kiam) && !rule.providers.contains(Provider::Kube2iam)
         });
-        let pod_provider = if uses_kiam {
-            Provider::Kiam
-        } else {
-            Provider::Kube2iam
-        };
-        let mut runners: Vec<Box<str>> = rules
-            .iter()
-            .flat_map(|rule| rule.criteria.runners.iter().cloned())
-            .collect();
+        let pod_provider = if uses_kiam { Provider::Kiam } else { Provider::Kube2iam };
+        let mut runners: Vec<Box<str>> =
+            rules.iter().flat_map(|rule| rule.criteria.runners.iter().cloned()).collect();
         runners.sort_unstable();
         runners.dedup();
         let index = Index::new(&rules);
-        Self {
-            rules,
-            defaults,
-            bounds,
-            pod_provider,
-            runners,
-            index,
-        }
+        Self { rules, defaults, bounds, pod_provider, runners, index }
     }
 
     /// In their order.
@@ -208,9 +188,7 @@ impl Ruleset {
         }
         let (from_runner, from_controller) = match subject.requester {
             Requester::User(user) => (
-                self.runners
-                    .binary_search_by(|runner| (**runner).cmp(user))
-                    .is_ok(),
+                self.runners.binary_search_by(|runner| (**runner).cmp(user)).is_ok(),
                 self.bounds.is_workload_controller(user),
             ),
             Requester::Assumed => (false, true),
@@ -253,17 +231,12 @@ impl Ruleset {
 
     /// Rules that can only be tried one by one: no literal and no literal prefix in any criterion.
     pub fn unindexed(&self) -> impl Iterator<Item = &Rule> {
-        self.index
-            .rest
-            .iter()
-            .filter_map(|index| self.rules.get(*index as usize))
+        self.index.rest.iter().filter_map(|index| self.rules.get(*index as usize))
     }
 
     /// Rules before `rule` in the mapping that may hold for everything it holds for.
     pub(crate) fn possibly_covering(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
-        self.index
-            .filed_like(&rule.criteria)
-            .filter_map(|index| self.rules.get(index as usize))
+        self.index.filed_like(&rule.criteria).filter_map(|index| self.rules.get(index as usize))
     }
 }
 
@@ -309,19 +282,14 @@ fn filings(criteria: &Criteria) -> Vec<Filing<'_>> {
     fn globs<'r>(field: Field<'r>, globs: &'r [Glob]) -> Option<Filing<'r>> {
         let heads: Vec<Head<'r>> = globs.iter().flat_map(Glob::heads).collect();
         let useful = !heads.is_empty()
-            && heads
-                .iter()
-                .all(|head| !matches!(head, Head::Prefix(prefix) if prefix.is_empty()));
+            && heads.iter().all(|head| !matches!(head, Head::Prefix(prefix) if prefix.is_empty()));
         useful.then_some((field, heads))
     }
     fn values<'r>(field: Field<'r>, values: &'r [Box<str>]) -> Option<Filing<'r>> {
         (!values.is_empty()).then(|| (field, values.iter().map(|value| Head::Exact(value)).collect()))
     }
-    let components: Vec<Head<'_>> = criteria
-        .components
-        .iter()
-        .map(|component| Head::Exact(component.name()))
-        .collect();
+    let components: Vec<Head<'_>> =
+        criteria.components.iter().map(|component| Head::Exact(component.name())).collect();
     let fixed = [
         values(Field::Project, &criteria.projects),
         globs(Field::ServiceAccount, &criteria.service_accounts),
@@ -330,10 +298,7 @@ fn filings(criteria: &Criteria) -> Vec<Filing<'_>> {
         values(Field::Runner, &criteria.runners),
         (!components.is_empty()).then_some((Field::Component, components)),
     ];
-    let labels = criteria
-        .labels
-        .iter()
-        .filter_map(|(key, patterns)| globs(Field::Label(key), patterns));
+    let labels = criteria.labels.iter().filter_map(|(key, patterns)| globs(Field::Label(key), patterns));
     fixed.into_iter().flatten().chain(labels).collect()
 }
 
@@ -353,10 +318,7 @@ impl Index {
             // The criterion whose worst value the fewest rules share; at par a whole value beats a prefix.
             let best = filings(&rule.criteria).into_iter().min_by_key(|(field, heads)| {
                 let worst = heads.iter().map(|head| {
-                    let shared = sharing
-                        .get(&(field.clone(), head.clone()))
-                        .copied()
-                        .unwrap_or_default();
+                    let shared = sharing.get(&(field.clone(), head.clone())).copied().unwrap_or_default();
                     (shared, matches!(head, Head::Prefix(_)))
                 });
                 worst.max()
@@ -408,10 +370,7 @@ impl Index {
             &mut self.runners,
             &mut self.components,
         ];
-        for table in fixed
-            .into_iter()
-            .chain(self.labels.iter_mut().map(|(_, table)| table))
-        {
+        for table in fixed.into_iter().chain(self.labels.iter_mut().map(|(_, table)| table)) {
             table.prefix_lengths = table.prefixes.keys().map(|prefix| prefix.len()).collect();
             table.prefix_lengths.sort_unstable();
             table.prefix_lengths.dedup();
@@ -453,10 +412,7 @@ impl Index {
             (&self.releases, &criteria.releases),
         ];
         let labels = criteria.labels.iter().filter_map(|(key, globs)| {
-            self.labels
-                .iter()
-                .find(|(known, _)| known == key)
-                .map(|(_, table)| (table, globs))
+            self.labels.iter().find(|(known, _)| known == key).map(|(_, table)| (table, globs))
         });
         for (table, globs) in globs.into_iter().chain(labels) {
             match globs.first().and_then(|glob| glob.heads().next()) {
@@ -466,10 +422,7 @@ impl Index {
                 None => {}
             }
         }
-        for (table, values) in [
-            (&self.projects, &criteria.projects),
-            (&self.runners, &criteria.runners),
-        ] {
+        for (table, values) in [(&self.projects, &criteria.projects), (&self.runners, &criteria.runners)] {
             if let Some(value) = values.first() {
                 table.look_up(value, &mut merge);
             }

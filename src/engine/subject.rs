@@ -67,11 +67,7 @@ pub struct Subject<'a> {
 /// The value under a key, the last one where it stands twice.
 #[must_use]
 pub fn value_of<'a>(pairs: &'a [Pair<'a>], key: &str) -> Option<&'a str> {
-    pairs
-        .iter()
-        .rev()
-        .find(|(name, _)| name == key)
-        .map(|(_, value)| value.as_ref())
+    pairs.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_ref())
 }
 
 /// Label or annotation that freezes an object when it is `disabled`; the namespace's label of the same name opts in.
@@ -81,8 +77,6 @@ impl Subject<'_> {
     /// Label or annotation `gitlab-iam-webhook/inject: disabled`.
     #[must_use]
     pub fn is_opted_out(&self) -> bool {
-        [self.labels, self.annotations]
-            .iter()
-            .any(|pairs| value_of(pairs, INJECT) == Some("disabled"))
+        [self.labels, self.annotations].iter().any(|pairs| value_of(pairs, INJECT) == Some("disabled"))
     }
 }

@@ -73,17 +73,10 @@ impl<'a> Record<'a> {
         let rule = if names.all(|name| name == first) {
             RuleNames::One(Text(Cow::Borrowed(first)))
         } else {
-            let each = self
-                .rules
-                .iter()
-                .map(|(provider, name)| (text(provider), text(name)));
+            let each = self.rules.iter().map(|(provider, name)| (text(provider), text(name)));
             RuleNames::Each(each.collect())
         };
-        let annotations = self
-            .annotations
-            .iter()
-            .map(|(key, value)| (text(key), text(value)))
-            .collect();
+        let annotations = self.annotations.iter().map(|(key, value)| (text(key), text(value))).collect();
         serde_json::to_string(&Applied { annotations, rule }).ok()
     }
 }
@@ -99,18 +92,8 @@ mod tests {
     #[test]
     fn the_record_is_canonical_and_reads_back() {
         let mut record = Record::default();
-        record.add(
-            "eks.amazonaws.com/role-arn",
-            "arn".into(),
-            "irsa",
-            "a \"quoted\" rule".into(),
-        );
-        record.add(
-            "eks.amazonaws.com/audience",
-            "aud".into(),
-            "irsa",
-            "a \"quoted\" rule".into(),
-        );
+        record.add("eks.amazonaws.com/role-arn", "arn".into(), "irsa", "a \"quoted\" rule".into());
+        record.add("eks.amazonaws.com/audience", "aud".into(), "irsa", "a \"quoted\" rule".into());
         let text = record.to_text().unwrap();
         assert_eq!(
             text,
@@ -127,23 +110,15 @@ mod tests {
         record.add("eks.amazonaws.com/role-arn", "x".into(), "irsa", "one".into());
         record.add("iam.amazonaws.com/role", "y".into(), "kube2iam", "two".into());
         let text = record.to_text().unwrap();
-        assert!(
-            text.ends_with(r#""rule":{"irsa":"one","kube2iam":"two"}}"#),
-            "{text}"
-        );
+        assert!(text.ends_with(r#""rule":{"irsa":"one","kube2iam":"two"}}"#), "{text}");
         assert_eq!(Applied::parse(&text).unwrap().rule_of("kube2iam"), "two");
     }
 
     #[test]
     fn what_we_did_not_write_is_no_record() {
-        for text in [
-            "",
-            "x",
-            "{}",
-            "[]",
-            r#"{"annotations":[],"rule":"x"}"#,
-            r#"{"annotations":{"a":1},"rule":"x"}"#,
-        ] {
+        for text in
+            ["", "x", "{}", "[]", r#"{"annotations":[],"rule":"x"}"#, r#"{"annotations":{"a":1},"rule":"x"}"#]
+        {
             assert!(Applied::parse(text).is_none(), "{text}");
         }
     }

@@ -71,12 +71,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
                 }
             },
         };
-        Verdict {
-            provider,
-            rule: winner,
-            role,
-            outcome,
-        }
+        Verdict { provider, rule: winner, role, outcome }
     }
 
     /// The edits with that of our record, and the warnings. `present` is the record's text on the object.
@@ -85,10 +80,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let stays = self.preserved && self.edits.is_empty();
         if !stays && wanted.as_deref() != present {
             match wanted {
-                Some(text) => self.edits.push(Edit {
-                    key: APPLIED,
-                    value: Some(Cow::Owned(text)),
-                }),
+                Some(text) => self.edits.push(Edit { key: APPLIED, value: Some(Cow::Owned(text)) }),
                 // A text that we did not write is left; so is one on a job's Pod, which is not even read.
                 None if self.applied.is_some() => self.take_off(APPLIED),
                 None => {}
@@ -109,10 +101,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
 
     fn put(&mut self, key: &'static str, value: Cow<'r, str>) {
         if self.current(key) != Some(value.as_ref()) {
-            self.edits.push(Edit {
-                key,
-                value: Some(value),
-            });
+            self.edits.push(Edit { key, value: Some(value) });
         }
     }
 
@@ -133,8 +122,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         for key in keys.iter() {
             if let Some(value) = applied.value(key) {
                 let rule = applied.rule_of(provider.name());
-                self.record
-                    .add(key, Cow::Borrowed(value), provider.name(), Cow::Borrowed(rule));
+                self.record.add(key, Cow::Borrowed(value), provider.name(), Cow::Borrowed(rule));
             }
         }
     }
@@ -143,11 +131,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let ours: Vec<&'static str> = keys.iter().filter(|key| self.is_ours(key)).collect();
         if self.ruleset.defaults().on_no_rule == OnNoRule::Keep {
             self.preserve(provider, keys);
-            return if ours.is_empty() {
-                Outcome::NoRule
-            } else {
-                Outcome::Orphaned
-            };
+            return if ours.is_empty() { Outcome::NoRule } else { Outcome::Orphaned };
         }
         if ours.is_empty() {
             return Outcome::NoRule;
@@ -170,11 +154,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
     fn remove(&mut self, rule: &Rule, keys: &'static Keys) -> Outcome {
         let foreign = self.current(keys.role).filter(|_| !self.is_ours(keys.role));
         if let Some(foreign) = foreign {
-            self.warn(format!(
-                "removed role {}: rule {} says remove",
-                brief(foreign),
-                rule.name
-            ));
+            self.warn(format!("removed role {}: rule {} says remove", brief(foreign), rule.name));
         }
         self.take_off_all(keys)
     }
@@ -184,11 +164,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         for key in keys.iter() {
             self.take_off(key);
         }
-        if self.edits.len() > before {
-            Outcome::Removed
-        } else {
-            Outcome::InStep
-        }
+        if self.edits.len() > before { Outcome::Removed } else { Outcome::InStep }
     }
 
     fn take_off_ours(&mut self, keys: impl Iterator<Item = &'static str>) {
@@ -206,11 +182,8 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         rule: &'r Rule,
         grant: &'r Grant,
     ) -> (Option<Cow<'r, str>>, Outcome) {
-        let default = if self.facts.is_job {
-            OnConflict::Replace
-        } else {
-            self.ruleset.defaults().on_conflict
-        };
+        let default =
+            if self.facts.is_job { OnConflict::Replace } else { self.ruleset.defaults().on_conflict };
         let on_conflict = grant.on_conflict.unwrap_or(default);
         let role = match self.role_for(grant) {
             Ok(role) => role,
@@ -226,9 +199,8 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let before = self.edits.len();
         let mut replaced = false;
         if writes_role {
-            let foreign = self
-                .current(keys.role)
-                .filter(|current| *current != role && !self.is_ours(keys.role));
+            let foreign =
+                self.current(keys.role).filter(|current| *current != role && !self.is_ours(keys.role));
             if let Some(foreign) = foreign {
                 if on_conflict == OnConflict::Keep || !self.can_put_away(provider) {
                     self.warn(format!(
@@ -250,12 +222,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
                 replaced = true;
             }
             if self.current(keys.role).is_none() || replaced || self.is_ours(keys.role) {
-                self.record.add(
-                    keys.role,
-                    role.clone(),
-                    provider.name(),
-                    Cow::Borrowed(&rule.name),
-                );
+                self.record.add(keys.role, role.clone(), provider.name(), Cow::Borrowed(&rule.name));
                 self.put(keys.role, role.clone());
             }
         } else {
@@ -291,17 +258,13 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let may_change = current.is_none() || replaced || self.is_ours(key);
         match wanted {
             Some(wanted) if may_change => {
-                self.record
-                    .add(key, wanted.clone(), provider.name(), Cow::Borrowed(&rule.name));
+                self.record.add(key, wanted.clone(), provider.name(), Cow::Borrowed(&rule.name));
                 self.put(key, wanted);
             }
             Some(wanted) if current != Some(wanted.as_ref()) => {
                 let short = key.rsplit('/').next().unwrap_or(key);
                 let current = current.unwrap_or_default();
-                self.warn(format!(
-                    "kept {short} {current}, rule {} wants {wanted}",
-                    rule.name
-                ));
+                self.warn(format!("kept {short} {current}, rule {} wants {wanted}", rule.name));
             }
             None if may_change => self.take_off(key),
             _ => {}
@@ -356,14 +319,10 @@ fn option_value<'r>(grant: &'r Grant, key: &str) -> Option<Cow<'r, str>> {
     }
     match key {
         IRSA_AUDIENCE => text(grant.irsa.audience.as_deref()),
-        IRSA_STS_REGIONAL_ENDPOINTS => grant
-            .irsa
-            .sts_regional_endpoints
-            .map(|on| if on { "true" } else { "false" }.into()),
-        IRSA_TOKEN_EXPIRATION => grant
-            .irsa
-            .token_expiration
-            .map(|seconds| seconds.to_string().into()),
+        IRSA_STS_REGIONAL_ENDPOINTS => {
+            grant.irsa.sts_regional_endpoints.map(|on| if on { "true" } else { "false" }.into())
+        }
+        IRSA_TOKEN_EXPIRATION => grant.irsa.token_expiration.map(|seconds| seconds.to_string().into()),
         IRSA_SKIP_CONTAINERS => text(grant.irsa.skip_containers.as_deref()),
         POD_EXTERNAL_ID => text(grant.pod.external_id.as_deref()),
         POD_SESSION_NAME => text(grant.pod.session_name.as_deref()),

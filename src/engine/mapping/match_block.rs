@@ -6,15 +6,8 @@ use crate::engine::component::{Component, ComponentSet};
 use crate::engine::rule::Criteria;
 use crate::engine::yaml::{Node, ScalarKind};
 
-const KEYS: [&str; 7] = [
-    "component",
-    "namespace",
-    "serviceAccount",
-    "release",
-    "labels",
-    "project",
-    "runner",
-];
+const KEYS: [&str; 7] =
+    ["component", "namespace", "serviceAccount", "release", "labels", "project", "runner"];
 
 pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<Criteria> {
     let fields = reader.fields(node, path, &KEYS)?;
@@ -31,11 +24,7 @@ pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
             _ => {
                 if let Some(labels) = reader.fields(value, path, &[]) {
                     if labels.is_empty() {
-                        reader.report(
-                            value.at,
-                            path,
-                            "an empty mapping matches nothing; leave the key out",
-                        );
+                        reader.report(value.at, path, "an empty mapping matches nothing; leave the key out");
                     }
                     for (label, globs) in labels.iter() {
                         let globs = reader.globs(globs, path.key(label));
@@ -46,11 +35,7 @@ pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
         }
     }
     if node.as_mapping().is_some_and(<[_]>::is_empty) {
-        reader.report(
-            node.at,
-            path,
-            format!("needs at least one criterion of {}", KEYS.join(", ")),
-        );
+        reader.report(node.at, path, format!("needs at least one criterion of {}", KEYS.join(", ")));
     }
     if fields.get("project").is_some() && fields.get("runner").is_none() {
         let at = fields.get("project").map_or(node.at, |project| project.at);
@@ -105,11 +90,7 @@ fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box
             });
         match id {
             Some(id) => projects.push(id.into()),
-            None => reader.report(
-                item.at,
-                path,
-                "must be the id of a GitLab project, a whole number",
-            ),
+            None => reader.report(item.at, path, "must be the id of a GitLab project, a whole number"),
         }
     });
     projects

@@ -8,13 +8,7 @@ use crate::engine::yaml::{Node, ScalarKind};
 const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
 
 pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> IrsaOptions {
-    let known = [
-        "stsRegionalEndpoints",
-        "tokenExpiration",
-        "audience",
-        "annotatePods",
-        "skipContainers",
-    ];
+    let known = ["stsRegionalEndpoints", "tokenExpiration", "audience", "annotatePods", "skipContainers"];
     let mut options = IrsaOptions::default();
     let Some(fields) = reader.fields(node, path, &known) else {
         return options;
@@ -47,11 +41,7 @@ pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
                     if is_dns_label(name) {
                         names.push(name);
                     } else {
-                        reader.report(
-                            item.at,
-                            path,
-                            format!("`{name}` cannot be the name of a container"),
-                        );
+                        reader.report(item.at, path, format!("`{name}` cannot be the name of a container"));
                     }
                 });
                 options.skip_containers = (!names.is_empty()).then(|| names.join(",").into());
@@ -69,11 +59,7 @@ fn token_expiration(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) ->
         .filter(|seconds| TOKEN_EXPIRATION.contains(seconds));
     if seconds.is_none() {
         let (first, last) = (TOKEN_EXPIRATION.start(), TOKEN_EXPIRATION.end());
-        reader.report(
-            node.at,
-            path,
-            format!("must be a whole number of seconds from {first} to {last}"),
-        );
+        reader.report(node.at, path, format!("must be a whole number of seconds from {first} to {last}"));
     }
     seconds
 }
@@ -128,9 +114,7 @@ impl PodOptions {
 /// What Kubernetes takes for names of containers, and (with dots) of ServiceAccounts and namespaces.
 pub(super) fn is_dns_label(name: &str) -> bool {
     (1..=63).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !name.starts_with('-')
         && !name.ends_with('-')
 }

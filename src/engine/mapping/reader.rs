@@ -47,10 +47,7 @@ pub(super) struct Fields<'n, 't> {
 
 impl<'n, 't> Fields<'n, 't> {
     pub(super) fn get(&self, key: &str) -> Option<&'n Node<'t>> {
-        self.entries
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| *value)
+        self.entries.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'n str, &'n Node<'t>)> {
@@ -68,11 +65,7 @@ impl<'r> Reader<'r> {
     }
 
     pub(super) fn report(&mut self, at: Position, path: Path<'_>, message: impl Into<String>) {
-        self.problems.push(Problem {
-            at,
-            path: path.to_string(),
-            message: message.into(),
-        });
+        self.problems.push(Problem { at, path: path.to_string(), message: message.into() });
     }
 
     /// The entries of a mapping. `known` is empty where any key may stand.
@@ -83,11 +76,7 @@ impl<'r> Reader<'r> {
         known: &[&str],
     ) -> Option<Fields<'n, 't>> {
         let Some(entries) = node.as_mapping() else {
-            self.report(
-                node.at,
-                path,
-                format!("must be a mapping, found {}", node.describe()),
-            );
+            self.report(node.at, path, format!("must be a mapping, found {}", node.describe()));
             return None;
         };
         let mut taken: Vec<(&'n str, &'n Node<'t>)> = Vec::with_capacity(entries.len());
@@ -98,11 +87,7 @@ impl<'r> Reader<'r> {
                 continue;
             };
             if taken.iter().any(|(present, _)| *present == key) {
-                self.report(
-                    name.at,
-                    path.key(key),
-                    format!("the key `{key}` stands here twice"),
-                );
+                self.report(name.at, path.key(key), format!("the key `{key}` stands here twice"));
                 continue;
             }
             if !known.is_empty() && !known.contains(&key) {
@@ -126,11 +111,7 @@ impl<'r> Reader<'r> {
         match node.as_scalar().map(|scalar| scalar.kind) {
             Some(ScalarKind::Boolean(value)) => Some(value),
             _ => {
-                self.report(
-                    node.at,
-                    path,
-                    format!("must be true or false, found {}", node.describe()),
-                );
+                self.report(node.at, path, format!("must be true or false, found {}", node.describe()));
                 None
             }
         }
@@ -145,10 +126,7 @@ impl<'r> Reader<'r> {
         words: &[(&str, T)],
     ) -> Option<T> {
         let text = self.text(node, path)?;
-        let found = words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, value)| *value);
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             self.report(node.at, path, unknown(what, text, &known));
@@ -196,10 +174,7 @@ fn not_text(node: &Node<'_>) -> String {
     match node.as_scalar() {
         Some(scalar) if scalar.kind != ScalarKind::Null => {
             let found = node.describe();
-            format!(
-                "must be text, but YAML reads {} as {found}: write it in quotes",
-                scalar.text
-            )
+            format!("must be text, but YAML reads {} as {found}: write it in quotes", scalar.text)
         }
         _ => format!("must be text, found {}", node.describe()),
     }
@@ -209,12 +184,7 @@ fn not_text(node: &Node<'_>) -> String {
 pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), &found.to_lowercase()),
-                *word,
-            )
-        })
+        .map(|word| (strsim::damerau_levenshtein(&word.to_lowercase(), &found.to_lowercase()), *word))
         .min()
         .filter(|(distance, word)| *distance <= 1 + word.len() / 4);
     match nearest {

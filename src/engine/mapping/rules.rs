@@ -12,17 +12,8 @@ use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, OnConflict, OnNo
 use crate::engine::ruleset::{Bounds, Defaults, Ruleset};
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
-const TOP_KEYS: [&str; 9] = [
-    "account",
-    "partition",
-    "provider",
-    "onConflict",
-    "onNoRule",
-    "irsa",
-    "kube2iam",
-    "kiam",
-    "rules",
-];
+const TOP_KEYS: [&str; 9] =
+    ["account", "partition", "provider", "onConflict", "onNoRule", "irsa", "kube2iam", "kiam", "rules"];
 const RULE_KEYS: [&str; 13] = [
     "name",
     "match",
@@ -74,38 +65,22 @@ pub(super) fn read(
     }
     let top = Top {
         account: field("account").and_then(|(node, path)| account(node, path, reader)),
-        partition: field("partition")
-            .and_then(|(node, path)| partition(node, path, reader))
-            .unwrap_or("aws"),
+        partition: field("partition").and_then(|(node, path)| partition(node, path, reader)).unwrap_or("aws"),
         providers: field("provider")
             .and_then(|(node, path)| providers(node, path, reader))
             .unwrap_or_else(|| ProviderSet::default().with(Provider::Irsa)),
-        irsa: field("irsa")
-            .map(|(node, path)| options::irsa(node, path, reader))
-            .unwrap_or_default(),
-        kube2iam: field("kube2iam")
-            .map(|(node, path)| options::pod(node, path, reader))
-            .unwrap_or_default(),
-        kiam: field("kiam")
-            .map(|(node, path)| options::pod(node, path, reader))
-            .unwrap_or_default(),
+        irsa: field("irsa").map(|(node, path)| options::irsa(node, path, reader)).unwrap_or_default(),
+        kube2iam: field("kube2iam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
+        kiam: field("kiam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
     };
     let rules_path = path.key("rules");
     let Some(rules_node) = fields.get("rules") else {
-        reader.report(
-            node.at,
-            path,
-            "`rules` is missing: write `rules: []` for a mapping without rules",
-        );
+        reader.report(node.at, path, "`rules` is missing: write `rules: []` for a mapping without rules");
         return None;
     };
     let Some(items) = rules_node.as_sequence() else {
         let found = rules_node.describe();
-        reader.report(
-            rules_node.at,
-            rules_path,
-            format!("must be a list of rules, found {found}"),
-        );
+        reader.report(rules_node.at, rules_path, format!("must be a list of rules, found {found}"));
         return None;
     };
     let mut rules = Vec::with_capacity(items.len());
@@ -116,22 +91,12 @@ pub(super) fn read(
         let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
             continue;
         };
-        let reading = RuleReading {
-            fields: &fields,
-            node: item,
-            path,
-            top: &top,
-            bounds,
-        };
+        let reading = RuleReading { fields: &fields, node: item, path, top: &top, bounds };
         let rule = reading.read(reader, &mut names);
         let Some(rule) = rule else { continue };
         // `skip` without a provider stands for all, and claims neither.
         if rule.providers != ProviderSet::ALL {
-            for provider in rule
-                .providers
-                .iter()
-                .filter(|provider| *provider != Provider::Irsa)
-            {
+            for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
                 let (first, at) = *pod_provider.get_or_insert((provider, rule.at));
                 if first != provider {
                     let at_node = fields.get("provider").map_or(item.at, |node| node.at);
@@ -167,9 +132,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
     }
 
     fn flag(&self, key: &'static str, reader: &mut Reader<'_>) -> bool {
-        self.field(key)
-            .and_then(|(node, path)| reader.boolean(node, path))
-            .unwrap_or(false)
+        self.field(key).and_then(|(node, path)| reader.boolean(node, path)).unwrap_or(false)
     }
 
     fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
@@ -187,14 +150,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let skip = self.flag("skip", reader);
         let remove = self.flag("remove", reader);
         let role = self.field("role");
-        let named = self
-            .field("provider")
-            .and_then(|(node, path)| providers(node, path, reader));
-        let providers = named.unwrap_or(if skip {
-            ProviderSet::ALL
-        } else {
-            self.top.providers
-        });
+        let named = self.field("provider").and_then(|(node, path)| providers(node, path, reader));
+        let providers = named.unwrap_or(if skip { ProviderSet::ALL } else { self.top.providers });
         let name = self.name(reader, names);
 
         if skip && remove {
@@ -234,11 +191,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 "does nothing: give it a `role`, or `skip: true`, or `remove: true`",
             );
         }
-        let grant = if skip || remove {
-            None
-        } else {
-            self.grant(providers, criteria.as_ref(), reader)
-        };
+        let grant = if skip || remove { None } else { self.grant(providers, criteria.as_ref(), reader) };
         let criteria = criteria?;
         self.check_job_rule(&criteria, grant.as_ref(), reader);
         let action = match (skip, remove, grant) {
@@ -247,13 +200,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             (.., Some(grant)) => Action::Role(Box::new(grant)),
             _ => return None,
         };
-        Some(Rule {
-            name,
-            at: self.node.at,
-            criteria,
-            providers,
-            action,
-        })
+        Some(Rule { name, at: self.node.at, criteria, providers, action })
     }
 
     /// The role with its options.
@@ -263,16 +210,11 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         criteria: Option<&Criteria>,
         reader: &mut Reader<'_>,
     ) -> Option<Grant> {
-        let on_conflict = self
-            .field("onConflict")
-            .and_then(|(node, path)| reader.word(node, path, "value", &ON_CONFLICT));
+        let on_conflict =
+            self.field("onConflict").and_then(|(node, path)| reader.word(node, path, "value", &ON_CONFLICT));
         let (irsa, pod) = self.options(providers, reader);
-        let own_account = self
-            .field("account")
-            .map(|(node, path)| account(node, path, reader));
-        let own_partition = self
-            .field("partition")
-            .map(|(node, path)| partition(node, path, reader));
+        let own_account = self.field("account").map(|(node, path)| account(node, path, reader));
+        let own_partition = self.field("partition").map(|(node, path)| partition(node, path, reader));
         let (node, path) = self.field("role")?;
         let text = reader.text(node, path)?;
         if role::is_arn(text) {
@@ -308,9 +250,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 let message = format!("`{fixed}` is outside what the operator allows (--allowed-role)");
                 reader.report(node.at, path, message);
             }
-            let unknown_project = role
-                .placeholders()
-                .any(|placeholder| placeholder == Placeholder::Project)
+            let unknown_project = role.placeholders().any(|placeholder| placeholder == Placeholder::Project)
                 && !criteria.names_runner_job();
             if unknown_project {
                 reader.report(
@@ -321,10 +261,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             }
             let pods_only = criteria.runners.len() + criteria.projects.len() > 0
                 || (!criteria.components.is_empty()
-                    && criteria
-                        .components
-                        .iter()
-                        .all(super::super::component::Component::is_pods_only));
+                    && criteria.components.iter().all(super::super::component::Component::is_pods_only));
             if pods_only && providers == ProviderSet::default().with(Provider::Irsa) {
                 reader.report(
                     node.at,
@@ -333,12 +270,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 );
             }
         }
-        Some(Grant {
-            role,
-            on_conflict,
-            irsa,
-            pod,
-        })
+        Some(Grant { role, on_conflict, irsa, pod })
     }
 
     fn options(&self, providers: ProviderSet, reader: &mut Reader<'_>) -> (IrsaOptions, PodOptions) {
@@ -354,10 +286,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             if !providers.contains(provider) {
                 if let Some((node, path)) = block {
                     let used: Vec<&str> = providers.iter().map(Provider::name).collect();
-                    let message = format!(
-                        "options of another provider: this rule's is {}",
-                        used.join(" and ")
-                    );
+                    let message =
+                        format!("options of another provider: this rule's is {}", used.join(" and "));
                     reader.report(node.at, path, message);
                 }
                 continue;
@@ -383,12 +313,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             let node = self.fields.get("match").and_then(|node| node.at_path(keys));
             node.map_or(self.node.at, |node| node.at)
         };
-        if grant.is_some()
-            && self
-                .fields
-                .get("match")
-                .is_some_and(|node| node.get("runner").is_none())
-        {
+        if grant.is_some() && self.fields.get("match").is_some_and(|node| node.get("runner").is_none()) {
             reader.report(
                 at(&[]),
                 match_path,
@@ -405,21 +330,13 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             reader.report(at, path, message);
         };
         if !criteria.service_accounts.is_empty() {
-            steered(
-                at(&["serviceAccount"]),
-                match_path.key("serviceAccount"),
-                "the ServiceAccount",
-            );
+            steered(at(&["serviceAccount"]), match_path.key("serviceAccount"), "the ServiceAccount");
         }
         if !criteria.releases.is_empty() {
             steered(at(&["release"]), match_path.key("release"), "the release");
         }
         let labels_path = match_path.key("labels");
-        for (label, _) in criteria
-            .labels
-            .iter()
-            .filter(|(label, _)| !is_trusted_label(label))
-        {
+        for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_trusted_label(label)) {
             steered(at(&["labels", label]), labels_path.key(label), "this label");
         }
         if let (Some(grant), Some((node, path))) = (grant, self.field("role")) {
@@ -442,11 +359,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             reader.report(node.at, path, format!("must be 1 to {MAX_NAME} characters"));
         }
         if let Some(line) = names.given(name, node.at.line) {
-            reader.report(
-                node.at,
-                path,
-                format!("the name `{name}` is taken by the rule on line {line}"),
-            );
+            reader.report(node.at, path, format!("the name `{name}` is taken by the rule on line {line}"));
         }
         name.into()
     }
@@ -479,11 +392,8 @@ impl Names {
     }
 
     fn settle(self, rules: &mut [Rule]) {
-        let mut taken: HashMap<Box<str>, usize> = self
-            .given
-            .into_keys()
-            .map(|name| (name.into_boxed_str(), 1))
-            .collect();
+        let mut taken: HashMap<Box<str>, usize> =
+            self.given.into_keys().map(|name| (name.into_boxed_str(), 1)).collect();
         for rule in rules {
             let Some(base) = rule.name.strip_prefix(MADE) else {
                 continue;
@@ -530,15 +440,9 @@ fn made_name(node: Option<&Node<'_>>) -> String {
 
 /// 12 digits. An unquoted number is taken where YAML cannot have changed it.
 fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
-    let Some(scalar) = node
-        .as_scalar()
-        .filter(|s| matches!(s.kind, ScalarKind::Text | ScalarKind::Number))
+    let Some(scalar) = node.as_scalar().filter(|s| matches!(s.kind, ScalarKind::Text | ScalarKind::Number))
     else {
-        reader.report(
-            node.at,
-            path,
-            format!("must be an account of 12 digits, found {}", node.describe()),
-        );
+        reader.report(node.at, path, format!("must be an account of 12 digits, found {}", node.describe()));
         return None;
     };
     let text = scalar.text.as_ref();
@@ -578,11 +482,7 @@ fn providers(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option
         }
     });
     if set.contains(Provider::Kube2iam) && set.contains(Provider::Kiam) {
-        reader.report(
-            node.at,
-            path,
-            "kube2iam and kiam in one mapping would write the same annotation",
-        );
+        reader.report(node.at, path, "kube2iam and kiam in one mapping would write the same annotation");
     }
     (set != ProviderSet::default()).then_some(set)
 }

@@ -1,0 +1,233 @@
+//! `explain`: which rule decides on these objects, and why not the others?
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::input::{self, Input};
+use super::{BoundsArgs, OutputFormat, output};
+use crate::engine::component::Component;
+use crate::engine::decision::{Edit, Outcome, Verdict};
+use crate::engine::explain::{self, Explanation, Tried};
+use crate::engine::manifest;
+use crate::engine::mapping;
+use crate::engine::review;
+use crate::engine::subject::{Kind, Requester, Subject, value_of};
+
+const EXAMPLES: &str = "Examples:
+  helm template gitlab gitlab/gitlab -n gitlab | gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+  kubectl get sa,pods -A -o yaml | gitlab-iam-webhook explain -m mapping.yaml --output json -
+  gitlab-iam-webhook explain -m mapping.yaml --user system:serviceaccount:ci:gitlab-runner job-pod.yaml
+
+Exit status: 0 explained, 1 no ServiceAccount, Pod or Pod template in the file, 2 could not do it.";
+
+/// Explains the decision on each ServiceAccount, Pod and Pod template of a manifest (YAML, JSON, lists), or on an
+/// AdmissionReview in JSON.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ExplainArgs {
+    /// The mapping.
+    #[arg(long, short, value_name = "FILE")]
+    mapping: PathBuf,
+
+    /// The manifest; `-` is standard input.
+    #[arg(default_value = "-", value_name = "OBJECT FILE")]
+    objects: PathBuf,
+
+    /// The namespace of objects that name none.
+    #[arg(long, short, default_value = "default")]
+    namespace: String,
+
+    /// The username that asks for the objects.
+    ///
+    /// Without it a Pod is taken to come from its workload's controller, and rules that need a runner do not act.
+    #[arg(long)]
+    user: Option<String>,
+
+    /// The form of what is printed.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+
+    #[command(flatten)]
+    bounds: BoundsArgs,
+}
+
+/// Where an object stands, for the heading.
+struct Heading<'a> {
+    kind: &'a str,
+    name: &'a str,
+    line: usize,
+}
+
+pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let mapping = input::read(&args.mapping)?;
+    let ruleset = mapping::compile(&mapping.text, &(&args.bounds).into())
+        .with_context(|| format!("loading the mapping {mapping}"))?;
+    let input = input::read(&args.objects)?;
+    let mut texts = Vec::new();
+    let mut values = Vec::new();
+    let mut assumed = false;
+    let mut show = |heading: &Heading<'_>, subject: &Subject<'_>| {
+        assumed |= subject.kind == Kind::Pod && subject.requester == Requester::Assumed;
+        let explanation = explain::explain(&ruleset, subject);
+        match args.output {
+            OutputFormat::Text => texts.push(as_text(heading, subject, &explanation)),
+            OutputFormat::Json => values.push(as_json(heading, subject, &explanation)),
+        }
+    };
+    let found = each_subject(&input, args, &mut show)?;
+    if found == 0 {
+        output::error(&format!("no ServiceAccount, Pod or Pod template in {input}"));
+        return Ok(ExitCode::from(1));
+    }
+    let mut text = match args.output {
+        OutputFormat::Text => texts.join("\n"),
+        OutputFormat::Json => format!("{:#}\n", Value::Array(values)),
+    };
+    if assumed && args.output == OutputFormat::Text {
+        text.push_str(
+            "\nPods were taken to come from their workload's controller; --user USER says who asks.\n",
+        );
+    }
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many there were.
+fn each_subject(
+    input: &Input,
+    args: &ExplainArgs,
+    show: &mut impl FnMut(&Heading<'_>, &Subject<'_>),
+) -> anyhow::Result<usize> {
+    if is_review(&input.text) {
+        let request = review::parse(input.text.as_bytes()).with_context(|| format!("reading {input}"))?;
+        let Some(subject) = request.as_subject() else {
+            bail!("reading {input}: the review is not about a ServiceAccount or about creating a Pod");
+        };
+        let (_, name) = request.namespace_and_name();
+        show(&Heading { kind: subject.kind.name(), name, line: 1 }, &subject);
+        return Ok(1);
+    }
+    let objects = manifest::read(&input.text).with_context(|| format!("reading {input}"))?;
+    let requester = args.user.as_deref().map_or(Requester::Assumed, Requester::User);
+    for object in &objects {
+        let heading = Heading { kind: &object.written_kind, name: &object.name, line: object.at.line };
+        show(&heading, &object.subject(&args.namespace, requester));
+    }
+    Ok(objects.len())
+}
+
+fn is_review(text: &str) -> bool {
+    serde_json::from_str::<Value>(text)
+        .is_ok_and(|value| value.get("kind") == Some(&json!("AdmissionReview")))
+}
+
+fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanation<'_>) -> String {
+    let Explanation { facts, traces, decision } = explanation;
+    let mut text = String::new();
+    let mut line = |indent: usize, words: String| {
+        let _ = writeln!(text, "{:indent$}{words}", "");
+    };
+    line(0, format!("{} {}/{} (line {})", heading.kind, subject.namespace, heading.name, heading.line));
+    let component = facts.component.map_or("none", Component::name);
+    line(2, format!("component: {component}"));
+    if let Some(claimed) = facts.disbelieved {
+        line(
+            2,
+            format!("its labels say {}, which is believed only of a workload controller", claimed.name()),
+        );
+    }
+    if subject.kind == Kind::Pod {
+        line(2, format!("serviceAccount: {}", subject.service_account));
+    }
+    for verdict in &decision.verdicts {
+        let tried = traces.iter().find(|trace| trace.provider == verdict.provider);
+        let tried = tried.map(|trace| trace.tried.as_slice()).unwrap_or_default();
+        line(2, format!("{}: {}", verdict.provider.name(), in_words(verdict)));
+        for Tried { rule, mismatch } in tried {
+            let place = format!("line {}, {}", rule.at.line, rule.name);
+            match mismatch {
+                Some(mismatch) => line(4, format!("no   {place}: {mismatch}")),
+                None => line(4, format!("yes  {place}")),
+            }
+        }
+    }
+    for Edit { key, value } in &decision.edits {
+        let sign = if value_of(subject.annotations, key).is_some() { '~' } else { '+' };
+        match value {
+            Some(value) => line(2, format!("{sign} {key}: {value}")),
+            None => line(2, format!("- {key}")),
+        }
+    }
+    for warning in &decision.warnings {
+        line(2, format!("warning: {warning}"));
+    }
+    text
+}
+
+fn in_words(verdict: &Verdict<'_>) -> String {
+    let role = verdict.role.as_deref().unwrap_or("none");
+    match verdict.outcome {
+        Outcome::Undecided => "not decided on".to_owned(),
+        Outcome::NoRule => "no rule matches, nothing changes".to_owned(),
+        Outcome::OnServiceAccount => format!("role {role} belongs on its ServiceAccount, nothing on the Pod"),
+        Outcome::DefaultAccount => format!(
+            "role {role} does not reach it: the Pod runs as `default` (set global.serviceAccount.enabled=true in GitLab's chart)"
+        ),
+        Outcome::Skipped => "the rule says skip, nothing changes".to_owned(),
+        Outcome::OptedOut => {
+            "the object says gitlab-iam-webhook/inject: disabled, nothing changes".to_owned()
+        }
+        Outcome::InStep => format!("role {role}, already in step"),
+        Outcome::Orphaned => "no rule matches, values set earlier stay (onNoRule: keep)".to_owned(),
+        Outcome::Set => format!("role {role}"),
+        Outcome::Removed => "annotations come off".to_owned(),
+        Outcome::Kept => format!("role {role}, but another one is there and stays (onConflict: keep)"),
+        Outcome::Replaced => format!("role {role}, in place of another (onConflict: replace)"),
+        Outcome::Refused => "no role can be given".to_owned(),
+    }
+}
+
+fn as_json(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanation<'_>) -> Value {
+    let Explanation { facts, traces, decision } = explanation;
+    let providers: Vec<Value> = decision
+        .verdicts
+        .iter()
+        .map(|verdict| {
+            let trace = traces.iter().find(|trace| trace.provider == verdict.provider);
+            let tried = trace.map(|trace| trace.tried.as_slice()).unwrap_or_default();
+            let tried: Vec<Value> = tried
+                .iter()
+                .map(|Tried { rule, mismatch }| {
+                    json!({"rule": rule.name, "line": rule.at.line, "matches": mismatch.is_none(), "mismatch": mismatch})
+                })
+                .collect();
+            json!({
+                "provider": verdict.provider.name(),
+                "outcome": verdict.outcome.name(),
+                "rule": verdict.rule.map(|rule| &rule.name),
+                "role": verdict.role,
+                "tried": tried,
+            })
+        })
+        .collect();
+    let edits: serde_json::Map<String, Value> =
+        decision.edits.iter().map(|edit| (edit.key.to_owned(), json!(edit.value))).collect();
+    json!({
+        "kind": heading.kind,
+        "namespace": subject.namespace,
+        "name": heading.name,
+        "line": heading.line,
+        "serviceAccount": subject.service_account,
+        "component": facts.component.map(Component::name),
+        "disbelievedComponent": facts.disbelieved.map(Component::name),
+        "requesterAssumed": subject.requester == Requester::Assumed,
+        "providers": providers,
+        "annotations": edits,
+        "warnings": decision.warnings,
+    })
+}

@@ -1,0 +1,80 @@
+//! Is this process ready? It is when everything that was held has been released, and it is not stopping.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Readiness, shared by whoever waits for something and the probe that asks.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    waiting_for: Vec<&'static str>,
+    stopping: bool,
+}
+
+/// Keeps the process unready until it is dropped.
+#[derive(Debug)]
+#[must_use = "readiness is only held while this lives"]
+pub struct Hold {
+    readiness: Readiness,
+    what: &'static str,
+}
+
+impl Readiness {
+    /// Not ready until the hold is dropped.
+    pub fn hold(&self, what: &'static str) -> Hold {
+        self.with(|state| state.waiting_for.push(what));
+        Hold { readiness: self.clone(), what }
+    }
+
+    /// Not ready any more, for good: the process is stopping.
+    pub fn stop(&self) {
+        self.with(|state| state.stopping = true);
+    }
+
+    /// Ready, or a sentence that says what is waited for.
+    ///
+    /// # Errors
+    /// The sentence.
+    pub fn check(&self) -> Result<(), String> {
+        self.with(|state| match (state.stopping, state.waiting_for.as_slice()) {
+            (true, _) => Err("not ready: stopping".to_owned()),
+            (false, []) => Ok(()),
+            (false, waiting) => Err(format!("not ready: waiting for {}", waiting.join(", "))),
+        })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.readiness.with(|state| {
+            if let Some(index) = state.waiting_for.iter().position(|what| *what == self.what) {
+                state.waiting_for.remove(index);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_hold_is_released_and_never_again_after_stop() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.check(), Ok(()));
+        let mapping = readiness.hold("the mapping");
+        let certificate = readiness.hold("the certificate");
+        assert_eq!(readiness.check().unwrap_err(), "not ready: waiting for the mapping, the certificate");
+        drop(mapping);
+        assert_eq!(readiness.check().unwrap_err(), "not ready: waiting for the certificate");
+        drop(certificate);
+        assert_eq!(readiness.check(), Ok(()));
+        readiness.stop();
+        assert_eq!(readiness.check().unwrap_err(), "not ready: stopping");
+    }
+}

@@ -1,0 +1,41 @@
+//! Which mapping decides right now? The only state that requests share.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::engine::ruleset::Ruleset;
+
+/// A mapping with its number: 1 for the first that was loaded.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counts loads of mappings that differ.
+    pub number: u64,
+    /// The rules.
+    pub ruleset: Ruleset,
+}
+
+/// The mapping in force. Swapped whole, so a request sees the old one or the new one, never parts of both.
+#[derive(Debug)]
+pub struct Live(ArcSwap<Generation>);
+
+impl Live {
+    /// Begins with this mapping.
+    #[must_use]
+    pub fn new(ruleset: Ruleset) -> Self {
+        Self(ArcSwap::from_pointee(Generation { number: 1, ruleset }))
+    }
+
+    /// The mapping in force, without a lock; hold it for one request only.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Generation>> {
+        self.0.load()
+    }
+
+    /// Puts another mapping in force, and returns its number. One writer at a time.
+    pub fn swap(&self, ruleset: Ruleset) -> u64 {
+        let number = self.0.load().number + 1;
+        self.0.store(Arc::new(Generation { number, ruleset }));
+        number
+    }
+}

@@ -1,0 +1,122 @@
+//! Is there room for one more, and has this peer had its share?
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Room that is counted in units, as a whole and for each peer address.
+#[derive(Clone, Debug)]
+pub struct Quota(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    total: usize,
+    per_peer: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    /// Only peers that hold something.
+    peers: HashMap<IpAddr, usize>,
+}
+
+/// Room that is taken until it is dropped.
+#[derive(Debug)]
+#[must_use = "the room is given back when this is dropped"]
+pub struct Lease {
+    quota: Quota,
+    peer: IpAddr,
+    units: usize,
+}
+
+impl Quota {
+    /// So much in all, and so much for each peer.
+    #[must_use]
+    pub fn new(total: usize, per_peer: usize) -> Self {
+        Self(Arc::new(Inner { total, per_peer, taken: Mutex::default() }))
+    }
+
+    /// A lease of nothing, to grow.
+    pub fn lease(&self, peer: IpAddr) -> Lease {
+        // An IPv4 peer on a dual-stack socket is the same peer.
+        Lease { quota: self.clone(), peer: peer.to_canonical(), units: 0 }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Taken) -> T) -> T {
+        act(&mut self.0.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Lease {
+    /// Takes more room, all of it or none.
+    #[must_use]
+    pub fn grow(&mut self, units: usize) -> bool {
+        let Inner { total, per_peer, .. } = *self.quota.0;
+        let granted = self.quota.with(|taken| {
+            let of_peer = taken.peers.get(&self.peer).copied().unwrap_or_default();
+            if taken.total + units > total || of_peer + units > per_peer {
+                return false;
+            }
+            taken.total += units;
+            taken.peers.insert(self.peer, of_peer + units);
+            true
+        });
+        if granted {
+            self.units += units;
+        }
+        granted
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.units == 0 {
+            return;
+        }
+        self.quota.with(|taken| {
+            taken.total -= self.units;
+            if let Some(of_peer) = taken.peers.get_mut(&self.peer) {
+                *of_peer -= self.units;
+                if *of_peer == 0 {
+                    taken.peers.remove(&self.peer);
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn a_peer_has_its_share_and_no_more() {
+        let quota = Quota::new(10, 6);
+        let mut one = quota.lease(peer(1));
+        assert!(one.grow(6));
+        assert!(!one.grow(1), "beyond its share");
+        let mut other = quota.lease(peer(2));
+        assert!(!other.grow(5), "beyond the whole");
+        assert!(other.grow(4));
+        drop(one);
+        assert!(other.grow(2));
+        assert!(!other.grow(1));
+        drop(other);
+        quota.with(|taken| assert!(taken.total == 0 && taken.peers.is_empty()));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_same_peer() {
+        let quota = Quota::new(10, 1);
+        let mut plain = quota.lease(peer(1));
+        assert!(plain.grow(1));
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        assert!(!quota.lease(mapped).grow(1));
+    }
+}

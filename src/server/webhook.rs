@@ -1,0 +1,236 @@
+//! What does the API server ask? `POST /mutate` and `POST /observe`.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http_body_util::BodyExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::connection::Peer;
+use super::quota::Quota;
+use super::{Limits, MAX_BODY};
+use crate::engine::component::Component;
+use crate::engine::review::{self, Mode, Reply, ReviewError};
+use crate::live::Live;
+use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Webhook {
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    bodies: Quota,
+}
+
+/// Why a request gets no decision: a status and a sentence.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Review(#[from] ReviewError),
+    #[error("expected content-type application/json, found {0}")]
+    ContentType(String),
+    #[error("the body has more than {MAX_BODY} bytes")]
+    TooLarge,
+    #[error("too busy: no room for this body now, try again")]
+    Busy,
+    #[error("the body could not be read: {0}")]
+    Body(#[source] axum::Error),
+}
+
+impl Refusal {
+    fn status_and_reason(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Review(error) => (StatusCode::BAD_REQUEST, error.reason()),
+            Self::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
+        }
+    }
+}
+
+/// The webhook's routes, with their bounds.
+pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits) -> Router {
+    let bodies = Quota::new(limits.body_bytes, limits.body_bytes_per_peer);
+    let state = Webhook { live, metrics: Arc::clone(metrics), bodies };
+    let panics = Arc::clone(metrics);
+    Router::new()
+        .route("/mutate", post(mutate))
+        .route("/observe", post(observe))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request))
+        .layer(CatchPanicLayer::custom(move |_panic| {
+            // The panic hook has logged it.
+            panics.refused("panic");
+            sentence(StatusCode::INTERNAL_SERVER_ERROR, "a fault in gitlab-iam-webhook: see its log")
+        }))
+        .layer(middleware::from_fn_with_state(Arc::clone(metrics), refuse_without_room))
+        .with_state(state)
+}
+
+async fn mutate(State(webhook): State<Webhook>, peer: Option<Extension<Peer>>, request: Request) -> Response {
+    answer(&webhook, Mode::Mutate, peer, request).await
+}
+
+async fn observe(
+    State(webhook): State<Webhook>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response {
+    answer(&webhook, Mode::Observe, peer, request).await
+}
+
+async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, request: Request) -> Response {
+    let peer = peer.map(|Extension(peer)| peer);
+    match decide(webhook, mode, peer, request).await {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(refusal) => {
+            let (status, reason) = refusal.status_and_reason();
+            webhook.metrics.refused(reason);
+            let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
+            tracing::warn!(peer, status = status.as_u16(), "{refusal}");
+            sentence(status, &refusal.to_string())
+        }
+    }
+}
+
+async fn decide(
+    webhook: &Webhook,
+    mode: Mode,
+    peer: Option<Peer>,
+    request: Request,
+) -> Result<Vec<u8>, Refusal> {
+    check_content_type(request.headers())?;
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+    let mut lease = webhook.bodies.lease(address);
+    let body = read(request, |bytes| lease.grow(bytes)).await?;
+    let started = Instant::now();
+    let live = webhook.live.load();
+    let reply = review::respond(&body, &live.ruleset, mode)?;
+    let duration = started.elapsed();
+    record(&webhook.metrics, mode, &reply, duration);
+    Ok(reply.body)
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let found =
+        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("bytes that are no text"));
+    let essence = found.map(|value| value.split(';').next().unwrap_or_default().trim());
+    match essence {
+        Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
+        _ => Err(Refusal::ContentType(found.unwrap_or("none").to_owned())),
+    }
+}
+
+/// The body, taking room for each part of it as it comes: memory follows what has arrived, not what was announced.
+async fn read(request: Request, mut take_room: impl FnMut(usize) -> bool) -> Result<Bytes, Refusal> {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > MAX_BODY) {
+        return Err(Refusal::TooLarge);
+    }
+    let mut body: Body = request.into_body();
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Refusal::Body)?.into_data() else {
+            continue;
+        };
+        if whole.len() + data.len() > MAX_BODY {
+            return Err(Refusal::TooLarge);
+        }
+        if !take_room(data.len()) {
+            return Err(Refusal::Busy);
+        }
+        if announced == Some(data.len()) {
+            return Ok(data);
+        }
+        if whole.is_empty() {
+            whole.reserve_exact(announced.unwrap_or(data.len()));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.into())
+}
+
+/// One line and one count for each review.
+fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) {
+    let outcome = reply.outcome();
+    let labels = ReviewLabels {
+        mode,
+        kind: KindLabel::of(&reply.kind),
+        operation: OperationLabel::of(&reply.operation),
+        outcome,
+    };
+    metrics.reviews.get_or_create(&labels).inc();
+    metrics.review_duration.observe(duration.as_secs_f64());
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    let decision = reply.decision.as_ref();
+    let leading = decision.and_then(|decision| decision.leading());
+    let mut warnings = String::new();
+    for warning in decision.map(|decision| decision.warnings.as_slice()).unwrap_or_default() {
+        let separator = if warnings.is_empty() { "" } else { "; " };
+        let _ = write!(warnings, "{separator}{warning}");
+    }
+    tracing::info!(
+        mode = mode.name(),
+        uid = %reply.uid,
+        operation = %reply.operation,
+        kind = %reply.kind,
+        namespace = %reply.namespace,
+        name = %reply.name,
+        component = decision.and_then(|decision| decision.component).map(Component::name),
+        rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
+        role = leading.and_then(|verdict| verdict.role.as_deref()),
+        outcome = outcome.name(),
+        dry_run = reply.dry_run,
+        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        warnings = (!warnings.is_empty()).then_some(warnings.as_str()),
+        "review"
+    );
+}
+
+/// A connection for which there was no room is told so, and closed.
+async fn refuse_without_room(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    if request.extensions().get::<Peer>().is_some_and(|peer| peer.refused) {
+        metrics.refused("connections");
+        let mut response =
+            sentence(StatusCode::SERVICE_UNAVAILABLE, "too busy: too many connections are open, try again");
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        return response;
+    }
+    next.run(request).await
+}
+
+async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {
+    webhook.metrics.refused("method");
+    sentence(StatusCode::METHOD_NOT_ALLOWED, "an AdmissionReview comes by POST")
+}
+
+async fn not_found(State(webhook): State<Webhook>) -> Response {
+    webhook.metrics.refused("path");
+    sentence(StatusCode::NOT_FOUND, "no such path: reviews go to /mutate or /observe")
+}
+
+/// A status and one line of text.
+pub(super) fn sentence(status: StatusCode, text: &str) -> Response {
+    let mut response = (status, format!("{text}\n")).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    response
+}

@@ -1,0 +1,36 @@
+//! How are log lines written?
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// The form of log lines on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging. `filter` is in the syntax of `tracing-subscriber`'s `EnvFilter`: `info`, `warn,gitlab_iam_webhook=debug`.
+///
+/// # Errors
+/// When the process logs already.
+pub fn init(format: Format, filter: EnvFilter) -> Result<(), TryInitError> {
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match format {
+        Format::Text => {
+            let colour = io::IsTerminal::is_terminal(&io::stderr());
+            builder.with_ansi(colour).finish().try_init()?;
+        }
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).finish().try_init()?,
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("no message"));
+    }));
+    Ok(())
+}

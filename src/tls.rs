@@ -1,0 +1,124 @@
+//! What is served as a certificate? A pair that rustls can use, however it came to be.
+
+pub mod issue;
+pub mod reload;
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+/// A certificate chain and its key, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The leaf first.
+    pub certificate: Vec<u8>,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: Vec<u8>,
+}
+
+/// A pair that can be served.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// For rustls: TLS 1.2 and 1.3, HTTP/1.1.
+    pub config: Arc<ServerConfig>,
+    /// When the leaf ends, seconds since 1970.
+    pub not_after: i64,
+}
+
+/// Why a pair cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// The certificates are no PEM.
+    #[error("reading the certificate as PEM")]
+    CertificatePem(#[source] rustls::pki_types::pem::Error),
+    /// The file holds no certificate.
+    #[error("the certificate file holds no certificate")]
+    NoCertificate,
+    /// The key is no PEM, or of no kind that is known.
+    #[error("reading the private key as PEM")]
+    KeyPem(#[source] rustls::pki_types::pem::Error),
+    /// The leaf is no X.509 certificate.
+    #[error("reading the certificate as X.509")]
+    X509(#[source] x509_parser::nom::Err<x509_parser::error::X509Error>),
+    /// The two do not belong together, or the key cannot be used.
+    #[error("using the private key with the certificate")]
+    Mismatch(#[source] rustls::Error),
+    /// rustls refuses the set-up.
+    #[error("setting up TLS")]
+    Setup(#[source] rustls::Error),
+}
+
+/// The one provider of cryptography.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key must not reach a log.
+        f.debug_struct("Pair").finish_non_exhaustive()
+    }
+}
+
+impl Pair {
+    /// Checks that certificate and key belong together, and readies them for serving.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them.
+    pub fn identity(&self) -> Result<Identity, PairError> {
+        let provider = provider();
+        let chain = CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(PairError::CertificatePem)?;
+        let leaf = chain.first().ok_or(PairError::NoCertificate)?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(PairError::X509)?;
+        let not_after = parsed.validity().not_after.timestamp();
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(PairError::KeyPem)?;
+        // `from_der` refuses a key that is not the certificate's.
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(PairError::Mismatch)?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(PairError::Setup)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Identity { config: Arc::new(config), not_after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn pair() -> Pair {
+        let life = Duration::from_hours(1);
+        issue::self_signed(&["localhost".to_owned()], SystemTime::UNIX_EPOCH + life, life).unwrap()
+    }
+
+    #[test]
+    fn a_pair_that_belongs_together_is_usable_and_knows_its_end() {
+        assert_eq!(pair().identity().unwrap().not_after, 7200);
+    }
+
+    #[test]
+    fn a_pair_that_does_not_is_refused_with_a_reason() {
+        let (one, other) = (pair(), pair());
+        let mixed = Pair { certificate: one.certificate.clone(), key: other.key };
+        assert!(matches!(mixed.identity(), Err(PairError::Mismatch(_))));
+        let no_key = Pair { certificate: one.certificate.clone(), key: b"rubbish".to_vec() };
+        assert!(matches!(no_key.identity(), Err(PairError::KeyPem(_))));
+        let empty = Pair { certificate: Vec::new(), key: one.key.clone() };
+        assert!(matches!(empty.identity(), Err(PairError::NoCertificate)));
+        let cut = one.certificate.get(..200).unwrap().to_vec();
+        let cut = Pair { certificate: cut, key: one.key };
+        assert!(matches!(cut.identity(), Err(PairError::CertificatePem(_))));
+    }
+}

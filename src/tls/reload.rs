@@ -1,0 +1,134 @@
+//! Has the pair on disk changed? A good new one is served from the next handshake on; a broken one changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
+
+use axum_server::tls_rustls::RustlsConfig;
+use tokio_util::sync::CancellationToken;
+
+use super::{Identity, Pair, PairError};
+use crate::metrics::{Load, Metrics};
+
+/// How often the files are read. By content: the kubelet swaps a symlink, which a watch on the file does not see.
+const POLL: Duration = Duration::from_secs(2);
+
+/// A certificate and its key on disk.
+#[derive(Debug)]
+pub struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// What was read last, good or bad, to tell whether there is something new.
+    seen: Option<Pair>,
+}
+
+/// Why the files cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// One cannot be read.
+    #[error("reading {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// They are no pair.
+    #[error("loading {} and {}", .certificate.display(), .key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: PairError,
+    },
+}
+
+impl Files {
+    /// Files that have not been read yet.
+    #[must_use]
+    pub fn new(certificate: &Path, key: &Path) -> Self {
+        Self { certificate: certificate.to_owned(), key: key.to_owned(), seen: None }
+    }
+
+    /// Reads them, for the first time.
+    ///
+    /// # Errors
+    /// When they cannot be read or are no pair.
+    pub fn load(&mut self) -> Result<Identity, FilesError> {
+        let pair = self.read()?;
+        let identity = self.identity(&pair);
+        self.seen = Some(pair);
+        identity
+    }
+
+    /// Follows the files until stopped.
+    pub async fn follow(mut self, served: RustlsConfig, metrics: Arc<Metrics>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(POLL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut unreadable = false;
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let loaded = match self.read() {
+                Ok(pair) if self.seen.as_ref() == Some(&pair) => {
+                    unreadable = false;
+                    continue;
+                }
+                Ok(pair) => {
+                    unreadable = false;
+                    let identity = self.identity(&pair);
+                    self.seen = Some(pair);
+                    identity
+                }
+                // Said once, until they are there again.
+                Err(_) if unreadable => continue,
+                Err(error) => {
+                    unreadable = true;
+                    Err(error)
+                }
+            };
+            match loaded {
+                Ok(identity) => {
+                    served.reload_from_config(identity.config);
+                    metrics.certificate_not_after.set(identity.not_after);
+                    metrics.certificate_loads.get_or_create(&Load { result: "ok" }).inc();
+                    tracing::info!(not_after = identity.not_after, "new certificate served");
+                }
+                Err(error) => {
+                    metrics.certificate_loads.get_or_create(&Load { result: "failed" }).inc();
+                    let causes = causes(&error);
+                    tracing::error!("{causes}; the certificate served so far goes on");
+                }
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Pair, FilesError> {
+        let read =
+            |path: &Path| fs::read(path).map_err(|source| FilesError::Read { path: path.to_owned(), source });
+        Ok(Pair { certificate: read(&self.certificate)?, key: read(&self.key)? })
+    }
+
+    fn identity(&self, pair: &Pair) -> Result<Identity, FilesError> {
+        pair.identity().map_err(|source| FilesError::Pair {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            source,
+        })
+    }
+}
+
+/// An error with its causes, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
