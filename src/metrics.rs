@@ -69,7 +69,7 @@ pub enum KindLabel {
 }
 
 /// Operations that are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "they are what they say")]
 pub enum OperationLabel {
     Create,
@@ -98,6 +98,18 @@ impl OperationLabel {
             "UPDATE" => Self::Update,
             _ => Self::Other,
         }
+    }
+}
+
+impl EncodeLabelValue for OperationLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        // As in the request, but for those that are not told apart.
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Other => "other",
+        }
+        .encode(encoder)
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Reader<'r> {
 /// The entries of a mapping whose keys have been checked.
 pub(super) struct Fields<'n, 't> {
     entries: Vec<(&'n str, &'n Node<'t>)>,
+    /// No key was left out for being unknown, twice there, or no text.
+    pub(super) whole: bool,
 }
 
 impl<'n, 't> Fields<'n, 't> {
@@ -96,7 +98,7 @@ impl<'r> Reader<'r> {
             }
             taken.push((key, value));
         }
-        Some(Fields { entries: taken })
+        Some(Fields { whole: taken.len() == entries.len(), entries: taken })
     }
 
     pub(super) fn text<'n>(&mut self, node: &'n Node<'_>, path: Path<'_>) -> Option<&'n str> {
@@ -182,11 +184,12 @@ fn not_text(node: &Node<'_>) -> String {
 
 /// `unknown key `rol`; did you mean `role`?`
 pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+    let likeness = |word: &str| strsim::jaro_winkler(&word.to_lowercase(), &found.to_lowercase());
     let nearest = known
         .iter()
-        .map(|word| (strsim::damerau_levenshtein(&word.to_lowercase(), &found.to_lowercase()), *word))
-        .min()
-        .filter(|(distance, word)| *distance <= 1 + word.len() / 4);
+        .map(|word| (likeness(word), *word))
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .filter(|(likeness, _)| *likeness >= 0.8);
     match nearest {
         Some((_, word)) => format!("unknown {what} `{found}`; did you mean `{word}`?"),
         None => format!("unknown {what} `{found}`; known are {}", known.join(", ")),

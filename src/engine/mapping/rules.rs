@@ -94,8 +94,9 @@ pub(super) fn read(
         let reading = RuleReading { fields: &fields, node: item, path, top: &top, bounds };
         let rule = reading.read(reader, &mut names);
         let Some(rule) = rule else { continue };
-        // `skip` without a provider stands for all, and claims neither.
-        if rule.providers != ProviderSet::ALL {
+        // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
+        let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
+        if !rule.providers.covers(both) {
             for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
                 let (first, at) = *pod_provider.get_or_insert((provider, rule.at));
                 if first != provider {
@@ -133,6 +134,14 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
 
     fn flag(&self, key: &'static str, reader: &mut Reader<'_>) -> bool {
         self.field(key).and_then(|(node, path)| reader.boolean(node, path)).unwrap_or(false)
+    }
+
+    /// `skip` or `remove` is there and says neither true nor false, which has been reported.
+    fn has_bad_flag(&self) -> bool {
+        let is_boolean = |node: &Node<'_>| {
+            node.as_scalar().is_some_and(|scalar| matches!(scalar.kind, ScalarKind::Boolean(_)))
+        };
+        ["skip", "remove"].iter().any(|key| self.fields.get(key).is_some_and(|node| !is_boolean(node)))
     }
 
     fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
@@ -184,7 +193,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                     );
                 }
             }
-        } else if role.is_none() {
+        } else if role.is_none() && self.fields.whole && !self.has_bad_flag() {
             reader.report(
                 self.node.at,
                 self.path,

@@ -1,0 +1,108 @@
+//! Arrows point inward, and the engine does nothing but decide.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the outside in. A module may use those after it, and itself.
+const LAYERS: [&[&str]; 7] = [
+    &["cli"],
+    &["server"],
+    &["tls"],
+    &["mapping_file"],
+    &["telemetry", "shutdown"],
+    &["live", "health", "metrics"],
+    &["engine"],
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each file below `src` with the name of its top module.
+fn modules() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let module = |path: &Path| {
+        let first = path.strip_prefix(&root).unwrap().components().next().unwrap();
+        first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    };
+    files.into_iter().map(|path| (module(&path), path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+#[test]
+fn arrows_point_inward() {
+    let mut wrong = Vec::new();
+    for (module, path, text) in modules() {
+        if matches!(module.as_str(), "lib" | "main") {
+            continue;
+        }
+        let own = layer(&module).unwrap_or_else(|| panic!("{module} has no place in LAYERS"));
+        for line in text.lines() {
+            let Some((_, after)) = line.split_once("crate::") else { continue };
+            let used: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let inward = used == module || layer(&used).is_some_and(|used| used > own);
+            if !inward {
+                wrong.push(format!("{}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these point outward:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_engine_does_no_io_reads_no_clock_and_does_not_log() {
+    let forbidden = [
+        "std::fs",
+        "std::io",
+        "std::net",
+        "std::env",
+        "std::time",
+        "std::thread",
+        "std::process",
+        "std::sync",
+        "tokio",
+        "tracing",
+        "axum",
+        "rustls",
+        "kube::",
+        "k8s_openapi",
+        "prometheus",
+        "async ",
+        ".await",
+        "println!",
+    ];
+    let mut wrong = Vec::new();
+    for (module, path, text) in modules() {
+        if module != "engine" {
+            continue;
+        }
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            if let Some(word) = forbidden.iter().find(|word| line.contains(**word)) {
+                wrong.push(format!("{}: {word}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "the engine must stay pure:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn modules_say_what_question_they_answer() {
+    let vague = ["utils", "helpers", "common", "types", "core", "misc"];
+    for (_, path, text) in modules() {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(!vague.contains(&name.as_str()), "{} says nothing", path.display());
+        assert!(text.starts_with("//! "), "{} does not say what it is for", path.display());
+    }
+}

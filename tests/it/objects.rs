@@ -1,0 +1,58 @@
+//! GitLab's objects, from chart 4.x to 9.x: which component each is, and what a mapping makes of it.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs;
+
+use gitlab_iam_webhook::engine::decision::decide;
+use gitlab_iam_webhook::engine::manifest;
+use gitlab_iam_webhook::engine::subject::Requester;
+use serde_json::Value;
+
+use crate::support::{data, ruleset};
+
+/// The names in the file that are components under another name; those with `None` are none to us.
+fn component_of(name: &str) -> Option<&str> {
+    match name {
+        "task-runner" => Some("toolbox"),
+        "gitlab-runner" => Some("runner"),
+        "gitlab-zoekt" => Some("zoekt"),
+        "shared-secrets" | "upgrade-check" | "webservice-test" => None,
+        "cert-manager" | "nginx-ingress" | "postgresql" | "redis" | "prometheus" => None,
+        other if other.starts_with('(') => None,
+        other => Some(other),
+    }
+}
+
+#[test]
+fn each_of_the_72_objects_is_recognised_and_annotated() {
+    let text = fs::read_to_string(data("gitlab-objects.yaml")).unwrap();
+    let mapping = fs::read_to_string(data("one-rule-per-component.yaml")).unwrap();
+    let ruleset = ruleset(&mapping);
+    let mut seen = HashSet::new();
+    let mut table = String::new();
+    for document in text.split("\n---\n").filter(|document| document.starts_with("#@ ")) {
+        let (header, manifest) = document.split_once('\n').unwrap();
+        let header: Value = serde_json::from_str(header.strip_prefix("#@ ").unwrap()).unwrap();
+        let case = header["case"].as_str().unwrap();
+        let objects = manifest::read(manifest).unwrap();
+        assert_eq!(objects.len(), 1, "{case}");
+        let subject = objects[0].subject("gitlab", Requester::User(header["user"].as_str().unwrap()));
+        let decision = decide(&ruleset, &subject);
+        let component = decision.component.map(|component| component.name());
+        assert_eq!(component, component_of(header["component"].as_str().unwrap()), "{case}");
+        assert!(seen.insert(case.to_owned()), "{case} stands twice");
+
+        let outcomes: Vec<String> = decision
+            .verdicts
+            .iter()
+            .map(|verdict| format!("{}={}", verdict.provider.name(), verdict.outcome.name()))
+            .collect();
+        writeln!(table, "{case}: {} {}", component.unwrap_or("-"), outcomes.join(" ")).unwrap();
+        for edit in decision.edits.iter().filter(|edit| !edit.key.ends_with("/applied")) {
+            writeln!(table, "  {}: {}", edit.key, edit.value.as_deref().unwrap_or("(off)")).unwrap();
+        }
+    }
+    assert_eq!(seen.len(), 72);
+    insta::assert_snapshot!(table);
+}

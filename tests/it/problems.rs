@@ -1,0 +1,232 @@
+//! Every kind of mistake in a mapping, with its exact line, column, path and message.
+
+use std::fs;
+
+use gitlab_iam_webhook::engine::advice::advise;
+use gitlab_iam_webhook::engine::mapping::{self, Problems};
+use gitlab_iam_webhook::engine::ruleset::{AllowedRole, Bounds};
+
+use crate::support::{data, ruleset};
+
+fn problems_within(text: &str, bounds: &Bounds) -> Vec<String> {
+    match mapping::compile(text, bounds) {
+        Ok(_) => Vec::new(),
+        Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn problems(text: &str) -> Vec<String> {
+    problems_within(text, &Bounds::default())
+}
+
+/// One rule below `account: "123456789012"`; the rule begins at line 3.
+fn rule(rule: &str) -> String {
+    format!("account: \"123456789012\"\nrules:\n  - {}\n", rule.replace('\n', "\n    "))
+}
+
+#[test]
+fn the_documented_example_reports_nothing() {
+    let example =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mapping.example.yaml")).unwrap();
+    assert_eq!(problems(&example), Vec::<String>::new());
+    let advice = advise(&ruleset(&example), example.len());
+    assert!(advice.iter().all(|advice| advice.kind == "every-namespace"), "{advice:?}");
+    ruleset(&fs::read_to_string(data("one-rule-per-component.yaml")).unwrap());
+}
+
+#[test]
+fn every_mistake_has_its_place_and_its_words() {
+    let match_registry = "match: {component: registry}";
+    let cases: Vec<(&str, String, &str)> = vec![
+        // The text as a whole.
+        ("not YAML", "rules: [".into(), "1:8: not YAML: unclosed bracket '['"),
+        ("not a mapping", "- a\n".into(), "1:1: must be a mapping, found a list"),
+        ("no rules", "account: \"123456789012\"\n".into(), "1:1: `rules` is missing: write `rules: []` for a mapping without rules"),
+        ("rules are no list", "rules: {}\n".into(), "1:8: rules: must be a list of rules, found a mapping"),
+        ("rules are nothing", "rules:\n".into(), "1:6: rules: must be a list of rules, found nothing"),
+        // Keys.
+        ("unknown key", "rules: []\nacount: \"1\"\n".into(), "2:1: acount: unknown key `acount`; did you mean `account`?"),
+        ("unknown key, nothing near", "rules: []\nzzzzzz: 1\n".into(), "2:1: zzzzzz: unknown key `zzzzzz`; known are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam, rules"),
+        ("duplicate key", "rules: []\nrules: []\n".into(), "2:1: rules: the key `rules` stands here twice"),
+        ("a key that is no text", "rules: []\n1: x\n".into(), "2:1: a key must be text, found a number"),
+        ("unknown key in a rule", rule("match: {component: registry}\nroles: x"), "4:5: rules[0].roles: unknown key `roles`; did you mean `role`?"),
+        ("unknown key in a match", rule("match: {serviceaccount: x}\nrole: x"), "3:13: rules[0].match.serviceaccount: unknown key `serviceaccount`; did you mean `serviceAccount`?"),
+        ("unknown key in options", rule("match: {component: registry}\nrole: x\nirsa: {tokenExpiry: 3600}"), "5:12: rules[0].irsa.tokenExpiry: unknown key `tokenExpiry`; did you mean `tokenExpiration`?"),
+        // Accounts and partitions.
+        ("11 digits in quotes", "account: \"12345678901\"\nrules: []\n".into(), "1:10: account: the account `12345678901` must be 12 digits"),
+        ("an unquoted number of 11 digits", "account: 12345678901\nrules: []\n".into(), "1:10: account: the account 12345678901 must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"),
+        ("an unquoted number with its leading zero", "account: 012345678901\nrules: []\n".into(), "1:10: account: the account 012345678901 must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"),
+        ("an account that is a list", "account: [1]\nrules: []\n".into(), "1:10: account: must be an account of 12 digits, found a list"),
+        ("unknown partition", "partition: aws-us-gow\nrules: []\n".into(), "1:12: partition: unknown partition `aws-us-gow`; did you mean `aws-us-gov`?"),
+        ("a bad account on a rule", rule("match: {component: registry}\nrole: x\naccount: \"1\""), "5:14: rules[0].account: the account `1` must be 12 digits"),
+        // Words.
+        ("unknown provider", "provider: isra\nrules: []\n".into(), "1:11: provider: unknown provider `isra`; did you mean `irsa`?"),
+        ("unknown onConflict", "onConflict: ignore\nrules: []\n".into(), "1:13: onConflict: unknown value `ignore`; known are keep, replace"),
+        ("unknown onNoRule", "onNoRule: delete\nrules: []\n".into(), "1:11: onNoRule: unknown value `delete`; known are keep, remove"),
+        ("an empty list", "provider: []\nrules: []\n".into(), "1:11: provider: an empty list matches nothing; leave the key out"),
+        ("a boolean that is none", rule("match: {component: registry}\nskip: please"), "4:11: rules[0].skip: must be true or false, found text"),
+        // Matches.
+        ("no match", rule("role: x"), "3:5: rules[0]: `match` is missing: a rule needs at least one criterion"),
+        ("an empty match", rule("match: {}\nrole: x"), "3:12: rules[0].match: needs at least one criterion of component, namespace, serviceAccount, release, labels, project, runner"),
+        ("unknown component", rule("match: {component: webservise}\nrole: x"), "3:24: rules[0].match.component: unknown component `webservise`; did you mean `webservice`?"),
+        ("unknown component in a list", rule("match: {component: [registry, gitlabshell]}\nrole: x"), "3:35: rules[0].match.component[1]: unknown component `gitlabshell`; did you mean `gitlab-shell`?"),
+        ("a component that is a glob", rule("match: {component: \"gitlab-*\"}\nrole: x"), "3:24: rules[0].match.component: components are named, not matched: list them instead of `gitlab-*`"),
+        ("a bad glob", rule("match: {namespace: \"ci-[a\"}\nrole: x"), "3:24: rules[0].match.namespace: `[` is not closed in the glob `ci-[a`"),
+        ("a boolean where text belongs", rule("match: {release: yes}\nrole: x"), "3:22: rules[0].match.release: must be text, but YAML reads yes as a boolean: write it in quotes"),
+        ("empty labels", rule("match: {labels: {}}\nrole: x"), "3:21: rules[0].match.labels: an empty mapping matches nothing; leave the key out"),
+        ("a project that is no number", rule("match: {component: runner-job, project: infra, runner: ci/gitlab-runner}\nprovider: kube2iam\nrole: x"), "3:45: rules[0].match.project: must be the id of a GitLab project, a whole number"),
+        ("a project without a runner", rule("match: {component: runner-job, project: 1}\nprovider: kube2iam\nskip: true"), "3:45: rules[0].match.project: needs `runner` beside it: anyone who may create Pods can write a project's id on one"),
+        ("a runner that is a glob", rule("match: {component: runner-job, runner: \"ci/*\"}\nprovider: kube2iam\nrole: x"), "3:44: rules[0].match.runner: must be NAMESPACE/NAME of the runner manager's ServiceAccount, without wildcards"),
+        ("the account default as runner", rule("match: {component: runner-job, runner: ci/default}\nprovider: kube2iam\nrole: x"), "3:44: rules[0].match.runner: the account `default` is every Pod's that names none, so it cannot stand for the runner: give the runner's manager an account of its own"),
+        ("a runner beside another component", rule("match: {component: registry, runner: ci/gitlab-runner}\nprovider: kube2iam\nrole: x"), "3:12: rules[0].match: matches nothing: `project` and `runner` hold for the Pods of jobs, whose component is runner-job"),
+        // Roles.
+        ("a role that is a number", rule("match: {component: registry}\nrole: 42"), "4:11: rules[0].role: must be text, but YAML reads 42 as a number: write it in quotes"),
+        ("a bad name", rule("match: {component: registry}\nrole: git lab"), "4:11: rules[0].role: the role name `git lab` holds ` `: IAM allows letters, digits and _+=,.@-"),
+        ("a long name", rule(&format!("{match_registry}\nrole: {}", "n".repeat(65))), "4:11: rules[0].role: the role name `nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn` has 65 characters, IAM allows 64"),
+        ("a bad ARN", rule("match: {component: registry}\nrole: arn:aws:iam::123:role/x"), "4:11: rules[0].role: the account `123` must be 12 digits"),
+        ("the ARN of a user", rule("match: {component: registry}\nrole: arn:aws:iam::123456789012:user/x"), "4:11: rules[0].role: `arn:aws:iam::123456789012:user/x` is not a role: after the account must come role/NAME"),
+        ("the ARN of a session", rule("match: {component: registry}\nrole: arn:aws:sts::123456789012:assumed-role/x/y"), "4:11: rules[0].role: `arn:aws:sts::123456789012:assumed-role/x/y` is the session of a role, not a role: it must look like arn:aws:iam::123456789012:role/NAME"),
+        ("a partition that AWS has not", rule("match: {component: registry}\nrole: arn:aws-x:iam::123456789012:role/x"), "4:11: rules[0].role: unknown partition `aws-x`: known are aws, aws-cn, aws-us-gov, aws-iso, aws-iso-b, aws-iso-e, aws-iso-f, aws-eusc"),
+        ("a name without an account", "rules:\n  - {match: {component: registry}, role: x}\n".into(), "2:42: rules[0].role: `x` needs an `account`, here or at the top, to become an ARN for irsa"),
+        ("an account beside an ARN", rule("match: {component: registry}\nrole: arn:aws:iam::123456789012:role/x\naccount: \"210987654321\""), "5:14: rules[0].account: has no effect beside a full ARN; leave it out"),
+        ("an unknown placeholder", rule("match: {component: registry}\nrole: x-{ns}"), "4:11: rules[0].role: unknown placeholder `{ns}`: known are {namespace}, {serviceAccount}, {component}, {release}, {project}"),
+        ("a placeholder that cannot be filled", rule("match: {component: registry}\nrole: x-{project}"), "4:11: rules[0].role: `{project}` is known of job Pods only: match component runner-job and its `runner`"),
+        ("a placeholder in the account", rule("match: {component: registry}\nrole: arn:aws:iam::{namespace}:role/x"), "4:11: rules[0].role: `{namespace}` cannot stand here: placeholders belong in the path and name of the role, after role/"),
+        ("no action", rule("match: {component: registry}"), "3:5: rules[0]: does nothing: give it a `role`, or `skip: true`, or `remove: true`"),
+        ("a role beside skip", rule("match: {component: registry}\nrole: x\nskip: true"), "4:11: rules[0].role: cannot stand beside `skip: true`"),
+        ("a role beside remove", rule("match: {component: registry}\nrole: x\nremove: true\nprovider: irsa"), "4:11: rules[0].role: cannot stand beside `remove: true`"),
+        ("skip beside remove", rule("match: {component: registry}\nskip: true\nremove: true\nprovider: irsa"), "5:13: rules[0].remove: cannot stand beside `skip`: one leaves, the other takes"),
+        ("remove without a provider", rule("match: {component: registry}\nremove: true"), "4:13: rules[0].remove: must name its `provider`: whose annotations come off?"),
+        ("options beside skip", rule("match: {component: registry}\nskip: true\nirsa: {audience: x}"), "5:11: rules[0].irsa: has no effect beside `skip: true`; leave it out"),
+        ("irsa alone on Pods by component", rule("match: {component: [minio, registry-migrations]}\nrole: x"), "4:11: rules[0].role: irsa reads ServiceAccounts, and this rule matches only Pods: use provider kube2iam or kiam, or match the ServiceAccount by its name"),
+        ("irsa alone on jobs", rule("match: {component: runner-job, project: 1, runner: ci/gitlab-runner}\nrole: x"), "4:11: rules[0].role: irsa reads ServiceAccounts, and this rule matches only Pods: use provider kube2iam or kiam, or match the ServiceAccount by its name"),
+        // Options.
+        ("options of another provider", rule("match: {component: registry}\nrole: x\nkube2iam: {sessionName: ci}"), "5:15: rules[0].kube2iam: options of another provider: this rule's is irsa"),
+        ("too short a life", rule("match: {component: registry}\nrole: x\nirsa: {tokenExpiration: 599}"), "5:29: rules[0].irsa.tokenExpiration: must be a whole number of seconds from 600 to 86400"),
+        ("too long a life", "irsa: {tokenExpiration: 86401}\nrules: []\n".into(), "1:25: irsa.tokenExpiration: must be a whole number of seconds from 600 to 86400"),
+        ("a container that is none", rule("match: {component: registry}\nrole: x\nirsa: {skipContainers: [A_b]}"), "5:29: rules[0].irsa.skipContainers[0]: `A_b` cannot be the name of a container"),
+        ("an audience with a space", rule("match: {component: registry}\nrole: x\nirsa: {audience: \"a b\"}"), "5:22: rules[0].irsa.audience: an audience is a word without spaces, as sts.amazonaws.com"),
+        ("a bad session name", rule("match: {component: registry}\nprovider: kube2iam\nrole: x\nkube2iam: {sessionName: \"a:b\"}"), "6:29: rules[0].kube2iam.sessionName: must be 2 to 64 letters, digits or characters of _+=,.@-"),
+        ("a bad external id", rule("match: {component: registry}\nprovider: kiam\nrole: x\nkiam: {externalId: \"a\"}"), "6:24: rules[0].kiam.externalId: must be 2 to 1224 letters, digits or characters of _+=,.@-:/"),
+        // Several rules.
+        ("duplicate names", "rules:\n  - {name: a, match: {component: kas}, skip: true}\n  - {name: a, match: {component: kas}, skip: true}\n".into(), "3:12: rules[1].name: the name `a` is taken by the rule on line 2"),
+        ("a long rule name", rule(&format!("name: {}\nmatch: {{component: kas}}\nskip: true", "n".repeat(64))), "3:11: rules[0].name: must be 1 to 63 characters"),
+        ("kube2iam and kiam", "rules:\n  - {match: {component: kas}, provider: kube2iam, role: x}\n  - {match: {component: kas}, provider: kiam, role: x}\n".into(), "3:41: rules[1].provider: kiam and kube2iam in one mapping would write the same annotation: line 2 uses kube2iam"),
+        ("kube2iam and kiam on one rule", rule("match: {component: kas}\nprovider: [kube2iam, kiam]\nskip: true"), "4:15: rules[0].provider: kube2iam and kiam in one mapping would write the same annotation"),
+        // Jobs.
+        ("a role for jobs without a runner", rule("match: {component: runner-job, namespace: ci}\nprovider: kube2iam\nrole: x"), "3:12: rules[0].match: a role for runner-job must name its `runner` (NAMESPACE/NAME of the manager's ServiceAccount): anyone who may create Pods can write a job's labels"),
+        ("jobs by a label of theirs", rule("match: {component: runner-job, runner: ci/r, labels: {project.runner.gitlab.com/namespace: platform}}\nprovider: kube2iam\nrole: x"), "3:96: rules[0].match.labels.project.runner.gitlab.com/namespace: this label can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by their account", rule("match: {component: runner-job, runner: ci/r, serviceAccount: deploy}\nprovider: kube2iam\nrole: x"), "3:66: rules[0].match.serviceAccount: the ServiceAccount can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by a release", rule("match: {component: runner-job, runner: ci/r, release: gitlab}\nprovider: kube2iam\nrole: x"), "3:59: rules[0].match.release: the release can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by their account's name in the role", rule("match: {component: runner-job, runner: ci/r}\nprovider: kube2iam\nrole: ci-{serviceAccount}"), "5:11: rules[0].role: `{serviceAccount}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by a release in the role", rule("match: {component: runner-job, runner: ci/r}\nprovider: kube2iam\nrole: ci-{release}"), "5:11: rules[0].role: `{release}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs skipped by a label of theirs", rule("match: {component: runner-job, labels: {team: a}}\nskip: true"), "3:51: rules[0].match.labels.team: this label can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+    ];
+    let wrong: Vec<_> = cases
+        .iter()
+        .map(|(what, text, want)| (what, text, want, problems(text)))
+        .filter(|(.., want, found)| found != &[**want])
+        .map(|(what, text, want, found)| {
+            format!("{what}:\n{text}wanted {want}\nfound  {}", found.join("\n       "))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn unsafe_and_trusted_labels_are_taken() {
+    for good in [
+        "match: {component: runner-job, runner: ci/r, serviceAccount: deploy}\nprovider: kube2iam\nrole: ci-{release}\nunsafe: true",
+        "match: {component: runner-job, runner: ci/r, labels: {project.runner.gitlab.com/root-namespace-id: \"3\"}}\nprovider: kube2iam\nrole: x",
+        "match: {component: runner-job, runner: ci/r, labels: {manager.runner.gitlab.com/name: shared}}\nprovider: kube2iam\nrole: x",
+        "match: {component: runner-job}\nprovider: kube2iam\nremove: true",
+        "match: {component: [minio, registry]}\nrole: x",
+        "match: {runner: ci/r, project: [1, \"2\"]}\nprovider: [irsa, kube2iam]\nrole: ci-{project}",
+    ] {
+        assert_eq!(problems(&rule(good)), Vec::<String>::new(), "{good}");
+    }
+    assert_eq!(
+        problems("account: 123456789012\nrules: []\n"),
+        Vec::<String>::new(),
+        "nothing can be lost of it"
+    );
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_text() {
+    let text = "partition: mars\naccount: \"1\"\nrules:\n  - match: {component: kass}\n    role: a b\n  - skip: maybe\n";
+    let places: Vec<_> =
+        problems(text).iter().map(|line| line.split(": ").next().unwrap().to_owned()).collect();
+    assert_eq!(places, ["1:12", "2:10", "4:24", "5:11", "6:5", "6:11"]);
+}
+
+#[test]
+fn the_operators_bound_is_a_problem_for_a_literal_role_outside() {
+    let bounds = Bounds {
+        allowed_roles: ["arn:aws:iam::123456789012:role/gitlab-*", "ci-*=arn:aws:iam::*:role/ci-*"]
+            .map(|text| text.parse::<AllowedRole>().unwrap())
+            .to_vec(),
+        ..Bounds::default()
+    };
+    let outside = problems_within(&rule("match: {component: kas}\nrole: admin"), &bounds);
+    assert_eq!(
+        outside,
+        [
+            "4:11: rules[0].role: `arn:aws:iam::123456789012:role/admin` is outside what the operator allows (--allowed-role)"
+        ]
+    );
+    let elsewhere = problems_within(&rule("match: {namespace: gitlab}\nrole: ci-x"), &bounds);
+    assert_eq!(elsewhere.len(), 1, "the namespace is literal and not ci-*: {elsewhere:?}");
+    for good in [
+        "match: {component: kas}\nrole: gitlab-kas",
+        "match: {component: kas}\nrole: ci-x",
+        "match: {namespace: ci-prod}\nrole: ci-x",
+        "match: {component: kas}\nrole: \"{namespace}\"",
+    ] {
+        assert_eq!(problems_within(&rule(good), &bounds), Vec::<String>::new(), "{good}");
+    }
+    assert!("".parse::<AllowedRole>().is_err());
+}
+
+#[test]
+fn names_are_made_unique_and_stable() {
+    let text = "rules:
+  - {match: {component: kas}, skip: true}
+  - {match: {component: kas}, skip: true}
+  - {name: component=kas#2, match: {component: [kas, praefect], labels: {a: b}}, skip: true}
+";
+    let ruleset = ruleset(text);
+    let names: Vec<_> = ruleset.rules().iter().map(|rule| &*rule.name).collect();
+    assert_eq!(names, ["component=kas", "component=kas#3", "component=kas#2"]);
+}
+
+#[test]
+fn advice_names_covered_slow_and_dangerous_rules() {
+    let text = "account: \"123456789012\"
+provider: kube2iam
+rules:
+  - {name: wide, match: {component: [webservice, sidekiq], namespace: \"ci-*\"}, role: x}
+  - {name: narrow, match: {component: sidekiq, namespace: [ci-prod, \"ci-t*\"], release: a}, role: z}
+  - {name: other provider, match: {component: sidekiq, namespace: ci-prod}, provider: irsa, role: z}
+  - {name: wider, match: {component: sidekiq, namespace: \"c*\"}, role: z}
+  - {name: slow, match: {namespace: \"*-prod\"}, role: z}
+  - {name: default, match: {serviceAccount: default, namespace: a}, role: z}
+  - {name: everywhere, match: {component: kas}, role: z}
+  - {name: jobs, match: {component: runner-job, namespace: a, runner: a/b}, onConflict: keep, role: z}
+";
+    let found: Vec<_> = advise(&ruleset(text), text.len())
+        .into_iter()
+        .map(|advice| format!("{} {}: {}", advice.kind, advice.rule.unwrap(), advice.message))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "covered narrow: never decides: rule `wide` on line 4 covers it",
+            "slow slow: can only be tried one by one: no criterion has a literal or a literal prefix",
+            "default-account default: names the account `default`: its role reaches every Pod there that names no account",
+            "every-namespace everywhere: has no `namespace`: it reaches every opted-in namespace",
+            "job-conflict jobs: keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason",
+        ]
+    );
+    assert_eq!(advise(&ruleset("rules: []\n"), 200 << 10)[0].kind, "large");
+}

@@ -1,0 +1,276 @@
+//! Whom to believe: every sentence of that section of the mapping's documentation, attacks included.
+
+use gitlab_iam_webhook::engine::component::Component;
+use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
+use gitlab_iam_webhook::engine::ruleset::{AllowedRole, Bounds};
+
+use crate::support::{RUNNER, Thing, ruleset, ruleset_within};
+
+const ROLE: &str = "iam.amazonaws.com/role";
+const INJECT: &str = "gitlab-iam-webhook/inject";
+const ARN: &str = "arn:aws:iam::123456789012:role/";
+
+/// Webservice for everyone, project 42 for one runner, and anything else of jobs taken off.
+const MAPPING: &str = "account: \"123456789012\"
+provider: kube2iam
+rules:
+  - {name: web, match: {component: webservice}, role: web}
+  - {name: by account, match: {serviceAccount: deploy}, role: by-account}
+  - {name: by label, match: {labels: {team: a}}, role: by-label}
+  - {name: skip by label, match: {labels: {team: b}}, skip: true}
+  - {name: job, match: {component: runner-job, project: 42, runner: ci/gitlab-runner}, role: \"job-{project}\"}
+  - {name: rest, match: {component: runner-job}, provider: kube2iam, remove: true}
+";
+
+fn role_after(mut pod: Thing) -> Option<String> {
+    let ruleset = ruleset(MAPPING);
+    pod.admit(&ruleset);
+    assert_eq!(pod.decide(&ruleset).edits, [], "deciding again changes nothing");
+    pod.annotation(ROLE).map(str::to_owned)
+}
+
+fn web() -> Thing {
+    Thing::pod("webservice")
+}
+
+#[test]
+fn a_component_is_believed_of_workload_controllers_only() {
+    for user in [
+        "system:serviceaccount:kube-system:replicaset-controller",
+        "system:serviceaccount:kube-system:statefulset-controller",
+        "system:serviceaccount:kube-system:daemon-set-controller",
+        "system:serviceaccount:kube-system:job-controller",
+        "system:kube-controller-manager",
+    ] {
+        assert_eq!(
+            role_after(web().by(user)).as_deref(),
+            Some("arn:aws:iam::123456789012:role/web"),
+            "{user}"
+        );
+    }
+    for user in [
+        "admin",
+        "",
+        "system:serviceaccount:gitlab:default",
+        "system:serviceaccount:gitlab:replicaset-controller",
+        "system:serviceaccount:kube-system:replicaset-controller2",
+        "replicaset-controller",
+    ] {
+        assert_eq!(role_after(web().by(user)), None, "{user}");
+        let ruleset = ruleset(MAPPING);
+        let decision = web().by(user).decide(&ruleset);
+        assert_eq!(decision.disbelieved, Some(Component::Webservice));
+        assert_eq!(
+            decision.warnings,
+            [
+                "gitlab-iam-webhook: no role: labels say webservice, but no workload controller asked for this Pod"
+            ]
+        );
+    }
+}
+
+#[test]
+fn the_operator_may_name_more_workload_controllers() {
+    let rollouts = "system:serviceaccount:argo-rollouts:argo-rollouts";
+    let bounds = Bounds { workload_controllers: vec![rollouts.to_owned()], ..Bounds::default() };
+    let ruleset = ruleset_within(MAPPING, bounds);
+    assert_eq!(web().by(rollouts).decide(&ruleset).outcome(), Outcome::Set);
+    assert_eq!(web().by("system:serviceaccount:x:argo-rollouts").decide(&ruleset).outcome(), Outcome::NoRule);
+}
+
+#[test]
+fn a_job_gets_its_own_projects_role_from_its_own_runner() {
+    assert_eq!(role_after(Thing::job("42")), Some(format!("{ARN}job-42")));
+    assert_eq!(role_after(Thing::job("1337")), None);
+    assert_eq!(role_after(Thing::job("42").by("system:serviceaccount:ci:other-runner")), None);
+    assert_eq!(role_after(Thing::job("42").by("admin")), None);
+    assert_eq!(
+        role_after(Thing::job("42").by("system:serviceaccount:kube-system:replicaset-controller")),
+        None
+    );
+}
+
+#[test]
+fn a_pod_from_a_runner_is_a_job_and_nothing_else() {
+    // The job labels itself as webservice, with every label that the chart would set.
+    let mut disguised = web().by(RUNNER);
+    assert_eq!(role_after(disguised.clone()), None);
+    disguised.labels.push(("project.runner.gitlab.com/id".to_owned(), "1337".to_owned()));
+    assert_eq!(role_after(disguised), None);
+    // So is what carries the runner's labels, whoever sends it.
+    let labelled = web().labelled("manager.runner.gitlab.com/name", "x");
+    assert_eq!(role_after(labelled), None);
+}
+
+#[test]
+fn a_job_reaches_no_rule_that_does_not_name_jobs() {
+    let mut by_account = Thing::job("1337");
+    by_account.service_account = "deploy".to_owned();
+    assert_eq!(role_after(by_account.clone()), None);
+    by_account.user = Some("admin".to_owned());
+    by_account.labels.clear();
+    assert_eq!(role_after(by_account), Some(format!("{ARN}by-account")), "it is the job that is kept out");
+    assert_eq!(role_after(Thing::job("1337").labelled("team", "a")), None);
+    // Nor one that would leave what its author wrote.
+    assert_eq!(role_after(Thing::job("1337").labelled("team", "b").annotated(ROLE, "admin")), None);
+}
+
+#[test]
+fn the_author_of_a_job_cannot_opt_out() {
+    for job in [
+        Thing::job("42").annotated(INJECT, "disabled"),
+        Thing::job("42").labelled(INJECT, "disabled"),
+        Thing::job("42").annotated(INJECT, "disabled").annotated(ROLE, "admin"),
+    ] {
+        assert_eq!(role_after(job), Some(format!("{ARN}job-42")));
+    }
+    assert_eq!(role_after(Thing::job("1337").annotated(INJECT, "disabled").annotated(ROLE, "admin")), None);
+    // Anyone else can.
+    assert_eq!(role_after(web().annotated(INJECT, "disabled")), None);
+}
+
+#[test]
+fn the_author_of_a_job_cannot_bring_a_record_of_what_is_ours() {
+    let forged = format!(r#"{{"annotations":{{"{ROLE}":"admin"}},"rule":"job"}}"#);
+    // With `onNoRule: remove`, a forged record and `was` would let anyone choose the role that "comes back".
+    let text = MAPPING.replacen("provider: kube2iam", "onNoRule: remove\nprovider: kube2iam", 1);
+    let without_rest = text
+        .replace("  - {name: rest, match: {component: runner-job}, provider: kube2iam, remove: true}\n", "");
+    let ruleset = ruleset(&without_rest);
+    let mut job =
+        Thing::job("1337").annotated(ROLE, "admin").annotated(APPLIED, &forged).annotated(WAS, "root");
+    job.admit(&ruleset);
+    assert_eq!(job.annotation(ROLE), Some("admin"), "nothing is decided on it, and nothing comes back");
+    let mut job = Thing::job("42").annotated(ROLE, "admin").annotated(APPLIED, &forged);
+    assert_eq!(job.admit(&ruleset).outcome(), Outcome::Replaced);
+    assert_eq!(job.annotation(ROLE), Some("arn:aws:iam::123456789012:role/job-42"));
+    assert_eq!(job.annotation(WAS), Some("admin"));
+    assert!(job.annotation(APPLIED).unwrap().contains("job-42"));
+}
+
+#[test]
+fn a_role_that_a_jobs_author_wrote_is_replaced_by_default() {
+    // Also where the mapping keeps everybody else's.
+    let text = MAPPING.replacen("provider: kube2iam", "onConflict: keep\nprovider: kube2iam", 1);
+    let ruleset = ruleset(&text);
+    let mut job =
+        Thing::job("42").annotated(ROLE, "admin").annotated("iam.amazonaws.com/external-id", "theirs");
+    assert_eq!(job.admit(&ruleset).outcome(), Outcome::Replaced);
+    assert_eq!(job.annotation(ROLE), Some("arn:aws:iam::123456789012:role/job-42"));
+    assert_eq!(job.annotation("iam.amazonaws.com/external-id"), None);
+}
+
+#[test]
+fn a_job_whose_role_cannot_be_given_keeps_none() {
+    let text = "provider: kube2iam
+rules:
+  - {name: job, match: {component: runner-job, runner: ci/gitlab-runner}, role: \"job-{project}\"}
+";
+    let ruleset = ruleset(text);
+    for project in ["", "4/2", "42; drop"] {
+        let mut job = Thing::job(project).annotated(ROLE, "admin");
+        assert_eq!(job.admit(&ruleset).outcome(), Outcome::Refused, "{project:?}");
+        assert_eq!(job.annotation(ROLE), None);
+        assert_eq!(job.decide(&ruleset).edits, []);
+    }
+}
+
+#[test]
+fn the_project_is_the_label_and_nothing_that_its_author_can_write() {
+    // Annotations, the Pod's own name and the forgeable labels say 42; the label that the server fills says 1337.
+    let mut job = Thing::job("1337").annotated("project.runner.gitlab.com/id", "42");
+    job = job
+        .labelled("project.runner.gitlab.com/namespace", "platform")
+        .labelled("pod", "runner-x-project-42-c-0");
+    assert_eq!(role_after(job), None);
+}
+
+#[test]
+fn an_old_runners_job_is_known_by_its_annotation() {
+    // Before 17.9 no label of the runner's own is there.
+    let mut job = Thing::job("42").annotated("job.runner.gitlab.com/id", "91234").annotated(ROLE, "admin");
+    job.labels = vec![("pod".to_owned(), "runner-x-project-42-concurrent-0".to_owned())];
+    assert_eq!(
+        role_after(job.clone()),
+        None,
+        "its author's role comes off, and without a project there is none"
+    );
+    assert_eq!(role_after(job.by("system:serviceaccount:ci:unknown-runner")), None);
+}
+
+#[test]
+fn the_account_default_is_matched_by_its_literal_name_only() {
+    let account = |rule: &str| {
+        let text = format!("account: \"123456789012\"\nrules:\n  - {{match: {{{rule}}}, role: x}}\n");
+        let ruleset = ruleset(&text);
+        let mut account = Thing::service_account("webservice");
+        account.service_account = "default".to_owned();
+        account.decide(&ruleset).outcome()
+    };
+    for rule in [
+        "serviceAccount: \"*\"",
+        "serviceAccount: \"def*\"",
+        "serviceAccount: \"defaul?\"",
+        "namespace: gitlab",
+        "component: webservice",
+    ] {
+        assert_eq!(account(rule), Outcome::NoRule, "{rule}");
+    }
+    for rule in
+        ["serviceAccount: default", "serviceAccount: [other, default]", "serviceAccount: \"{a,default}\""]
+    {
+        assert_eq!(account(rule), Outcome::Set, "{rule}");
+    }
+    // A Pod that runs as `default` is matched by component as any other.
+    let mut pod = web();
+    pod.service_account = "default".to_owned();
+    assert_eq!(role_after(pod), Some(format!("{ARN}web")));
+}
+
+#[test]
+fn the_namespace_is_the_requests_and_not_the_objects_word() {
+    use gitlab_iam_webhook::engine::review::{Mode, respond};
+    let text = "account: \"123456789012\"\nrules:\n  - {match: {namespace: rich}, role: x}\n";
+    let mut review = Thing::service_account("kas").to_review();
+    review["request"]["object"]["metadata"]["namespace"] = "rich".into();
+    let ruleset = ruleset(text);
+    let body = serde_json::to_vec(&review).unwrap();
+    assert_eq!(respond(&body, &ruleset, Mode::Mutate).unwrap().outcome(), Outcome::NoRule);
+    review["request"]["namespace"] = "rich".into();
+    let body = serde_json::to_vec(&review).unwrap();
+    assert_eq!(respond(&body, &ruleset, Mode::Mutate).unwrap().outcome(), Outcome::Set);
+}
+
+#[test]
+fn offline_a_workload_controller_is_assumed_and_no_runner() {
+    let mut pod = web();
+    pod.user = None;
+    assert_eq!(role_after(pod), Some(format!("{ARN}web")));
+    let mut job = Thing::job("42");
+    job.user = None;
+    assert_eq!(role_after(job), None);
+}
+
+#[test]
+fn a_filled_in_role_outside_the_operators_bound_is_refused_at_the_object() {
+    let bounds = Bounds {
+        allowed_roles: ["gitlab=arn:aws:iam::123456789012:role/gitlab-*"]
+            .map(|text| text.parse::<AllowedRole>().unwrap())
+            .to_vec(),
+        ..Bounds::default()
+    };
+    let text = "account: \"123456789012\"\nrules:\n  - {name: r, match: {component: kas}, role: \"{namespace}-kas\"}\n";
+    let ruleset = ruleset_within(text, bounds);
+    let inside = Thing::service_account("kas");
+    assert_eq!(inside.decide(&ruleset).outcome(), Outcome::Set);
+    let mut outside = Thing::service_account("kas");
+    outside.namespace = "other".to_owned();
+    let decision = outside.decide(&ruleset);
+    assert_eq!(decision.outcome(), Outcome::Refused);
+    assert_eq!(
+        decision.warnings,
+        [
+            "gitlab-iam-webhook: no role from rule r: 123456789012:role/other-kas is outside --allowed-role here"
+        ]
+    );
+}
