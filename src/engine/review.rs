@@ -147,7 +147,7 @@ pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<R
         patch_type: patch.as_ref().map(|_| "JSONPatch"),
         patch,
         warnings: &warnings,
-        audit_annotations: audit_annotations(decision.as_ref()),
+        audit_annotations: audit_annotations(mode, decision.as_ref()),
     };
     let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
     let body = serde_json::to_vec(&review).map_err(ReviewError::Json)?;
@@ -190,7 +190,10 @@ fn observed(decision: &Decision<'_>) -> String {
 }
 
 /// Rule, role and outcome for each provider, into the API server's audit log.
-fn audit_annotations(decision: Option<&Decision<'_>>) -> serde_json::Map<String, serde_json::Value> {
+fn audit_annotations(
+    mode: Mode,
+    decision: Option<&Decision<'_>>,
+) -> serde_json::Map<String, serde_json::Value> {
     let mut annotations = serde_json::Map::new();
     let told = |outcome| !matches!(outcome, Outcome::NoRule | Outcome::Undecided);
     let verdicts = decision.map(|decision| decision.verdicts.as_slice()).unwrap_or_default();
@@ -205,6 +208,9 @@ fn audit_annotations(decision: Option<&Decision<'_>>) -> serde_json::Map<String,
         if let Some(role) = &verdict.role {
             add("role", role);
         }
+    }
+    if mode == Mode::Observe && !annotations.is_empty() {
+        annotations.insert("mode".to_owned(), mode.name().into());
     }
     annotations
 }

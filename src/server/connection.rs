@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -87,10 +87,17 @@ where
                     return Err(error);
                 }
             };
-            let phase = Arc::new(AtomicU8::new(FIRST_HEAD));
-            let watched =
-                Watched { stream, phase: Arc::clone(&phase), limits, begun: false, timer: None, _open: open };
-            Ok((watched, Tagged { service, peer, phase }))
+            let progress = Arc::new(Progress::default());
+            let watched = Watched {
+                stream,
+                progress: Arc::clone(&progress),
+                limits,
+                seen: 0,
+                begun: false,
+                timer: None,
+                _open: open,
+            };
+            Ok((watched, Tagged { service, peer, progress }))
         })
     }
 }
@@ -128,33 +135,47 @@ impl Drop for Open {
     }
 }
 
-/// Nothing has been asked yet.
-const FIRST_HEAD: u8 = 0;
-/// A request is being answered; its own timeout runs.
-const BUSY: u8 = 1;
-/// A request was answered, another may come.
-const IDLE: u8 = 2;
+/// How far a connection's requests are: each counts 1 when its answer is begun and 1 when it is done.
+#[derive(Debug, Default)]
+struct Progress(AtomicUsize);
+
+impl Progress {
+    fn step(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    fn now(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// A stream that ends, as if its peer had closed it, when a request's head or the next request is too long in coming.
 pub struct Watched<T> {
     stream: T,
-    phase: Arc<AtomicU8>,
+    progress: Arc<Progress>,
     limits: Limits,
+    /// The progress that `begun` and `timer` belong to.
+    seen: usize,
     /// Bytes of the next request's head have arrived.
     begun: bool,
-    timer: Option<(Duration, Pin<Box<Sleep>>)>,
+    timer: Option<Pin<Box<Sleep>>>,
     _open: Open,
 }
 
 impl<T> Watched<T> {
-    /// How long the peer may be silent now; `None` while its request is being answered.
+    /// How long the peer may be silent now; `None` while its request is being answered, which has its own time.
     fn patience(&mut self) -> Option<Duration> {
-        match self.phase.load(Ordering::Acquire) {
-            BUSY => {
-                self.begun = false;
-                None
-            }
-            IDLE if !self.begun => Some(self.limits.idle),
+        let now = self.progress.now();
+        if now != self.seen {
+            self.seen = now;
+            self.begun = false;
+            self.timer = None;
+        }
+        let busy = now % 2 == 1;
+        let between_requests = now > 0 && !self.begun;
+        match (busy, between_requests) {
+            (true, _) => None,
+            (_, true) => Some(self.limits.idle),
             _ => Some(self.limits.header),
         }
     }
@@ -178,16 +199,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             }
             return polled;
         }
-        let Some(patience) = patience else {
-            this.timer = None;
-            return Poll::Pending;
-        };
-        let (armed_for, timer) =
-            this.timer.get_or_insert_with(|| (patience, Box::pin(tokio::time::sleep(patience))));
-        if *armed_for != patience {
-            *armed_for = patience;
-            timer.as_mut().reset(Instant::now() + patience);
-        }
+        let Some(patience) = patience else { return Poll::Pending };
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         // An empty read is the end of the stream: hyper closes without an error.
         timer.as_mut().poll(cx).map(Ok)
     }
@@ -224,7 +237,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 pub struct Tagged<S> {
     service: S,
     peer: Peer,
-    phase: Arc<AtomicU8>,
+    progress: Arc<Progress>,
 }
 
 impl<S, B> Service<Request<B>> for Tagged<S>
@@ -241,13 +254,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.phase.store(BUSY, Ordering::Release);
+        self.progress.step();
         request.extensions_mut().insert(self.peer);
         let answer = self.service.call(request);
-        let phase = Arc::clone(&self.phase);
+        let progress = Arc::clone(&self.progress);
         Box::pin(async move {
             let answer = answer.await;
-            phase.store(IDLE, Ordering::Release);
+            progress.step();
             answer
         })
     }

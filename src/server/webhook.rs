@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -23,6 +23,9 @@ use crate::engine::component::Component;
 use crate::engine::review::{self, Mode, Reply, ReviewError};
 use crate::live::Live;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
+
+/// How long a refused body is read on.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -114,7 +117,7 @@ async fn decide(
     check_content_type(request.headers())?;
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
     let mut lease = webhook.bodies.lease(address);
-    let body = read(request, |bytes| lease.grow(bytes)).await?;
+    let body = read(&mut request.into_body(), |bytes| lease.grow(bytes)).await?;
     let started = Instant::now();
     let live = webhook.live.load();
     let reply = review::respond(&body, &live.ruleset, mode)?;
@@ -134,20 +137,23 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The body, taking room for each part of it as it comes: memory follows what has arrived, not what was announced.
-async fn read(request: Request, mut take_room: impl FnMut(usize) -> bool) -> Result<Bytes, Refusal> {
-    let announced = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+async fn read(body: &mut Body, take_room: impl FnMut(usize) -> bool) -> Result<Bytes, Refusal> {
+    let read = read_within(body, take_room).await;
+    if matches!(read, Err(Refusal::Busy | Refusal::TooLarge)) {
+        // A peer that is still sending when the connection closes may never see its answer.
+        let _ = tokio::time::timeout(LINGER, discard(body)).await;
+    }
+    read
+}
+
+async fn read_within(body: &mut Body, mut take_room: impl FnMut(usize) -> bool) -> Result<Bytes, Refusal> {
+    let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if announced.is_some_and(|bytes| bytes > MAX_BODY) {
         return Err(Refusal::TooLarge);
     }
-    let mut body: Body = request.into_body();
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Refusal::Body)?.into_data() else {
-            continue;
-        };
+        let Ok(data) = frame.map_err(Refusal::Body)?.into_data() else { continue };
         if whole.len() + data.len() > MAX_BODY {
             return Err(Refusal::TooLarge);
         }
@@ -163,6 +169,18 @@ async fn read(request: Request, mut take_room: impl FnMut(usize) -> bool) -> Res
         whole.extend_from_slice(&data);
     }
     Ok(whole.into())
+}
+
+/// Reads on without keeping anything.
+async fn discard(body: &mut Body) {
+    let mut left = 2 * MAX_BODY;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.into_data().map_or(0, |data| data.len());
+        match left.checked_sub(bytes) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// One line and one count for each review.

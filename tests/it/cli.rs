@@ -1,1 +1,357 @@
-//! x
+//! The command line as a person types it: words, exit codes, bad input.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::data;
+
+const MAPPING: &str = "account: \"123456789012\"
+rules:
+  - {match: {component: registry}, role: registry}
+  - {match: {component: registry, namespace: gitlab}, role: never}
+";
+const MANIFEST: &str = "apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: gitlab-registry
+  labels: {app: registry, chart: registry-0.7.0, release: gitlab}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gitlab-registry}
+spec:
+  template:
+    metadata:
+      labels: {app: registry, chart: registry-0.7.0, release: gitlab}
+    spec: {containers: []}
+";
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    finished(binary().args(arguments).output().unwrap())
+}
+
+fn run_with_input(arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut command = binary();
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    finished(child.wait_with_output().unwrap())
+}
+
+fn finished(output: Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A folder with the mapping, a broken one, and the manifest.
+fn files() -> (TempDir, [String; 3]) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let paths = [
+        write("good.yaml", MAPPING),
+        write("bad.yaml", "rules:\n  - {match: {component: kass}, role: x y}\n"),
+        write("objects.yaml", MANIFEST),
+    ];
+    (folder, paths)
+}
+
+#[test]
+fn check_prints_all_problems_and_exits_1() {
+    let (_folder, [good, bad, _]) = files();
+    let (code, out, err) = run(&["check", &good, &bad]);
+    assert_eq!((code, err.as_str()), (1, ""));
+    let want = format!(
+        "{good}:4:5: warning: rule `component=registry namespace=gitlab` never decides: rule `component=registry` on line 3 covers it
+{good}: ok, 2 rules, 1 warning
+  1 rule without `namespace`, reaching every opted-in namespace: `component=registry`
+{bad}:2:25: rules[0].match.component: unknown component `kass`; did you mean `kas`?
+{bad}:2:38: rules[0].role: the role name `x y` holds ` `: IAM allows letters, digits and _+=,.@-
+{bad}: 2 problems
+"
+    );
+    assert_eq!(out, want);
+}
+
+#[test]
+fn check_exits_0_1_and_2() {
+    let (_folder, [good, bad, _]) = files();
+    assert_eq!(run(&["check", &good]).0, 0);
+    assert_eq!(run(&["check", "--strict", &good]).0, 1);
+    assert_eq!(run(&["check", &bad]).0, 1);
+    let (code, out, err) = run(&["check", "/nowhere/mapping.yaml"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert_eq!(err, "error: reading /nowhere/mapping.yaml: No such file or directory (os error 2)\n");
+    assert_eq!(run(&["check"]).0, 2, "no file");
+    assert_eq!(run(&["chek", &good]).0, 2, "no such command");
+}
+
+#[test]
+fn check_takes_standard_input_config_maps_and_the_operators_bound() {
+    let indented = MAPPING.replace('\n', "\n    ");
+    let manifest = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata:\n  mapping.yaml: |\n    {indented}\n"
+    );
+    let (code, out, _) = run_with_input(&["check", "-"], &manifest);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("standard input:"), "{out}");
+    let outside = ["check", "--allowed-role", "arn:aws:iam::123456789012:role/gitlab-*", "-"];
+    let (code, out, _) = run_with_input(&outside, &manifest);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains(
+            "standard input:8:46: rules[0].role: `arn:aws:iam::123456789012:role/registry` is outside"
+        ),
+        "{out}"
+    );
+    let (code, _, err) = run_with_input(&["check", "--allowed-role", "[", "-"], &manifest);
+    assert_eq!(code, 2);
+    assert!(err.contains("`[` is not closed in the glob `[`"), "{err}");
+}
+
+#[test]
+fn check_speaks_json() {
+    let (_folder, [good, bad, _]) = files();
+    let (code, out, _) = run(&["check", "--output", "json", &good, &bad]);
+    assert_eq!(code, 1);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(found[0]["ok"], true);
+    assert_eq!(found[0]["rules"], 2);
+    assert_eq!(found[0]["warnings"][0]["kind"], "covered");
+    assert_eq!(found[0]["everyNamespace"][0], "component=registry");
+    assert_eq!(found[1]["problems"][0]["line"], 2);
+    assert_eq!(found[1]["problems"][0]["column"], 25);
+    assert_eq!(found[1]["problems"][0]["path"], "rules[0].match.component");
+}
+
+#[test]
+fn explain_shows_each_rule_and_the_winner() {
+    let (_folder, [good, _, objects]) = files();
+    let (code, out, err) = run(&["explain", "-m", &good, "-n", "gitlab", &objects]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    insta::assert_snapshot!("explain_text", out);
+    let (_, from_input, _) = run_with_input(&["explain", "-m", &good, "-n", "gitlab"], MANIFEST);
+    assert_eq!(from_input, out, "standard input is the default");
+    let (code, out, _) = run(&["explain", "-m", &good, "-n", "gitlab", "--output", "json", &objects]);
+    assert_eq!(code, 0);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    insta::assert_json_snapshot!("explain_json", found);
+}
+
+#[test]
+fn explain_takes_a_requester_and_a_review() {
+    let mapping = data("one-rule-per-component.yaml").display().to_string();
+    let job = "apiVersion: v1
+kind: Pod
+metadata: {name: job, namespace: gitlab-runner, labels: {project.runner.gitlab.com/id: \"42\"}}
+";
+    let (_, without, _) = run_with_input(&["explain", "-m", &mapping, "-"], job);
+    assert!(without.contains("runner: the requester is not known here"), "{without}");
+    let user = "system:serviceaccount:gitlab-runner:gitlab-runner";
+    let (_, with, _) = run_with_input(&["explain", "-m", &mapping, "--user", user, "-"], job);
+    assert!(with.contains("+ iam.amazonaws.com/role: arn:aws:iam::123456789012:role/role-job-42"), "{with}");
+    let review = data("reviews/pod-create-runner-job-by-manager.json").display().to_string();
+    let (code, out, _) = run(&["explain", "-m", &mapping, &review]);
+    assert_eq!(code, 0);
+    assert!(out.contains("+ iam.amazonaws.com/role: arn:aws:iam::123456789012:role/role-job-42"), "{out}");
+}
+
+#[test]
+fn explain_says_what_it_cannot_do() {
+    let (_folder, [good, bad, objects]) = files();
+    let (code, _, err) = run(&["explain", "-m", &bad, &objects]);
+    assert_eq!(code, 2);
+    assert!(
+        err.starts_with(&format!("error: loading the mapping {bad}: 2 problems\n  2:25: rules[0]")),
+        "{err}"
+    );
+    let (code, _, err) = run_with_input(&["explain", "-m", &good, "-"], "kind: Service\n");
+    assert_eq!((code, err.as_str()), (1, "no ServiceAccount, Pod or Pod template in standard input\n"));
+    let (code, _, err) = run_with_input(&["explain", "-m", &good, "-"], "kind: [\n");
+    assert_eq!(
+        (code, err.as_str()),
+        (2, "error: reading standard input: 1:7: not YAML: unclosed bracket '['\n")
+    );
+    let number = "kind: Pod\nmetadata: {labels: {a: 1}}\n";
+    let (code, _, err) = run_with_input(&["explain", "-m", &good, "-"], number);
+    assert_eq!(code, 2);
+    assert_eq!(
+        err,
+        "error: reading standard input: 2:24: labels.a must be text, but YAML reads 1 as a number: write it in quotes\n"
+    );
+}
+
+#[test]
+fn explain_reads_every_shape_of_manifest() {
+    let (_folder, [good, ..]) = files();
+    let pod = r#"{"metadata": {"labels": {"app": "registry", "chart": "registry-0.7.0", "release": "g"}}, "spec": {}}"#;
+    let documents = [
+        format!(r#"{{"kind": "List", "items": [{{"kind": "Pod", "spec": {{}}}}, {{"kind": "ServiceAccount"}}]}}"#),
+        format!(r#"{{"kind": "CronJob", "metadata": {{"name": "c"}}, "spec": {{"jobTemplate": {{"spec": {{"template": {pod}}}}}}}}}"#),
+        format!(r#"{{"kind": "StatefulSet", "spec": {{"template": {pod}}}}}"#),
+        format!(r#"{{"kind": "PodTemplate", "template": {pod}}}"#),
+    ]
+    .join("\n---\n");
+    let (code, out, err) = run_with_input(&["explain", "-m", &good, "--output", "json", "-"], &documents);
+    assert_eq!(code, 0, "{err}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let told: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|object| format!("{} {}", object["kind"].as_str().unwrap(), object["component"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Pod null",
+            "ServiceAccount null",
+            // What the registry's chart makes as a Job migrates.
+            "CronJob \"registry-migrations\"",
+            "StatefulSet \"registry\"",
+            "PodTemplate \"registry\"",
+        ]
+    );
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let mapping = data("one-rule-per-component.yaml");
+    let mut command = binary();
+    command.arg("explain").arg("-m").arg(mapping).arg(data("gitlab-objects.yaml"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let (code, _, err) = finished(child.wait_with_output().unwrap());
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn every_option_of_serve_is_documented_and_has_a_variable() {
+    let (code, help, _) = run(&["serve", "--help"]);
+    assert_eq!(code, 0);
+    let options: Vec<_> = help.lines().filter(|line| line.trim_start().starts_with("--")).collect();
+    assert!(options.len() >= 16, "{help}");
+    assert_eq!(help.matches("[env: GITLAB_IAM_WEBHOOK_").count(), options.len(), "{help}");
+    assert!(help.contains("Examples:"));
+    for command in ["check", "explain"] {
+        assert!(run(&[command, "--help"]).1.contains("Examples:"), "{command}");
+    }
+}
+
+#[test]
+fn serve_says_in_one_line_why_it_does_not_start() {
+    let (folder, [good, bad, _]) = files();
+    let missing = folder.path().join("none").display().to_string();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let free = "127.0.0.1:0";
+    let cases: [(&[&str], String); 6] = [
+        (
+            &["--mapping", &missing],
+            format!(
+                "error: loading the mapping: reading {missing}: No such file or directory (os error 2)\n"
+            ),
+        ),
+        (&["--mapping", &bad], format!("error: loading the mapping: {bad} has 2 problems\n")),
+        (
+            &["--mapping", &good, "--listen", &taken, "--admin-listen", free],
+            format!("error: listening on {taken}: Address already in use (os error 98)\n"),
+        ),
+        (
+            &["--mapping", &good, "--listen", free, "--admin-listen", &taken],
+            format!("error: listening on {taken}: Address already in use (os error 98)\n"),
+        ),
+        (
+            &[
+                "--mapping",
+                &good,
+                "--listen",
+                free,
+                "--admin-listen",
+                free,
+                "--tls-cert",
+                &missing,
+                "--tls-key",
+                &missing,
+            ],
+            format!(
+                "error: loading the certificate: reading {missing}: No such file or directory (os error 2)\n"
+            ),
+        ),
+        (
+            &[
+                "--mapping",
+                &good,
+                "--listen",
+                free,
+                "--admin-listen",
+                free,
+                "--tls-cert",
+                &good,
+                "--tls-key",
+                &good,
+            ],
+            format!(
+                "error: loading the certificate: loading {good} and {good}: the certificate file holds no certificate\n"
+            ),
+        ),
+    ];
+    for (arguments, want) in cases {
+        let (code, _, err) = run(&[&["serve", "--log", "off"], arguments].concat());
+        assert_eq!(code, 2, "{arguments:?}");
+        assert!(err.starts_with(&want), "wanted {want}found {err}");
+    }
+    for bad in [
+        &["--listen", "nowhere"][..],
+        &["--tls-cert", &good],
+        &["--log-format", "xml"],
+        &["--drain-timeout", "5"],
+    ] {
+        let (code, _, err) = run(&[&["serve", "--mapping", &good], bad].concat());
+        assert_eq!(code, 2, "{bad:?}: {err}");
+        assert!(err.starts_with("error: "), "{err}");
+    }
+}
+
+#[test]
+fn without_a_certificate_the_printed_request_works_as_printed() {
+    let (_folder, [good, ..]) = files();
+    let mut command = binary();
+    command.args([
+        "serve",
+        "--mapping",
+        &good,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--log",
+        "off",
+    ]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let curls: Vec<String> = lines.filter(|line| line.trim_start().starts_with("curl ")).take(3).collect();
+    let answers: Vec<String> = curls
+        .iter()
+        .map(|line| finished(Command::new("sh").arg("-c").arg(line).output().unwrap()))
+        .map(|(code, out, err)| if code == 0 { out } else { panic!("curl: {err}") })
+        .collect();
+    assert!(answers[0].contains("\"patchType\":\"JSONPatch\""), "{answers:?}");
+    assert_eq!(answers[1], "ok\n");
+    assert!(answers[2].contains("gitlab_iam_webhook_reviews_total{"), "{answers:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

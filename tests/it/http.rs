@@ -1,1 +1,264 @@
-//! x
+//! The routes without a socket: each bad request has a status and a sentence, and none ever a patch.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use gitlab_iam_webhook::live::Live;
+use gitlab_iam_webhook::metrics::Metrics;
+use gitlab_iam_webhook::server::{Limits, webhook};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::support::{DEADLINE, Thing, patch_of, ruleset};
+
+const MAPPING: &str =
+    "account: \"123456789012\"\nrules:\n  - {name: r, match: {component: \"*\"}, role: x}\n";
+
+pub(crate) fn limits() -> Limits {
+    Limits {
+        handshake: DEADLINE,
+        header: DEADLINE,
+        request: DEADLINE,
+        idle: DEADLINE,
+        connections: 10,
+        connections_per_peer: 10,
+        body_bytes: 16 << 20,
+        body_bytes_per_peer: 16 << 20,
+    }
+}
+
+fn app() -> Router {
+    webhook::router(Arc::new(Live::new(ruleset(MAPPING))), &Arc::new(Metrics::default()), limits())
+}
+
+async fn send(request: Request<Body>) -> (StatusCode, String) {
+    let response = app().oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn post(path: &str, content_type: Option<&str>, body: impl Into<Body>) -> (StatusCode, String) {
+    let mut request = Request::builder().method(Method::POST).uri(path);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    send(request.body(body.into()).unwrap()).await
+}
+
+async fn post_json(body: &Value) -> (StatusCode, String) {
+    post("/mutate", Some("application/json"), body.to_string()).await
+}
+
+fn review() -> Value {
+    Thing::service_account("registry").to_review()
+}
+
+fn changed(change: impl FnOnce(&mut Value)) -> Value {
+    let mut review = review();
+    change(&mut review);
+    review
+}
+
+#[tokio::test]
+async fn a_good_review_is_answered_in_the_apis_own_form() {
+    let (status, body) =
+        post("/mutate?timeout=2s", Some("application/json; charset=utf-8"), review().to_string()).await;
+    assert_eq!(status, StatusCode::OK);
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+    assert_eq!(answer["kind"], "AdmissionReview");
+    assert_eq!(answer["response"]["uid"], review()["request"]["uid"]);
+    assert_eq!(answer["response"]["allowed"], true);
+    assert_eq!(answer["response"]["patchType"], "JSONPatch");
+    assert_eq!(patch_of(&answer)[0]["path"], "/metadata/annotations");
+    let (status, body) = post("/observe", Some("application/json"), review().to_string()).await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, answer["response"].get("patch")), (StatusCode::OK, None));
+    assert_eq!(
+        answer["response"]["warnings"],
+        json!(["gitlab-iam-webhook: observed, not written: role arn:aws:iam::123456789012:role/x, rule r"])
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_400_with_a_sentence() {
+    let whole = review().to_string();
+    let truncated = whole.get(..whole.len() / 2).unwrap().to_owned();
+    let cases: Vec<(&str, String, &str)> = vec![
+        (
+            "not JSON",
+            "hello".into(),
+            "the body is not an AdmissionReview in JSON: expected value at line 1 column 1\n",
+        ),
+        (
+            "nothing",
+            String::new(),
+            "the body is not an AdmissionReview in JSON: EOF while parsing a value at line 1 column 0\n",
+        ),
+        ("truncated", truncated, "the body is not an AdmissionReview in JSON: EOF while parsing"),
+        ("trailing", format!("{whole}x"), "the body is not an AdmissionReview in JSON: trailing characters"),
+        ("a list", "[]".into(), "the body is not an AdmissionReview in JSON: invalid length 0"),
+        ("no kind", "{}".into(), "expected kind AdmissionReview of admission.k8s.io/v1, found `` of ``\n"),
+        (
+            "another kind",
+            json!({"kind": "Pod", "apiVersion": "v1"}).to_string(),
+            "expected kind AdmissionReview of admission.k8s.io/v1, found `Pod` of `v1`\n",
+        ),
+        (
+            "another API",
+            changed(|r| r["apiVersion"] = "v1".into()).to_string(),
+            "expected kind AdmissionReview of admission.k8s.io/v1, found `AdmissionReview` of `v1`\n",
+        ),
+        (
+            "v1beta1",
+            changed(|r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()).to_string(),
+            "`admission.k8s.io/v1beta1` is not supported: register the webhook with admissionReviewVersions [\"v1\"]\n",
+        ),
+        (
+            "no request",
+            changed(|r| {
+                r.as_object_mut().unwrap().remove("request");
+            })
+            .to_string(),
+            "the AdmissionReview has no `request`\n",
+        ),
+        (
+            "a response",
+            changed(|r| {
+                r["request"] = Value::Null;
+                r["response"] = json!({});
+            })
+            .to_string(),
+            "the AdmissionReview has no `request`\n",
+        ),
+        (
+            "no uid",
+            changed(|r| r["request"]["uid"] = "".into()).to_string(),
+            "`request.uid` is missing or empty\n",
+        ),
+        (
+            "no object",
+            changed(|r| r["request"]["object"] = Value::Null).to_string(),
+            "`request.object` is missing, or has no `metadata`\n",
+        ),
+        (
+            "no metadata",
+            changed(|r| r["request"]["object"] = json!({})).to_string(),
+            "`request.object` is missing, or has no `metadata`\n",
+        ),
+        (
+            "labels of numbers",
+            changed(|r| r["request"]["object"]["metadata"]["labels"] = json!({"a": 1})).to_string(),
+            "the body is not an AdmissionReview in JSON: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "an object that is text",
+            changed(|r| r["request"]["object"] = "x".into()).to_string(),
+            "the body is not an AdmissionReview in JSON: invalid type",
+        ),
+        (
+            "a key twice",
+            whole.replacen("\"uid\"", "\"uid\":\"a\",\"uid\"", 1),
+            "the body is not an AdmissionReview in JSON: duplicate field `uid`",
+        ),
+    ];
+    for (what, body, want) in cases {
+        let (status, text) = post("/mutate", Some("application/json"), body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{what}: {text}");
+        assert!(text.starts_with(want), "{what}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_ours_to_decide_is_allowed_unpatched_with_a_warning() {
+    let operation = |operation: &str| changed(|r| r["request"]["operation"] = operation.into());
+    let kind = |group: &str, version: &str, kind: &str| {
+        changed(|r| r["request"]["kind"] = json!({"group": group, "version": version, "kind": kind}))
+    };
+    let mut pod_update = Thing::pod("registry").to_review();
+    pod_update["request"]["operation"] = "UPDATE".into();
+    let deleted = changed(|r| {
+        r["request"]["operation"] = "DELETE".into();
+        r["request"]["oldObject"] = r["request"]["object"].take();
+    });
+    let sub_resource = changed(|r| r["request"]["subResource"] = "token".into());
+    let cases = [
+        (deleted, "DELETE of ServiceAccount is not for this webhook: mend its rules"),
+        (operation("CONNECT"), "CONNECT of ServiceAccount is not for this webhook: mend its rules"),
+        (kind("apps", "v1", "Deployment"), "CREATE of Deployment is not for this webhook: mend its rules"),
+        (kind("other.example.com", "v1", "Pod"), "CREATE of Pod is not for this webhook: mend its rules"),
+        (kind("", "v2", "Pod"), "CREATE of Pod is not for this webhook: mend its rules"),
+        (pod_update, "UPDATE of Pod is not for this webhook: mend its rules"),
+        (sub_resource, "CREATE of ServiceAccount/token is not for this webhook: mend its rules"),
+    ];
+    for (review, want) in cases {
+        let (status, body) = post_json(&review).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(answer["response"]["allowed"], true);
+        assert_eq!(answer["response"].get("patch"), None, "{want}");
+        assert_eq!(answer["response"]["warnings"], json!([format!("gitlab-iam-webhook: {want}")]));
+    }
+}
+
+#[tokio::test]
+async fn other_methods_paths_and_types_are_told_so() {
+    let get = Request::builder().uri("/mutate").body(Body::empty()).unwrap();
+    assert_eq!(
+        send(get).await,
+        (StatusCode::METHOD_NOT_ALLOWED, "an AdmissionReview comes by POST\n".to_owned())
+    );
+    let (status, text) = post("/", Some("application/json"), review().to_string()).await;
+    assert_eq!(
+        (status, text.as_str()),
+        (StatusCode::NOT_FOUND, "no such path: reviews go to /mutate or /observe\n")
+    );
+    for (content_type, found) in
+        [(None, "none"), (Some("text/plain"), "text/plain"), (Some("application/jsonx"), "application/jsonx")]
+    {
+        let (status, text) = post("/mutate", content_type, review().to_string()).await;
+        assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(text, format!("expected content-type application/json, found {found}\n"));
+    }
+}
+
+#[tokio::test]
+async fn bodies_end_at_8_mib() {
+    let padded = |bytes: usize| {
+        let mut text = review().to_string();
+        text.push_str(&" ".repeat(bytes - text.len()));
+        text
+    };
+    let (status, _) = post("/mutate", Some("application/json"), padded(8 << 20)).await;
+    assert_eq!(status, StatusCode::OK, "8 MiB are taken");
+    let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 8388608 bytes\n".to_owned());
+    assert_eq!(post("/mutate", Some("application/json"), padded((8 << 20) + 1)).await, too_large);
+    assert_eq!(post("/mutate", Some("application/json"), padded(9 << 20)).await, too_large);
+}
+
+#[tokio::test]
+async fn objects_without_labels_annotations_or_names_are_answered() {
+    for metadata in [json!({}), json!({"labels": null, "annotations": null}), json!({"generateName": "x-"})] {
+        for kind in ["Pod", "ServiceAccount"] {
+            let review = changed(|r| {
+                r["request"]["kind"]["kind"] = kind.into();
+                r["request"]["object"] = json!({"metadata": metadata});
+                r["request"].as_object_mut().unwrap().remove("userInfo");
+                r["request"].as_object_mut().unwrap().remove("namespace");
+            });
+            let (status, body) = post_json(&review).await;
+            assert_eq!(status, StatusCode::OK, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn escapes_in_json_are_understood() {
+    let body = review().to_string().replace("\"registry-9.10.0\"", "\"regist\\u0072y-9.10.0\"");
+    let (_, body) = post("/mutate", Some("application/json"), body).await;
+    assert!(body.contains("\"patch\""), "{body}");
+}
