@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::DefaultAcceptor;
+use axum_server::accept::{Accept, DefaultAcceptor};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::metrics::Metrics;
 use connection::Guarded;
@@ -39,6 +41,9 @@ pub struct Limits {
     /// Of these, for one peer address.
     pub body_bytes_per_peer: usize,
 }
+
+/// What a connection may hold of a request that is not being answered yet, its head above all: longer ones are 431.
+const MAX_BUFFER: usize = 16 << 10;
 
 /// The longest body that is read, in bytes: an UPDATE carries the object twice, and etcd holds 1.5 MiB.
 pub const MAX_BODY: usize = 8 << 20;
@@ -72,15 +77,8 @@ pub async fn serve_tls(
     metrics: Arc<Metrics>,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
-    let connections = Quota::new(limits.connections, limits.connections_per_peer);
     let acceptor = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake);
-    let guarded = Guarded::new(acceptor, connections, limits, metrics);
-    axum_server::from_tcp(listener)?
-        .acceptor(guarded)
-        .http1_only()
-        .handle(handle)
-        .serve(app.into_make_service())
-        .await
+    serve(listener, acceptor, app, limits, metrics, handle).await
 }
 
 /// Serves plain HTTP until `handle` says stop.
@@ -93,13 +91,26 @@ pub async fn serve_plain(
     limits: Limits,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
-    let connections = Quota::new(limits.connections, limits.connections_per_peer);
     // Its own metrics would say nothing about the webhook.
-    let guarded = Guarded::new(DefaultAcceptor::new(), connections, limits, Arc::default());
-    axum_server::from_tcp(listener)?
-        .acceptor(guarded)
-        .http1_only()
-        .handle(handle)
-        .serve(app.into_make_service())
-        .await
+    serve(listener, DefaultAcceptor::new(), app, limits, Arc::default(), handle).await
+}
+
+async fn serve<A>(
+    listener: TcpListener,
+    acceptor: A,
+    app: Router,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    handle: Handle<SocketAddr>,
+) -> io::Result<()>
+where
+    A: Accept<TcpStream, Router, Service = Router> + Clone + Send + Sync + 'static,
+    A::Stream: AsyncRead + AsyncWrite + Unpin + Send,
+    A::Future: Send + 'static,
+{
+    let connections = Quota::new(limits.connections, limits.connections_per_peer);
+    let guarded = Guarded::new(acceptor, connections, limits, metrics);
+    let mut server = axum_server::from_tcp(listener)?.acceptor(guarded).http1_only().handle(handle);
+    server.http_builder().http1().max_buf_size(MAX_BUFFER);
+    server.serve(app.into_make_service()).await
 }

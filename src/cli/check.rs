@@ -99,20 +99,10 @@ fn as_text(checked: &Checked) -> String {
                     text,
                     "  {} without `namespace`, reaching every opted-in namespace: {}",
                     counted(everywhere.len(), "rule"),
-                    shortened(everywhere)
+                    everywhere.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
                 );
             }
         }
-    }
-    text
-}
-
-/// The first few names.
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        let _ = write!(text, " and {} more", names.len() - SHOWN);
     }
     text
 }

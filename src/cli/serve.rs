@@ -124,7 +124,7 @@ struct LimitArgs {
         long,
         value_name = "COUNT",
         env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS_PER_PEER",
-        default_value_t = 128
+        default_value_t = 64
     )]
     max_connections_per_peer: usize,
 

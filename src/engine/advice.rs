@@ -45,6 +45,10 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
                 format!("never decides: rule `{}` on line {} covers it", earlier.name, earlier.at.line);
             advice.push(about(rule, "covered", message));
         }
+        if rule.criteria.namespaces.is_empty() && !matches!(rule.action, Action::Skip) {
+            let message = "has no `namespace`: it reaches every opted-in namespace".to_owned();
+            advice.push(about(rule, "every-namespace", message));
+        }
         let Action::Role(grant) = &rule.action else {
             continue;
         };
@@ -54,10 +58,6 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
                 "names the account `default`: its role reaches every Pod there that names no account"
                     .to_owned();
             advice.push(about(rule, "default-account", message));
-        }
-        if rule.criteria.namespaces.is_empty() {
-            let message = "has no `namespace`: it reaches every opted-in namespace".to_owned();
-            advice.push(about(rule, "every-namespace", message));
         }
         if rule.criteria.names_runner_job() && grant.on_conflict == Some(super::rule::OnConflict::Keep) {
             let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason".to_owned();

@@ -10,6 +10,9 @@ use std::fmt;
 /// How many patterns the braces of one glob may expand to.
 const MAX_ALTERNATIVES: usize = 100;
 
+/// How many bytes they may come to. Names are shorter, and a mapping full of globs must fit in memory.
+const MAX_EXPANDED: usize = 1024;
+
 /// A glob as written, and the patterns that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
@@ -40,8 +43,13 @@ pub enum GlobError {
     #[error("a glob has no escapes, so `\\` cannot stand in `{0}`")]
     Backslash(String),
     /// Braces that expand too far.
-    #[error("the braces of the glob `{0}` stand for more than {MAX_ALTERNATIVES} patterns")]
+    #[error(
+        "the braces of the glob `{0}` stand for more than {MAX_ALTERNATIVES} patterns or {MAX_EXPANDED} bytes"
+    )]
     TooManyAlternatives(String),
+    /// A glob longer than any name.
+    #[error("the glob has {0} bytes, at most {MAX_EXPANDED} are taken")]
+    TooLong(usize),
 }
 
 /// A glob without braces.
@@ -51,26 +59,21 @@ pub enum Pattern {
     Literal(Box<str>),
     /// This, and then anything: `ci-*`, and `*` alone where it is empty.
     Prefix(Box<str>),
-    /// Anything else.
-    Tokens(Box<[Token]>),
+    /// Anything else, as text: it was checked when it was read, and is walked when it is matched.
+    Other(Box<str>),
 }
 
 /// One step of a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Token {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'g> {
     /// This character.
     Char(char),
     /// Any one character.
     AnyChar,
     /// Any run of characters, also none.
     AnyRun,
-    /// One character in (or, negated, outside) these inclusive ranges.
-    Class {
-        /// `[!...]`.
-        negated: bool,
-        /// Inclusive ranges.
-        ranges: Box<[(char, char)]>,
-    },
+    /// One character of (or, negated, none of) the ranges between the brackets.
+    Class { negated: bool, members: &'g str },
 }
 
 impl Glob {
@@ -82,6 +85,9 @@ impl Glob {
         if text.is_empty() {
             return Err(GlobError::Empty);
         }
+        if text.len() > MAX_EXPANDED {
+            return Err(GlobError::TooLong(text.len()));
+        }
         if text.contains('\\') {
             return Err(GlobError::Backslash(text.to_owned()));
         }
@@ -89,8 +95,8 @@ impl Glob {
             return Ok(Self { text: text.into(), patterns: Box::default() });
         }
         let patterns =
-            expand_braces(text)?.iter().map(|flat| pattern(text, flat)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { text: text.into(), patterns: patterns.into() })
+            expand_braces(text)?.iter().map(|flat| pattern(text, flat)).collect::<Result<Box<[_]>, _>>()?;
+        Ok(Self { text: text.into(), patterns })
     }
 
     /// The glob as written.
@@ -113,8 +119,8 @@ impl Glob {
         let whole = self.patterns.is_empty().then_some(Head::Exact(&self.text));
         whole.into_iter().chain(self.patterns.iter().map(|pattern| match pattern {
             Pattern::Literal(text) => Head::Exact(text),
-            Pattern::Prefix(text) => Head::Prefix(std::borrow::Cow::Borrowed(text)),
-            Pattern::Tokens(tokens) => Head::Prefix(literal_prefix(tokens).into()),
+            Pattern::Prefix(text) => Head::Prefix(text),
+            Pattern::Other(text) => Head::Prefix(literal_prefix(text)),
         }))
     }
 
@@ -136,8 +142,8 @@ impl Glob {
         other.patterns.iter().all(|theirs| match theirs {
             Pattern::Literal(text) => self.matches(text),
             Pattern::Prefix(text) => self.covers_prefix(text) || self.patterns.contains(theirs),
-            Pattern::Tokens(tokens) => {
-                self.covers_prefix(&literal_prefix(tokens)) || self.patterns.contains(theirs)
+            Pattern::Other(text) => {
+                self.covers_prefix(literal_prefix(text)) || self.patterns.contains(theirs)
             }
         })
     }
@@ -154,22 +160,16 @@ impl fmt::Display for Glob {
 }
 
 /// What is literal at the start of a pattern.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Head<'g> {
     /// The whole value.
     Exact(&'g str),
     /// Only its beginning.
-    Prefix(std::borrow::Cow<'g, str>),
+    Prefix(&'g str),
 }
 
-fn literal_prefix(tokens: &[Token]) -> String {
-    tokens
-        .iter()
-        .map_while(|token| match token {
-            Token::Char(c) => Some(*c),
-            _ => None,
-        })
-        .collect()
+fn literal_prefix(pattern: &str) -> &str {
+    pattern.split(['*', '?', '[']).next().unwrap_or_default()
 }
 
 impl Pattern {
@@ -179,22 +179,22 @@ impl Pattern {
         match self {
             Self::Literal(text) => **text == *value,
             Self::Prefix(text) => value.starts_with(&**text),
-            Self::Tokens(tokens) => matches_tokens(tokens, value),
+            Self::Other(text) => matches_pattern(text, value),
         }
     }
 }
 
-/// Greedy match that, on a mismatch, lets the last `*` take one character more: at most tokens times characters steps.
-fn matches_tokens(tokens: &[Token], value: &str) -> bool {
-    let mut rest_tokens = tokens;
+/// Greedy match that, on a mismatch, lets the last `*` take one character more: at most pattern times value steps.
+fn matches_pattern(pattern: &str, value: &str) -> bool {
+    let mut rest_pattern = pattern;
     let mut rest = value;
-    let mut retry: Option<(&[Token], &str)> = None;
+    let mut retry: Option<(&str, &str)> = None;
     loop {
         let mut characters = rest.chars();
-        let step = match (rest_tokens.split_first(), characters.next()) {
+        let step = match (next_token(rest_pattern), characters.next()) {
             (Some((Token::AnyRun, after)), _) => {
                 retry = Some((after, rest));
-                rest_tokens = after;
+                rest_pattern = after;
                 continue;
             }
             (Some((token, after)), Some(c)) if token.takes(c) => Some((after, characters.as_str())),
@@ -203,7 +203,7 @@ fn matches_tokens(tokens: &[Token], value: &str) -> bool {
         };
         match (step, retry) {
             (Some((after, remaining)), _) => {
-                rest_tokens = after;
+                rest_pattern = after;
                 rest = remaining;
             }
             (None, Some((after, from))) => {
@@ -211,7 +211,7 @@ fn matches_tokens(tokens: &[Token], value: &str) -> bool {
                 if characters.next().is_none() {
                     return false;
                 }
-                rest_tokens = after;
+                rest_pattern = after;
                 rest = characters.as_str();
                 retry = Some((after, rest));
             }
@@ -220,14 +220,47 @@ fn matches_tokens(tokens: &[Token], value: &str) -> bool {
     }
 }
 
-impl Token {
-    fn takes(&self, c: char) -> bool {
+/// The first step of a pattern, and what follows it.
+fn next_token(pattern: &str) -> Option<(Token<'_>, &str)> {
+    let mut characters = pattern.chars();
+    let token = match characters.next()? {
+        '?' => Token::AnyChar,
+        '*' => Token::AnyRun,
+        '[' => {
+            let (class, after) = characters.as_str().split_once(']')?;
+            let members = class.strip_prefix(['!', '^']);
+            let class = Token::Class { negated: members.is_some(), members: members.unwrap_or(class) };
+            return Some((class, after));
+        }
+        c => Token::Char(c),
+    };
+    Some((token, characters.as_str()))
+}
+
+/// `a-z0` is the ranges a to z and 0 to 0.
+fn ranges(members: &str) -> impl Iterator<Item = (char, char)> {
+    let mut characters = members.chars();
+    std::iter::from_fn(move || {
+        let first = characters.next()?;
+        let mut ahead = characters.clone();
+        match (ahead.next(), ahead.next()) {
+            (Some('-'), Some(last)) => {
+                characters = ahead;
+                Some((first, last))
+            }
+            _ => Some((first, first)),
+        }
+    })
+}
+
+impl Token<'_> {
+    fn takes(self, c: char) -> bool {
         match self {
-            Self::Char(wanted) => *wanted == c,
+            Self::Char(wanted) => wanted == c,
             Self::AnyChar => true,
             Self::AnyRun => false,
-            Self::Class { negated, ranges } => {
-                ranges.iter().any(|(first, last)| (*first..=*last).contains(&c)) != *negated
+            Self::Class { negated, members } => {
+                ranges(members).any(|(first, last)| (first..=last).contains(&c)) != negated
             }
         }
     }
@@ -245,13 +278,18 @@ fn expand_braces(text: &str) -> Result<Vec<String>, GlobError> {
             ',' if !in_class && levels.len() > 1 => {
                 let (done, current) = levels.last_mut().ok_or_else(unpaired)?;
                 done.append(current);
+                if done.len() > MAX_ALTERNATIVES {
+                    return Err(GlobError::TooManyAlternatives(text.to_owned()));
+                }
                 current.push(String::new());
             }
             '}' if !in_class => {
                 let (mut done, mut current) = levels.pop().ok_or_else(unpaired)?;
                 done.append(&mut current);
                 let (_, outer) = levels.last_mut().ok_or_else(unpaired)?;
-                if outer.len() * done.len() > MAX_ALTERNATIVES {
+                let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+                let expanded = bytes(outer) * done.len() + bytes(&done) * outer.len();
+                if outer.len() * done.len() > MAX_ALTERNATIVES || expanded > MAX_EXPANDED {
                     return Err(GlobError::TooManyAlternatives(text.to_owned()));
                 }
                 *outer = outer
@@ -262,6 +300,11 @@ fn expand_braces(text: &str) -> Result<Vec<String>, GlobError> {
             _ => {
                 in_class = (in_class || c == '[') && c != ']';
                 let (_, current) = levels.last_mut().ok_or_else(unpaired)?;
+                if current.iter().map(|alternative| alternative.len() + c.len_utf8()).sum::<usize>()
+                    > MAX_EXPANDED
+                {
+                    return Err(GlobError::TooManyAlternatives(text.to_owned()));
+                }
                 for alternative in current {
                     alternative.push(c);
                 }
@@ -275,58 +318,27 @@ fn expand_braces(text: &str) -> Result<Vec<String>, GlobError> {
     }
 }
 
-/// One pattern out of a text without braces; `whole` is the glob as written, for messages.
+/// Checks a text without braces; `whole` is the glob as written, for messages.
 fn pattern(whole: &str, flat: &str) -> Result<Pattern, GlobError> {
-    let mut tokens = Vec::new();
-    let mut characters = flat.chars();
-    while let Some(c) = characters.next() {
-        tokens.push(match c {
-            '?' => Token::AnyChar,
-            '*' if tokens.last() == Some(&Token::AnyRun) => continue,
-            '*' => Token::AnyRun,
-            '[' => {
-                let (class, rest) = characters
-                    .as_str()
-                    .split_once(']')
-                    .ok_or_else(|| GlobError::UnclosedClass(whole.to_owned()))?;
-                characters = rest.chars();
-                character_class(whole, class)?
+    let mut rest = flat;
+    while !rest.is_empty() {
+        let (token, after) = next_token(rest).ok_or_else(|| GlobError::UnclosedClass(whole.to_owned()))?;
+        if let Token::Class { members, .. } = token {
+            if members.is_empty() {
+                return Err(GlobError::EmptyClass(whole.to_owned()));
             }
-            _ => Token::Char(c),
-        });
-    }
-    let prefix = literal_prefix(&tokens);
-    let literal = prefix.chars().count();
-    Ok(match tokens.get(literal..) {
-        Some([]) => Pattern::Literal(prefix.into()),
-        Some([Token::AnyRun]) => Pattern::Prefix(prefix.into()),
-        _ => Pattern::Tokens(tokens.into()),
-    })
-}
-
-fn character_class(whole: &str, class: &str) -> Result<Token, GlobError> {
-    let members = class.strip_prefix(['!', '^']);
-    let negated = members.is_some();
-    let mut members = members.unwrap_or(class).chars().peekable();
-    let mut ranges = Vec::new();
-    while let Some(first) = members.next() {
-        let mut ahead = members.clone();
-        let last = match (ahead.next(), ahead.next()) {
-            (Some('-'), Some(last)) => {
-                members = ahead;
-                last
+            if let Some((first, last)) = ranges(members).find(|(first, last)| first > last) {
+                return Err(GlobError::BackwardRange(whole.to_owned(), format!("{first}-{last}")));
             }
-            _ => first,
-        };
-        if first > last {
-            return Err(GlobError::BackwardRange(whole.to_owned(), format!("{first}-{last}")));
         }
-        ranges.push((first, last));
+        rest = after;
     }
-    if ranges.is_empty() {
-        return Err(GlobError::EmptyClass(whole.to_owned()));
-    }
-    Ok(Token::Class { negated, ranges: ranges.into() })
+    let prefix = literal_prefix(flat);
+    Ok(match flat.get(prefix.len()..) {
+        Some("") => Pattern::Literal(flat.into()),
+        Some("*" | "**") => Pattern::Prefix(prefix.into()),
+        _ => Pattern::Other(flat.into()),
+    })
 }
 
 #[cfg(test)]
@@ -383,7 +395,7 @@ mod tests {
             ("a\\*", "a glob has no escapes, so `\\` cannot stand in `a\\*`"),
             (
                 "{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}",
-                "the braces of the glob `{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}` stand for more than 100 patterns",
+                "the braces of the glob `{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}` stand for more than 100 patterns or 1024 bytes",
             ),
         ];
         for (text, want) in cases {

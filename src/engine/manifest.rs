@@ -64,6 +64,7 @@ impl Object<'_> {
         Subject {
             kind: self.kind,
             namespace: self.namespace.as_deref().unwrap_or(default_namespace),
+            name: &self.name,
             service_account: &self.service_account,
             labels: &self.labels,
             annotations: &self.annotations,
@@ -118,7 +119,7 @@ fn object<'t>(outer: &Node<'t>, inner: &Node<'t>, kind: Kind) -> Result<Object<'
         .or_else(|| text(outer, &["metadata", "generateName"]))
         .unwrap_or_default();
     let service_account = match kind {
-        Kind::ServiceAccount => name.clone(),
+        Kind::ServiceAccount => text(outer, &["metadata", "name"]).unwrap_or_default(),
         Kind::Pod => text(inner, &["spec", "serviceAccountName"])
             .or_else(|| text(inner, &["spec", "serviceAccount"]))
             .unwrap_or(Cow::Borrowed("default")),

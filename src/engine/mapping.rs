@@ -19,6 +19,9 @@ pub const CONFIG_MAP_KEY: &str = "mapping.yaml";
 /// The most that a ConfigMap can hold, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// How many values a mapping may hold: 20 for each of 20,000 rules. Bounds what reading one takes.
+const MAX_NODES: usize = 400_000;
+
 /// One thing that is wrong with a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -76,7 +79,7 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
         problems.push(Problem { at, path: String::new(), message });
     };
     let start = Position { line: 1, column: 1 };
-    let documents = match yaml::read(text) {
+    let documents = match yaml::read_within(text, MAX_NODES) {
         Ok(documents) => documents,
         Err(error) => {
             report(error.at, error.message);
@@ -122,7 +125,7 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
 
 /// A mapping that was a ConfigMap's text: a ConfigMap within it would be one too many.
 fn read_bare(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Ruleset> {
-    match yaml::read(text) {
+    match yaml::read_within(text, MAX_NODES) {
         Ok(documents) if documents.iter().any(is_config_map) => {
             let at = Position { line: 1, column: 1 };
             let message = format!("`{CONFIG_MAP_KEY}` holds the manifest of a ConfigMap, not a mapping");

@@ -18,6 +18,8 @@ pub struct Keys {
     pub role: &'static str,
     /// Everything that goes with the role and comes off with it.
     pub options: &'static [&'static str],
+    /// What is read there although we never write it: `remove` takes it off as well.
+    pub read_only: &'static [&'static str],
 }
 
 /// `eks.amazonaws.com/audience`
@@ -35,11 +37,15 @@ pub const POD_SESSION_NAME: &str = "iam.amazonaws.com/session-name";
 
 const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
 
-const IRSA_ON_SERVICE_ACCOUNTS: Keys =
-    Keys { role: IRSA_ROLE, options: &[IRSA_AUDIENCE, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION] };
-const IRSA_ON_PODS: Keys = Keys { role: IRSA_ROLE, options: &[IRSA_SKIP_CONTAINERS] };
+const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
+    role: IRSA_ROLE,
+    options: &[IRSA_AUDIENCE, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION],
+    read_only: &[],
+};
+const IRSA_ON_PODS: Keys =
+    Keys { role: IRSA_ROLE, options: &[IRSA_SKIP_CONTAINERS], read_only: &[IRSA_TOKEN_EXPIRATION] };
 const KUBE2IAM_ON_PODS: Keys =
-    Keys { role: "iam.amazonaws.com/role", options: &[POD_EXTERNAL_ID, POD_SESSION_NAME] };
+    Keys { role: "iam.amazonaws.com/role", options: &[POD_EXTERNAL_ID, POD_SESSION_NAME], read_only: &[] };
 
 impl Provider {
     /// Every provider.

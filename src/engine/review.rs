@@ -18,6 +18,9 @@ use super::subject::{Kind, Pair, Requester, Subject, Text};
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
+/// The API server sends 36; the answer repeats it, so it must not be of any length.
+const MAX_UID: usize = 128;
+
 /// Whether the answer carries its patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -59,7 +62,7 @@ pub enum ReviewError {
     #[error("the AdmissionReview has no `request`")]
     NoRequest,
     /// Nothing to answer to.
-    #[error("`request.uid` is missing or empty")]
+    #[error("`request.uid` is missing, empty or longer than {MAX_UID} bytes")]
     NoUid,
     /// A CREATE or UPDATE without its object.
     #[error("`request.object` is missing, or has no `metadata`")]
@@ -172,7 +175,7 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
         return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
     }
     let request = review.request.ok_or(ReviewError::NoRequest)?;
-    if request.uid.0.is_empty() {
+    if request.uid.0.is_empty() || request.uid.0.len() > MAX_UID {
         return Err(ReviewError::NoUid);
     }
     Ok(request)
@@ -364,15 +367,24 @@ impl<'a> Request<'a> {
     }
 
     fn subject<'s>(&'s self, kind: Kind, object: &'s Object<'a>, metadata: &'s Metadata<'a>) -> Subject<'s> {
+        let (namespace, name) = self.namespace_and_name();
         let service_account = match kind {
-            Kind::ServiceAccount => self.namespace_and_name().1,
-            Kind::Pod => as_str(object.spec.as_ref().and_then(|spec| spec.service_account_name.as_ref())),
+            // A generateName is not yet the name that rules and trust policies speak of.
+            Kind::ServiceAccount if name == as_str(metadata.generate_name.as_ref()) => "",
+            Kind::ServiceAccount => name,
+            // The API server fills it in before it asks; a Pod without a name runs as `default`.
+            Kind::Pod => {
+                match as_str(object.spec.as_ref().and_then(|spec| spec.service_account_name.as_ref())) {
+                    "" => "default",
+                    name => name,
+                }
+            }
         };
         Subject {
             kind,
-            namespace: as_str(self.namespace.as_ref()),
-            // The API server fills it in before it asks; a Pod without a name runs as `default`.
-            service_account: if service_account.is_empty() { "default" } else { service_account },
+            namespace,
+            name,
+            service_account,
             labels: metadata.labels.as_ref().map(|pairs| pairs.0.as_slice()).unwrap_or_default(),
             annotations: metadata.annotations.as_ref().map(|pairs| pairs.0.as_slice()).unwrap_or_default(),
             requester: Requester::User(as_str(self.user_info.username.as_ref())),

@@ -109,12 +109,14 @@ pub struct Criteria {
     pub projects: Vec<Box<str>>,
     /// `runner`, as usernames: `system:serviceaccount:NAMESPACE:NAME`
     pub runners: Vec<Box<str>>,
+    /// The Pods of CI jobs are within reach: the rule names runner-job, or it only takes away.
+    pub reaches_jobs: bool,
 }
 
 /// Why a rule does not match an object: the first criterion that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch<'a> {
-    /// A job's Pod is matched only by rules that name runner-job.
+    /// A job's Pod gets roles only from rules that name runner-job.
     RunnerJob,
     /// The rule is about job Pods, the object is none.
     NotAJob,
@@ -164,7 +166,7 @@ impl Criteria {
             && self.runners.is_empty()
     }
 
-    /// Whether it speaks about the Pods of CI jobs. Only such rules ever match one.
+    /// Whether it speaks about the Pods of CI jobs. Only such rules, and `remove`, ever match one.
     #[must_use]
     pub fn names_runner_job(&self) -> bool {
         self.components.contains(Component::RunnerJob) || self.needs_runner_job()
@@ -178,7 +180,7 @@ impl Criteria {
     /// The first criterion that does not hold, in the order in which people read them.
     #[must_use]
     pub fn mismatch<'a>(&'a self, subject: &Subject<'a>, facts: &Facts<'a>) -> Option<Mismatch<'a>> {
-        if facts.is_job && !self.names_runner_job() {
+        if facts.is_job && !self.reaches_jobs {
             return Some(Mismatch::RunnerJob);
         }
         if !facts.is_job && self.needs_runner_job() {
@@ -237,8 +239,8 @@ impl Criteria {
         let labels = self.labels.iter().all(|(key, wide)| {
             other.labels.iter().any(|(other_key, narrow)| key == other_key && globs(wide, narrow))
         });
-        // Rules about jobs and rules about everything else never see the same object, unless both name runner-job.
-        let jobs = self.names_runner_job() || !other.names_runner_job();
+        // A rule that does not reach jobs cannot stand for one that does.
+        let jobs = self.reaches_jobs || !other.reaches_jobs;
         let default = !other.service_accounts.iter().any(|glob| glob.names("default"))
             || self.service_accounts.iter().any(|glob| glob.names("default"));
         components
@@ -264,7 +266,7 @@ impl fmt::Display for Mismatch<'_> {
         }
         match self {
             Self::RunnerJob => {
-                f.write_str("the Pod of a CI job is matched only by rules that name runner-job")
+                f.write_str("the Pod of a CI job gets nothing from rules that do not name runner-job")
             }
             Self::NotAJob => f.write_str("it is about the Pods of CI jobs, and this is none"),
             Self::DefaultAccount => {

@@ -11,7 +11,7 @@ use super::component::{self, Component};
 use super::glob::{Glob, Head};
 use super::provider::Provider;
 use super::rule::{Criteria, Facts, IrsaOptions, OnConflict, OnNoRule, PodOptions, Rule};
-use super::subject::{Kind, Requester, Subject, value_of};
+use super::subject::{Kind, Requester, Subject};
 
 /// What the operator fixes with flags, and no mapping can exceed.
 #[derive(Clone, Debug, Default)]
@@ -184,6 +184,10 @@ impl Ruleset {
             project: None,
         };
         if subject.kind == Kind::ServiceAccount {
+            // The namespace's own account is no part of GitLab, whatever somebody labelled it.
+            if subject.service_account == "default" {
+                facts.component = None;
+            }
             return facts;
         }
         let (from_runner, from_controller) = match subject.requester {
@@ -196,7 +200,7 @@ impl Ruleset {
         if from_runner || labelled.runner_labels {
             facts.component = Some(Component::RunnerJob);
             facts.is_job = true;
-            facts.project = labelled.project;
+            facts.project = labelled.project.filter(|project| is_named_for(subject.name, project));
         } else if !from_controller {
             facts.disbelieved = facts.component.take();
         }
@@ -240,6 +244,16 @@ impl Ruleset {
     }
 }
 
+/// Whether a job's Pod, named as runners name them, is of this project. Runners before 17.9 let a job's author write
+/// the label, but not the name: `runner-TOKEN-project-ID-concurrent-N-SUFFIX`. Another name says nothing.
+fn is_named_for(name: &str, project: &str) -> bool {
+    let named = name.starts_with("runner-").then(|| {
+        let (before, _) = name.rsplit_once("-concurrent-")?;
+        before.rsplit_once("-project-").map(|(_, id)| id)
+    });
+    named.flatten().is_none_or(|id| id == project)
+}
+
 /// Rule numbers by what the rules look at.
 #[derive(Debug, Default)]
 struct Index {
@@ -248,7 +262,7 @@ struct Index {
     releases: Table,
     projects: Table,
     runners: Table,
-    labels: Vec<(Box<str>, Table)>,
+    labels: HashMap<Box<str>, Table>,
     components: Table,
     /// Always candidates.
     rest: Vec<u32>,
@@ -318,7 +332,7 @@ impl Index {
             // The criterion whose worst value the fewest rules share; at par a whole value beats a prefix.
             let best = filings(&rule.criteria).into_iter().min_by_key(|(field, heads)| {
                 let worst = heads.iter().map(|head| {
-                    let shared = sharing.get(&(field.clone(), head.clone())).copied().unwrap_or_default();
+                    let shared = sharing.get(&(field.clone(), *head)).copied().unwrap_or_default();
                     (shared, matches!(head, Head::Prefix(_)))
                 });
                 worst.max()
@@ -340,20 +354,12 @@ impl Index {
             Field::Project => &mut self.projects,
             Field::Runner => &mut self.runners,
             Field::Component => &mut self.components,
-            Field::Label(key) => {
-                if !self.labels.iter().any(|(known, _)| **known == **key) {
-                    self.labels.push(((*key).into(), Table::default()));
-                }
-                match self.labels.iter_mut().find(|(known, _)| **known == **key) {
-                    Some((_, table)) => table,
-                    None => return,
-                }
-            }
+            Field::Label(key) => self.labels.entry((*key).into()).or_default(),
         };
         for head in heads {
             let list = match head {
                 Head::Exact(value) => table.exact.entry((*value).into()).or_default(),
-                Head::Prefix(prefix) => table.prefixes.entry(prefix.as_ref().into()).or_default(),
+                Head::Prefix(prefix) => table.prefixes.entry((*prefix).into()).or_default(),
             };
             if list.last() != Some(&number) {
                 list.push(number);
@@ -370,7 +376,7 @@ impl Index {
             &mut self.runners,
             &mut self.components,
         ];
-        for table in fixed.into_iter().chain(self.labels.iter_mut().map(|(_, table)| table)) {
+        for table in fixed.into_iter().chain(self.labels.values_mut()) {
             table.prefix_lengths = table.prefixes.keys().map(|prefix| prefix.len()).collect();
             table.prefix_lengths.sort_unstable();
             table.prefix_lengths.dedup();
@@ -396,8 +402,12 @@ impl Index {
         if let Requester::User(user) = subject.requester {
             look_up(&self.runners, Some(user));
         }
-        for (key, table) in &self.labels {
-            look_up(table, value_of(subject.labels, key));
+        if !self.labels.is_empty() {
+            for (key, value) in subject.labels {
+                if let Some(table) = self.labels.get(key.as_ref()) {
+                    look_up(table, Some(value));
+                }
+            }
         }
         merge
     }
@@ -411,14 +421,12 @@ impl Index {
             (&self.namespaces, &criteria.namespaces),
             (&self.releases, &criteria.releases),
         ];
-        let labels = criteria.labels.iter().filter_map(|(key, globs)| {
-            self.labels.iter().find(|(known, _)| known == key).map(|(_, table)| (table, globs))
-        });
+        let labels = criteria.labels.iter().filter_map(|(key, globs)| Some((self.labels.get(key)?, globs)));
         for (table, globs) in globs.into_iter().chain(labels) {
             match globs.first().and_then(|glob| glob.heads().next()) {
                 Some(Head::Exact(value)) => table.look_up(value, &mut merge),
                 // A glob can only be covered by itself or by a shorter prefix.
-                Some(Head::Prefix(prefix)) => table.look_up(&prefix, &mut merge),
+                Some(Head::Prefix(prefix)) => table.look_up(prefix, &mut merge),
                 None => {}
             }
         }

@@ -54,6 +54,8 @@ pub struct Subject<'a> {
     pub kind: Kind,
     /// `request.namespace`, never the object's own word for it.
     pub namespace: &'a str,
+    /// The object's name, or its generateName.
+    pub name: &'a str,
     /// A ServiceAccount's own name, a Pod's `spec.serviceAccountName` (`default` where it names none).
     pub service_account: &'a str,
     /// `metadata.labels`.

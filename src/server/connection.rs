@@ -95,6 +95,7 @@ where
                 seen: 0,
                 begun: false,
                 timer: None,
+                write_timer: None,
                 _open: open,
             };
             Ok((watched, Tagged { service, peer, progress }))
@@ -159,6 +160,8 @@ pub struct Watched<T> {
     /// Bytes of the next request's head have arrived.
     begun: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while the peer takes nothing of its answer.
+    write_timer: Option<Pin<Box<Sleep>>>,
     _open: Open,
 }
 
@@ -206,17 +209,34 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    /// Lets a write go on, until its peer has taken nothing for as long as a request may take.
+    fn bounded<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if let Poll::Ready(done) = write(Pin::new(&mut self.stream), cx) {
+            self.write_timer = None;
+            return Poll::Ready(done);
+        }
+        let patience = self.limits.request;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        self.get_mut().bounded(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        self.get_mut().bounded(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        self.get_mut().bounded(cx, AsyncWrite::poll_shutdown)
     }
 
     fn poll_write_vectored(
@@ -224,7 +244,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        self.get_mut().bounded(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 /// Room that is counted in units, as a whole and for each peer address.
 #[derive(Clone, Debug)]
@@ -13,6 +16,8 @@ struct Inner {
     total: usize,
     per_peer: usize,
     taken: Mutex<Taken>,
+    /// Told when room is given back.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +40,7 @@ impl Quota {
     /// So much in all, and so much for each peer.
     #[must_use]
     pub fn new(total: usize, per_peer: usize) -> Self {
-        Self(Arc::new(Inner { total, per_peer, taken: Mutex::default() }))
+        Self(Arc::new(Inner { total, per_peer, taken: Mutex::default(), freed: Notify::new() }))
     }
 
     /// A lease of nothing, to grow.
@@ -53,10 +58,10 @@ impl Lease {
     /// Takes more room, all of it or none.
     #[must_use]
     pub fn grow(&mut self, units: usize) -> bool {
-        let Inner { total, per_peer, .. } = *self.quota.0;
+        let Inner { total, per_peer, .. } = &*self.quota.0;
         let granted = self.quota.with(|taken| {
             let of_peer = taken.peers.get(&self.peer).copied().unwrap_or_default();
-            if taken.total + units > total || of_peer + units > per_peer {
+            if taken.total + units > *total || of_peer + units > *per_peer {
                 return false;
             }
             taken.total += units;
@@ -67,6 +72,23 @@ impl Lease {
             self.units += units;
         }
         granted
+    }
+}
+
+impl Lease {
+    /// Takes more room, waiting for it so long where there is none.
+    pub async fn grow_within(&mut self, units: usize, patience: Duration) -> bool {
+        let quota = self.quota.clone();
+        let waiting = async {
+            loop {
+                let freed = quota.0.freed.notified();
+                if self.grow(units) {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(patience, waiting).await.is_ok()
     }
 }
 
@@ -84,6 +106,7 @@ impl Drop for Lease {
                 }
             }
         });
+        self.quota.0.freed.notify_waiters();
     }
 }
 
@@ -109,6 +132,17 @@ mod tests {
         assert!(!other.grow(1));
         drop(other);
         quota.with(|taken| assert!(taken.total == 0 && taken.peers.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn room_that_is_given_back_is_waited_for() {
+        let quota = Quota::new(10, 10);
+        let mut one = quota.lease(peer(1));
+        assert!(one.grow(8));
+        let mut other = quota.lease(peer(2));
+        assert!(!other.grow_within(5, Duration::from_millis(1)).await);
+        let (granted, ()) = tokio::join!(other.grow_within(5, Duration::from_secs(60)), async { drop(one) });
+        assert!(granted);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What does the API server ask? `POST /mutate` and `POST /observe`.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,15 +16,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::connection::Peer;
-use super::quota::Quota;
+use super::quota::{Lease, Quota};
 use super::{Limits, MAX_BODY};
 use crate::engine::component::Component;
 use crate::engine::review::{self, Mode, Reply, ReviewError};
 use crate::live::Live;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
 
-/// How long a refused body is read on.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a body waits for room, and how long a refused one is read on.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What each body may have without asking for room: nearly every review fits, so that no long body keeps it out.
+const FREE: usize = 16 << 10;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -100,10 +102,11 @@ async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, re
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(refusal) => {
             let (status, reason) = refusal.status_and_reason();
+            let words = clean(&refusal.to_string());
             webhook.metrics.refused(reason);
             let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
-            tracing::warn!(peer, status = status.as_u16(), "{refusal}");
-            sentence(status, &refusal.to_string())
+            tracing::warn!(peer, status = status.as_u16(), "{words}");
+            sentence(status, &words)
         }
     }
 }
@@ -117,7 +120,7 @@ async fn decide(
     check_content_type(request.headers())?;
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
     let mut lease = webhook.bodies.lease(address);
-    let body = read(&mut request.into_body(), |bytes| lease.grow(bytes)).await?;
+    let body = read(&mut request.into_body(), &mut lease).await?;
     let started = Instant::now();
     let live = webhook.live.load();
     let reply = review::respond(&body, &live.ruleset, mode)?;
@@ -137,16 +140,16 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The body, taking room for each part of it as it comes: memory follows what has arrived, not what was announced.
-async fn read(body: &mut Body, take_room: impl FnMut(usize) -> bool) -> Result<Bytes, Refusal> {
-    let read = read_within(body, take_room).await;
+async fn read(body: &mut Body, lease: &mut Lease) -> Result<Bytes, Refusal> {
+    let read = read_within(body, lease).await;
     if matches!(read, Err(Refusal::Busy | Refusal::TooLarge)) {
         // A peer that is still sending when the connection closes may never see its answer.
-        let _ = tokio::time::timeout(LINGER, discard(body)).await;
+        let _ = tokio::time::timeout(PATIENCE, discard(body)).await;
     }
     read
 }
 
-async fn read_within(body: &mut Body, mut take_room: impl FnMut(usize) -> bool) -> Result<Bytes, Refusal> {
+async fn read_within(body: &mut Body, lease: &mut Lease) -> Result<Bytes, Refusal> {
     let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if announced.is_some_and(|bytes| bytes > MAX_BODY) {
         return Err(Refusal::TooLarge);
@@ -157,7 +160,8 @@ async fn read_within(body: &mut Body, mut take_room: impl FnMut(usize) -> bool) 
         if whole.len() + data.len() > MAX_BODY {
             return Err(Refusal::TooLarge);
         }
-        if !take_room(data.len()) {
+        let beyond = (whole.len() + data.len()).saturating_sub(FREE).min(data.len());
+        if beyond > 0 && !lease.grow_within(beyond, PATIENCE).await {
             return Err(Refusal::Busy);
         }
         if announced == Some(data.len()) {
@@ -183,6 +187,18 @@ async fn discard(body: &mut Body) {
     }
 }
 
+/// Text from outside as a log or an answer can take it: one line, and no longer than any name in Kubernetes.
+fn clean(text: &str) -> String {
+    const LONGEST: usize = 253;
+    let mut characters = text.chars();
+    let mut clean: String =
+        characters.by_ref().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if characters.next().is_some() {
+        clean.push('…');
+    }
+    clean
+}
+
 /// One line and one count for each review.
 fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) {
     let outcome = reply.outcome();
@@ -199,18 +215,14 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
     }
     let decision = reply.decision.as_ref();
     let leading = decision.and_then(|decision| decision.leading());
-    let mut warnings = String::new();
-    for warning in decision.map(|decision| decision.warnings.as_slice()).unwrap_or_default() {
-        let separator = if warnings.is_empty() { "" } else { "; " };
-        let _ = write!(warnings, "{separator}{warning}");
-    }
+    let warnings = decision.map(|decision| decision.warnings.join("; ")).unwrap_or_default();
     tracing::info!(
         mode = mode.name(),
-        uid = %reply.uid,
-        operation = %reply.operation,
-        kind = %reply.kind,
-        namespace = %reply.namespace,
-        name = %reply.name,
+        uid = clean(&reply.uid),
+        operation = clean(&reply.operation),
+        kind = clean(&reply.kind),
+        namespace = clean(&reply.namespace),
+        name = clean(&reply.name),
         component = decision.and_then(|decision| decision.component).map(Component::name),
         rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
         role = leading.and_then(|verdict| verdict.role.as_deref()),

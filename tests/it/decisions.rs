@@ -291,6 +291,47 @@ fn a_role_that_cannot_be_filled_is_no_role_and_ours_comes_off() {
 }
 
 #[test]
+fn what_was_put_away_comes_back_when_the_rule_can_give_no_role() {
+    let mut account = Thing::service_account("registry").annotated(ROLE, BY_HAND);
+    let text = mapping("onConflict: replace", "role: \"x-{release}\"");
+    assert_eq!(outcome(&mut account, &text), Outcome::Replaced);
+    account.labels.clear();
+    assert_eq!(
+        outcome(&mut account, &text.replace("component: registry", "serviceAccount: gitlab-registry")),
+        Outcome::Refused
+    );
+    assert_eq!(account.sorted_annotations(), [(ROLE.to_owned(), BY_HAND.to_owned())]);
+}
+
+#[test]
+fn a_place_that_one_provider_frees_is_free_for_the_other() {
+    let replacing = |rules: &str| {
+        format!("account: \"123456789012\"\nonConflict: replace\nonNoRule: remove\nrules:{rules}\n")
+    };
+    let mut pod = Thing::pod("registry").annotated(POD_ROLE, "theirs");
+    let pod_rule =
+        replacing("\n  - {name: pod, match: {component: registry}, provider: kube2iam, role: registry}");
+    assert_eq!(outcome(&mut pod, &pod_rule), Outcome::Replaced);
+    pod.set(ROLE, Some(BY_HAND));
+    let irsa_rule = replacing(
+        "\n  - {name: irsa, match: {component: registry}, role: registry, irsa: {annotatePods: true}}",
+    );
+    assert_eq!(outcome(&mut pod, &irsa_rule), Outcome::Replaced);
+    assert_eq!(pod.annotation(POD_ROLE), Some("theirs"));
+    assert_eq!(pod.annotation(ROLE), Some(REGISTRY));
+    assert_eq!(pod.annotation(WAS), Some(BY_HAND));
+}
+
+#[test]
+fn remove_on_pods_takes_what_the_eks_webhook_reads_there() {
+    let mut pod = Thing::pod("registry")
+        .annotated(EXPIRATION, "600")
+        .annotated("eks.amazonaws.com/skip-containers", "a");
+    assert_eq!(outcome(&mut pod, &mapping("", "provider: irsa, remove: true")), Outcome::Removed);
+    assert_eq!(pod.sorted_annotations(), []);
+}
+
+#[test]
 fn warnings_fit_what_the_api_server_passes_on() {
     let long = format!("arn:aws:iam::111122223333:role/{}/\n{}", "p".repeat(400), "é".repeat(60));
     let mut account = Thing::service_account("registry").annotated(ROLE, &long);

@@ -138,7 +138,7 @@ async fn what_is_no_review_is_400_with_a_sentence() {
         (
             "no uid",
             changed(|r| r["request"]["uid"] = "".into()).to_string(),
-            "`request.uid` is missing or empty\n",
+            "`request.uid` is missing, empty or longer than 128 bytes\n",
         ),
         (
             "no object",
@@ -254,6 +254,22 @@ async fn objects_without_labels_annotations_or_names_are_answered() {
             assert_eq!(status, StatusCode::OK, "{body}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_comes_in_does_not_come_out_at_any_length() {
+    let long = "u".repeat(1 << 20);
+    for change in [
+        changed(|r| r["request"]["uid"] = long.clone().into()),
+        changed(|r| r["kind"] = long.clone().into()),
+        changed(|r| r["apiVersion"] = format!("admission.k8s.io/{long}").into()),
+    ] {
+        let (status, text) = post_json(&change).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(text.len() < 300, "{} bytes", text.len());
+    }
+    let (status, text) = post_json(&changed(|r| r["kind"] = "a\nb".into())).await;
+    assert_eq!((status, text.matches('\n').count()), (StatusCode::BAD_REQUEST, 1), "{text}");
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use gitlab_iam_webhook::tls::Pair;
 use rustls::pki_types::ServerName;

@@ -1,5 +1,15 @@
 //! Everything that can be shown without a cluster: the engine, the server over real TLS, the command line.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "the lints' own exception for tests does not reach the helpers of a test crate"
+)]
+
 mod architecture;
 mod cli;
 mod decisions;

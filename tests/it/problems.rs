@@ -230,3 +230,44 @@ rules:
     );
     assert_eq!(advise(&ruleset("rules: []\n"), 200 << 10)[0].kind, "large");
 }
+
+#[test]
+fn a_hostile_mapping_is_refused_and_soon() {
+    let nested_anchors = {
+        let open: String = (0..150).map(|n| format!("&a{n} [")).collect();
+        format!("{open}{}{}", "x,".repeat(50_000), "]".repeat(150))
+    };
+    let globs = format!("{{{}}}?{}", ",".repeat(99), "x".repeat(850));
+    let merged: String = (0..20_000).map(|n| format!("k{n}: 1, ")).collect();
+    let cases = [
+        (nested_anchors, "it holds more than 400000 values, aliases followed"),
+        (
+            rule(&format!("match: {{namespace: \"{globs}\"}}\nskip: true")),
+            "stand for more than 100 patterns or 1024 bytes",
+        ),
+        (
+            rule(&format!("match: {{namespace: \"{}\"}}\nskip: true", "x".repeat(1025))),
+            "the glob has 1025 bytes, at most 1024 are taken",
+        ),
+        (format!("a: &a {{{merged}}}\nb: {{<<: [*a, *a, *a]}}\nrules: []\n"), "unknown key `a`"),
+        (rule(&format!("match: {{labels: {{{merged}}}}}\nskip: true")), "at most 64 labels can be asked for"),
+        (
+            rule(&format!("match: {{namespace: [{}]}}\nskip: true", "x,".repeat(1001))),
+            "has 1001 members, at most 1000 are taken",
+        ),
+        (
+            format!("r: &r {{match: {{component: kas}}, skip: true}}\nrules: [{}]\n", "*r,".repeat(20_001)),
+            "has 20001 rules, at most 20000 are served",
+        ),
+    ];
+    for (text, want) in cases {
+        let found = problems(&text).join("\n");
+        assert!(found.contains(want), "wanted {want}, found {}", found.get(..500).unwrap_or(&found));
+    }
+    // Names that were given on purpose to be in the way of made ones.
+    let given: String = (2..4000)
+        .map(|n| format!("  - {{name: component=kas#{n}, match: {{component: kas}}, skip: true}}\n"))
+        .collect();
+    let made = "  - {match: {component: kas}, skip: true}\n".repeat(4000);
+    assert_eq!(problems(&format!("rules:\n{given}{made}")), Vec::<String>::new());
+}

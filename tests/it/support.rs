@@ -132,6 +132,7 @@ impl Thing {
         act(&Subject {
             kind: self.kind,
             namespace: &self.namespace,
+            name: "some-pod",
             service_account: &self.service_account,
             labels: &labels,
             annotations: &annotations,

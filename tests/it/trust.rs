@@ -199,6 +199,96 @@ fn an_old_runners_job_is_known_by_its_annotation() {
 }
 
 #[test]
+fn beside_the_role_that_a_job_is_given_its_author_has_no_say() {
+    let text = MAPPING
+        .replace("role: \"job-{project}\"}", "role: \"job-{project}\", kube2iam: {sessionName: ours}}");
+    let ruleset = ruleset(&text);
+    let id = "iam.amazonaws.com/external-id";
+    let session = "iam.amazonaws.com/session-name";
+    let granted = format!("{ARN}job-42");
+    for role in [None, Some("admin"), Some(granted.as_str())] {
+        let mut job = Thing::job("42").annotated(id, "partner").annotated(session, "admin-alice");
+        job.set(ROLE, role);
+        job.admit(&ruleset);
+        assert_eq!(job.annotation(ROLE), Some(granted.as_str()), "{role:?}");
+        assert_eq!(job.annotation(id), None, "{role:?}");
+        assert_eq!(job.annotation(session), Some("ours"), "{role:?}");
+        assert_eq!(job.decide(&ruleset).edits, [], "{role:?}");
+    }
+}
+
+#[test]
+fn what_only_takes_away_reaches_jobs_unnamed() {
+    let text = "rules:\n  - {match: {namespace: ci}, provider: kube2iam, remove: true}\n";
+    let ruleset = ruleset(text);
+    for job in [Thing::job("42"), web().labelled("x.runner.gitlab.com/y", "z")] {
+        let mut job = job.annotated(ROLE, "admin");
+        job.namespace = "ci".to_owned();
+        assert_eq!(job.admit(&ruleset).outcome(), Outcome::Removed);
+        assert_eq!(job.annotation(ROLE), None);
+    }
+}
+
+#[test]
+fn a_forged_was_does_not_keep_a_role() {
+    let text = "account: \"123456789012\"
+rules:
+  - {match: {component: runner-job, runner: ci/gitlab-runner}, provider: [irsa, kube2iam], role: job, irsa: {annotatePods: true}}
+";
+    let ruleset = ruleset(text);
+    let arn = "eks.amazonaws.com/role-arn";
+    let mut job = Thing::job("42").annotated(WAS, "z").annotated(arn, "evil").annotated(ROLE, "evil too");
+    job.admit(&ruleset);
+    let granted = format!("{ARN}job");
+    assert_eq!((job.annotation(arn), job.annotation(ROLE)), (Some(granted.as_str()), Some(granted.as_str())));
+    assert_eq!(job.decide(&ruleset).edits, []);
+}
+
+#[test]
+fn a_label_that_the_pods_own_name_belies_is_not_believed() {
+    // Runners before 17.9 let a job's author write the label, but not the name.
+    let ruleset = ruleset(MAPPING);
+    let outcome = |name: &str| {
+        let job = Thing::job("42");
+        job.with_subject(|subject| {
+            let named = gitlab_iam_webhook::engine::subject::Subject { name, ..*subject };
+            gitlab_iam_webhook::engine::decision::decide(&ruleset, &named).outcome()
+        })
+    };
+    assert_eq!(outcome("runner-t1x9kq2vz-project-42-concurrent-0-k3v9x0qa"), Outcome::Set);
+    assert_eq!(
+        outcome("runner-t1x9kq2vz-project-1337-concurrent-0-k3v9x0qa"),
+        Outcome::InStep,
+        "the rest removes"
+    );
+    assert_eq!(outcome("another-name"), Outcome::Set);
+}
+
+#[test]
+fn an_account_called_default_is_no_component_whatever_its_labels() {
+    let mut account = Thing::service_account("webservice");
+    account.service_account = "default".to_owned();
+    let ruleset = ruleset("rules: []\n");
+    assert_eq!(account.decide(&ruleset).component, None);
+}
+
+#[test]
+fn a_generated_name_is_not_a_name_to_match() {
+    use gitlab_iam_webhook::engine::review::{Mode, respond};
+    let ruleset = ruleset(
+        "account: \"123456789012\"\nrules:\n  - {match: {serviceAccount: \"gitlab-*\"}, role: \"{serviceAccount}\"}\n",
+    );
+    let mut review = Thing::service_account("kas").to_review();
+    let body = serde_json::to_vec(&review).unwrap();
+    assert_eq!(respond(&body, &ruleset, Mode::Mutate).unwrap().outcome(), Outcome::Set);
+    let metadata = review["request"]["object"]["metadata"].as_object_mut().unwrap();
+    metadata.remove("name");
+    metadata.insert("generateName".to_owned(), "gitlab-kas".into());
+    let body = serde_json::to_vec(&review).unwrap();
+    assert_eq!(respond(&body, &ruleset, Mode::Mutate).unwrap().outcome(), Outcome::NoRule);
+}
+
+#[test]
 fn the_account_default_is_matched_by_its_literal_name_only() {
     let account = |rule: &str| {
         let text = format!("account: \"123456789012\"\nrules:\n  - {{match: {{{rule}}}, role: x}}\n");

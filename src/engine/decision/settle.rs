@@ -77,12 +77,13 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
     /// The edits with that of our record, and the warnings. `present` is the record's text on the object.
     pub(super) fn finish(mut self, present: Option<&str>) -> (Vec<Edit<'r>>, Vec<String>) {
         let wanted = self.record.to_text();
-        let stays = self.preserved && self.edits.is_empty();
+        // On a job's Pod the record is not read, so it is only written with what it records.
+        let stays = (self.preserved || self.facts.is_job) && self.edits.is_empty();
         if !stays && wanted.as_deref() != present {
             match wanted {
-                Some(text) => self.edits.push(Edit { key: APPLIED, value: Some(Cow::Owned(text)) }),
+                Some(text) => self.edit(APPLIED, Some(Cow::Owned(text))),
                 // A text that we did not write is left; so is one on a job's Pod, which is not even read.
-                None if self.applied.is_some() => self.take_off(APPLIED),
+                None if self.applied.is_some() => self.edit(APPLIED, None),
                 None => {}
             }
         }
@@ -99,15 +100,11 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         current.is_some() && self.applied.and_then(|applied| applied.value(key)) == current
     }
 
-    fn put(&mut self, key: &'static str, value: Cow<'r, str>) {
-        if self.current(key) != Some(value.as_ref()) {
-            self.edits.push(Edit { key, value: Some(value) });
-        }
-    }
-
-    fn take_off(&mut self, key: &'static str) {
-        if self.current(key).is_some() {
-            self.edits.push(Edit { key, value: None });
+    /// Gives a key this value, or takes it off; what was wished for the key before is forgotten.
+    fn edit(&mut self, key: &'static str, value: Option<Cow<'r, str>>) {
+        self.edits.retain(|edit| edit.key != key);
+        if self.current(key) != value.as_deref() {
+            self.edits.push(Edit { key, value });
         }
     }
 
@@ -136,18 +133,22 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         if ours.is_empty() {
             return Outcome::NoRule;
         }
-        for key in &ours {
-            let was = self.current(WAS).filter(|_| *key == keys.role && !self.was_taken);
-            match was {
-                Some(was) => {
-                    self.put(key, Cow::Owned(was.to_owned()));
-                    self.take_off(WAS);
-                    self.was_taken = true;
-                }
-                None => self.take_off(key),
+        self.withdraw(keys);
+        Outcome::Removed
+    }
+
+    /// Takes our values off; what `replace` had put away comes back.
+    fn withdraw(&mut self, keys: &'static Keys) {
+        if self.is_ours(keys.role) {
+            let was = self.current(WAS).filter(|_| !self.was_taken);
+            if let Some(was) = was {
+                self.edit(WAS, None);
+                self.edit(keys.role, Some(Cow::Owned(was.to_owned())));
+            } else {
+                self.edit(keys.role, None);
             }
         }
-        Outcome::Removed
+        self.take_off_ours(keys.options.iter().copied());
     }
 
     /// Takes a provider's annotations off, whoever set them. What `was` holds is a person's, and stays.
@@ -161,8 +162,8 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
 
     fn take_off_all(&mut self, keys: &'static Keys) -> Outcome {
         let before = self.edits.len();
-        for key in keys.iter() {
-            self.take_off(key);
+        for key in keys.iter().chain(keys.read_only.iter().copied()) {
+            self.edit(key, None);
         }
         if self.edits.len() > before { Outcome::Removed } else { Outcome::InStep }
     }
@@ -170,7 +171,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
     fn take_off_ours(&mut self, keys: impl Iterator<Item = &'static str>) {
         for key in keys {
             if self.is_ours(key) {
-                self.take_off(key);
+                self.edit(key, None);
             }
         }
     }
@@ -189,20 +190,22 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             Ok(role) => role,
             Err(reason) => {
                 self.warn(format!("no role from rule {}: {reason}", rule.name));
-                self.refuse(provider, keys, on_conflict);
+                self.refuse(keys, on_conflict);
                 return (None, Outcome::Refused);
             }
         };
         let writes_role = self.subject.kind == Kind::ServiceAccount
             || provider != Provider::Irsa
             || grant.irsa.annotate_pods == Some(true);
+        // Beside the role that a job is given, its author has no say.
+        let owns_all = self.facts.is_job && on_conflict == OnConflict::Replace;
         let before = self.edits.len();
         let mut replaced = false;
         if writes_role {
             let foreign =
                 self.current(keys.role).filter(|current| *current != role && !self.is_ours(keys.role));
             if let Some(foreign) = foreign {
-                if on_conflict == OnConflict::Keep || !self.can_put_away(provider) {
+                if on_conflict == OnConflict::Keep || !(owns_all || self.can_put_away(provider)) {
                     self.warn(format!(
                         "kept role {}, rule {} wants {}",
                         brief(foreign),
@@ -221,15 +224,15 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
                 self.put_away(foreign);
                 replaced = true;
             }
-            if self.current(keys.role).is_none() || replaced || self.is_ours(keys.role) {
+            if self.current(keys.role).is_none() || replaced || owns_all || self.is_ours(keys.role) {
                 self.record.add(keys.role, role.clone(), provider.name(), Cow::Borrowed(&rule.name));
-                self.put(keys.role, role.clone());
+                self.edit(keys.role, Some(role.clone()));
             }
         } else {
             self.take_off_ours(std::iter::once(keys.role));
         }
         for key in keys.options {
-            self.option(provider, key, option_value(grant, key), rule, replaced);
+            self.option(provider, key, option_value(grant, key), rule, replaced || owns_all);
         }
         let outcome = if replaced {
             Outcome::Replaced
@@ -252,34 +255,34 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         key: &'static str,
         wanted: Option<Cow<'r, str>>,
         rule: &'r Rule,
-        replaced: bool,
+        taken_over: bool,
     ) {
         let current = self.current(key);
-        let may_change = current.is_none() || replaced || self.is_ours(key);
+        let may_change = current.is_none() || taken_over || self.is_ours(key);
         match wanted {
             Some(wanted) if may_change => {
                 self.record.add(key, wanted.clone(), provider.name(), Cow::Borrowed(&rule.name));
-                self.put(key, wanted);
+                self.edit(key, Some(wanted));
             }
             Some(wanted) if current != Some(wanted.as_ref()) => {
                 let short = key.rsplit('/').next().unwrap_or(key);
                 let current = current.unwrap_or_default();
                 self.warn(format!("kept {short} {current}, rule {} wants {wanted}", rule.name));
             }
-            None if may_change => self.take_off(key),
+            None if may_change => self.edit(key, None),
             _ => {}
         }
     }
 
     /// No role can be given: nothing of ours stays, and on a job's Pod nothing that its author wrote either.
-    fn refuse(&mut self, provider: Provider, keys: &'static Keys, on_conflict: OnConflict) {
+    fn refuse(&mut self, keys: &'static Keys, on_conflict: OnConflict) {
         if self.facts.is_job && on_conflict == OnConflict::Replace {
-            if let Some(foreign) = self.current(keys.role).filter(|_| self.can_put_away(provider)) {
+            if let Some(foreign) = self.current(keys.role) {
                 self.put_away(foreign);
             }
             self.take_off_all(keys);
         } else {
-            self.take_off_ours(keys.iter());
+            self.withdraw(keys);
         }
     }
 
@@ -287,12 +290,16 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
     /// EKS ignores on Pods, is kept rather than lost.
     fn can_put_away(&self, provider: Provider) -> bool {
         let second = self.subject.kind == Kind::Pod && provider == Provider::Irsa;
-        !second || !(self.was_taken || self.current(WAS).is_some())
+        let released = self.edits.iter().any(|edit| edit.key == WAS && edit.value.is_none());
+        !second || !(self.was_taken || (self.current(WAS).is_some() && !released))
     }
 
+    /// Keeps a role that gives way. Of two on a job's Pod the first is enough: both are its author's.
     fn put_away(&mut self, foreign: &str) {
-        self.put(WAS, Cow::Owned(foreign.to_owned()));
-        self.was_taken = true;
+        if !self.was_taken {
+            self.edit(WAS, Some(Cow::Owned(foreign.to_owned())));
+            self.was_taken = true;
+        }
     }
 
     fn role_for(&self, grant: &'r Grant) -> Result<Cow<'r, str>, String> {

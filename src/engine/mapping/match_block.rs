@@ -9,6 +9,9 @@ use crate::engine::yaml::{Node, ScalarKind};
 const KEYS: [&str; 7] =
     ["component", "namespace", "serviceAccount", "release", "labels", "project", "runner"];
 
+/// Far more than anyone asks for; keeps the cost of one rule in bounds.
+const MAX_LABELS: usize = 64;
+
 pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<Criteria> {
     let fields = reader.fields(node, path, &KEYS)?;
     let mut criteria = Criteria::default();
@@ -25,6 +28,14 @@ pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
                 if let Some(labels) = reader.fields(value, path, &[]) {
                     if labels.is_empty() {
                         reader.report(value.at, path, "an empty mapping matches nothing; leave the key out");
+                    }
+                    if labels.iter().count() > MAX_LABELS {
+                        reader.report(
+                            value.at,
+                            path,
+                            format!("at most {MAX_LABELS} labels can be asked for"),
+                        );
+                        continue;
                     }
                     for (label, globs) in labels.iter() {
                         let globs = reader.globs(globs, path.key(label));

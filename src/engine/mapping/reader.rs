@@ -1,10 +1,14 @@
 //! How are values taken out of the tree, and problems gathered on the way?
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::Problem;
 use crate::engine::glob::Glob;
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
+
+/// The longest list of one criterion; keeps the cost of one rule in bounds.
+const MAX_LIST: usize = 1000;
 
 /// The way from the top of the mapping to a value, made into text only for a problem.
 #[derive(Clone, Copy)]
@@ -81,6 +85,7 @@ impl<'r> Reader<'r> {
             self.report(node.at, path, format!("must be a mapping, found {}", node.describe()));
             return None;
         };
+        let mut seen = HashSet::with_capacity(entries.len());
         let mut taken: Vec<(&'n str, &'n Node<'t>)> = Vec::with_capacity(entries.len());
         for (name, value) in entries {
             let Some(key) = name.as_text() else {
@@ -88,7 +93,7 @@ impl<'r> Reader<'r> {
                 self.report(name.at, path, format!("a key must be text, found {found}"));
                 continue;
             };
-            if taken.iter().any(|(present, _)| *present == key) {
+            if !seen.insert(key) {
                 self.report(name.at, path.key(key), format!("the key `{key}` stands here twice"));
                 continue;
             }
@@ -146,6 +151,13 @@ impl<'r> Reader<'r> {
         match &node.value {
             Value::Sequence(items) if items.is_empty() => {
                 self.report(node.at, path, "an empty list matches nothing; leave the key out");
+            }
+            Value::Sequence(items) if items.len() > MAX_LIST => {
+                self.report(
+                    node.at,
+                    path,
+                    format!("has {} members, at most {MAX_LIST} are taken", items.len()),
+                );
             }
             Value::Sequence(items) => {
                 for (index, item) in items.iter().enumerate() {

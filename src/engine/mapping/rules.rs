@@ -1,6 +1,6 @@
 //! What do the mapping's defaults and rules say, and do they make sense together?
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::match_block;
 use super::options;
@@ -32,6 +32,9 @@ const RULE_KEYS: [&str; 13] = [
 const ON_CONFLICT: [(&str, OnConflict); 2] = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
 const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
 const MAX_NAME: usize = 63;
+
+/// More cannot be written out within a ConfigMap, only by aliases.
+const MAX_RULES: usize = 20_000;
 
 /// Labels of a job's Pod that its author cannot set: the runner takes them from the server or from its own settings.
 fn is_trusted_label(label: &str) -> bool {
@@ -83,6 +86,11 @@ pub(super) fn read(
         reader.report(rules_node.at, rules_path, format!("must be a list of rules, found {found}"));
         return None;
     };
+    if items.len() > MAX_RULES {
+        let message = format!("has {} rules, at most {MAX_RULES} are served", items.len());
+        reader.report(rules_node.at, rules_path, message);
+        return None;
+    }
     let mut rules = Vec::with_capacity(items.len());
     let mut names = Names::default();
     let mut pod_provider: Option<(Provider, Position)> = None;
@@ -201,7 +209,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             );
         }
         let grant = if skip || remove { None } else { self.grant(providers, criteria.as_ref(), reader) };
-        let criteria = criteria?;
+        let mut criteria = criteria?;
+        criteria.reaches_jobs = criteria.names_runner_job() || remove;
         self.check_job_rule(&criteria, grant.as_ref(), reader);
         let action = match (skip, remove, grant) {
             (true, ..) => Action::Skip,
@@ -401,18 +410,19 @@ impl Names {
     }
 
     fn settle(self, rules: &mut [Rule]) {
-        let mut taken: HashMap<Box<str>, usize> =
-            self.given.into_keys().map(|name| (name.into_boxed_str(), 1)).collect();
+        let mut taken: HashSet<Box<str>> = self.given.into_keys().map(String::into_boxed_str).collect();
+        let mut counts: HashMap<String, usize> = HashMap::new();
         for rule in rules {
             let Some(base) = rule.name.strip_prefix(MADE) else {
                 continue;
             };
+            // The counter only rises, so that many rules of one name do not try each other's numbers.
+            let count = counts.entry(base.to_owned()).or_insert(0);
             let mut name: Box<str> = base.into();
-            while let Some(count) = taken.get_mut(&name) {
-                *count += 1;
+            while !taken.insert(name.clone()) {
+                *count = (*count).max(1) + 1;
                 name = format!("{base}#{count}").into();
             }
-            taken.insert(name.clone(), 1);
             rule.name = name;
         }
     }

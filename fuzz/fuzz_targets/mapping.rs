@@ -1,0 +1,22 @@
+//! Whatever comes as a mapping: a ruleset or problems, never a panic; problems stand within the text.
+#![no_main]
+
+use gitlab_iam_webhook::engine::advice::advise;
+use gitlab_iam_webhook::engine::mapping::{Problems, compile};
+use gitlab_iam_webhook::engine::ruleset::Bounds;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    match compile(text, &Bounds::default()) {
+        Ok(ruleset) => {
+            advise(&ruleset, text.len());
+        }
+        Err(Problems(problems)) => {
+            assert!(!problems.is_empty(), "a refusal has its reason");
+            for problem in problems {
+                assert!(problem.at.line >= 1 && problem.at.column >= 1, "{problem}");
+                assert!(!problem.message.is_empty());
+            }
+        }
+    }
+});
