@@ -141,7 +141,7 @@ mod tests {
         assert!(one.grow(8));
         let mut other = quota.lease(peer(2));
         assert!(!other.grow_within(5, Duration::from_millis(1)).await);
-        let (granted, ()) = tokio::join!(other.grow_within(5, Duration::from_secs(60)), async { drop(one) });
+        let (granted, ()) = tokio::join!(other.grow_within(5, Duration::from_mins(1)), async { drop(one) });
         assert!(granted);
     }
 

@@ -199,7 +199,7 @@ fn explain_reads_every_shape_of_manifest() {
     let (_folder, [good, ..]) = files();
     let pod = r#"{"metadata": {"labels": {"app": "registry", "chart": "registry-0.7.0", "release": "g"}}, "spec": {}}"#;
     let documents = [
-        format!(r#"{{"kind": "List", "items": [{{"kind": "Pod", "spec": {{}}}}, {{"kind": "ServiceAccount"}}]}}"#),
+        r#"{"kind": "List", "items": [{"kind": "Pod", "spec": {}}, {"kind": "ServiceAccount"}]}"#.to_owned(),
         format!(r#"{{"kind": "CronJob", "metadata": {{"name": "c"}}, "spec": {{"jobTemplate": {{"spec": {{"template": {pod}}}}}}}}}"#),
         format!(r#"{{"kind": "StatefulSet", "spec": {{"template": {pod}}}}}"#),
         format!(r#"{{"kind": "PodTemplate", "template": {pod}}}"#),

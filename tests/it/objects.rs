@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 
+use gitlab_iam_webhook::engine::component::Component;
 use gitlab_iam_webhook::engine::decision::decide;
 use gitlab_iam_webhook::engine::manifest;
 use gitlab_iam_webhook::engine::subject::Requester;
@@ -17,8 +18,8 @@ fn component_of(name: &str) -> Option<&str> {
         "task-runner" => Some("toolbox"),
         "gitlab-runner" => Some("runner"),
         "gitlab-zoekt" => Some("zoekt"),
-        "shared-secrets" | "upgrade-check" | "webservice-test" => None,
-        "cert-manager" | "nginx-ingress" | "postgresql" | "redis" | "prometheus" => None,
+        "shared-secrets" | "upgrade-check" | "webservice-test" | "cert-manager" | "nginx-ingress"
+        | "postgresql" | "redis" | "prometheus" => None,
         other if other.starts_with('(') => None,
         other => Some(other),
     }
@@ -39,7 +40,7 @@ fn each_of_the_72_objects_is_recognised_and_annotated() {
         assert_eq!(objects.len(), 1, "{case}");
         let subject = objects[0].subject("gitlab", Requester::User(header["user"].as_str().unwrap()));
         let decision = decide(&ruleset, &subject);
-        let component = decision.component.map(|component| component.name());
+        let component = decision.component.map(Component::name);
         assert_eq!(component, component_of(header["component"].as_str().unwrap()), "{case}");
         assert!(seen.insert(case.to_owned()), "{case} stands twice");
 

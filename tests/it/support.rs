@@ -26,11 +26,11 @@ pub(crate) fn data(name: &str) -> PathBuf {
 }
 
 pub(crate) fn ruleset(text: &str) -> Ruleset {
-    ruleset_within(text, Bounds::default())
+    ruleset_within(text, &Bounds::default())
 }
 
-pub(crate) fn ruleset_within(text: &str, bounds: Bounds) -> Ruleset {
-    mapping::compile(text, &bounds).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+pub(crate) fn ruleset_within(text: &str, bounds: &Bounds) -> Ruleset {
+    mapping::compile(text, bounds).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
 
 /// The reviews that a real API server sent, by name.

@@ -73,7 +73,7 @@ fn a_component_is_believed_of_workload_controllers_only() {
 fn the_operator_may_name_more_workload_controllers() {
     let rollouts = "system:serviceaccount:argo-rollouts:argo-rollouts";
     let bounds = Bounds { workload_controllers: vec![rollouts.to_owned()], ..Bounds::default() };
-    let ruleset = ruleset_within(MAPPING, bounds);
+    let ruleset = ruleset_within(MAPPING, &bounds);
     assert_eq!(web().by(rollouts).decide(&ruleset).outcome(), Outcome::Set);
     assert_eq!(web().by("system:serviceaccount:x:argo-rollouts").decide(&ruleset).outcome(), Outcome::NoRule);
 }
@@ -350,7 +350,7 @@ fn a_filled_in_role_outside_the_operators_bound_is_refused_at_the_object() {
         ..Bounds::default()
     };
     let text = "account: \"123456789012\"\nrules:\n  - {name: r, match: {component: kas}, role: \"{namespace}-kas\"}\n";
-    let ruleset = ruleset_within(text, bounds);
+    let ruleset = ruleset_within(text, &bounds);
     let inside = Thing::service_account("kas");
     assert_eq!(inside.decide(&ruleset).outcome(), Outcome::Set);
     let mut outside = Thing::service_account("kas");
