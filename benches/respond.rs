@@ -15,9 +15,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gitlab_iam_webhook::engine::bounds::Bounds;
 use gitlab_iam_webhook::engine::mapping::compile;
 use gitlab_iam_webhook::engine::review::{Mode, respond};
-use gitlab_iam_webhook::engine::ruleset::{Bounds, Ruleset};
+use gitlab_iam_webhook::engine::ruleset::Ruleset;
 
 const POD: &[u8] = include_bytes!("../tests/data/reviews/pod-create-webservice-replicaset.json");
 const SERVICE_ACCOUNT: &[u8] = include_bytes!("../tests/data/reviews/sa-create-webservice-helm4-apply.json");
@@ -25,7 +26,7 @@ const SERVICE_ACCOUNT: &[u8] = include_bytes!("../tests/data/reviews/sa-create-w
 /// The captured Pod with as much environment as a real webservice has: 9 kB.
 fn pod_of_9_kb() -> Vec<u8> {
     let mut review: serde_json::Value = serde_json::from_slice(POD).unwrap();
-    let env: Vec<_> = (0..60)
+    let env: Vec<_> = (0..64)
         .map(
             |n| serde_json::json!({"name": format!("SETTING_NUMBER_{n}"), "value": "a value of some length"}),
         )

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::engine::ruleset::{AllowedRole, Bounds};
+use crate::engine::bounds::{AllowedRole, Bounds};
 
 const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:

@@ -11,6 +11,7 @@
 
 pub mod advice;
 pub mod arn;
+pub mod bounds;
 pub mod component;
 pub mod decision;
 pub mod explain;

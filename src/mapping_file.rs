@@ -7,8 +7,9 @@ use std::{fs, io};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::bounds::Bounds;
 use crate::engine::mapping::{self, Problems};
-use crate::engine::ruleset::{Bounds, Ruleset};
+use crate::engine::ruleset::Ruleset;
 use crate::live::Live;
 use crate::metrics::Metrics;
 

@@ -3,7 +3,7 @@
 
 use gitlab_iam_webhook::engine::advice::advise;
 use gitlab_iam_webhook::engine::mapping::{Problems, compile};
-use gitlab_iam_webhook::engine::ruleset::Bounds;
+use gitlab_iam_webhook::engine::bounds::Bounds;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use gitlab_iam_webhook::engine::mapping::compile;
 use gitlab_iam_webhook::engine::review::{Mode, respond};
-use gitlab_iam_webhook::engine::ruleset::{Bounds, Ruleset};
+use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::ruleset::Ruleset;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

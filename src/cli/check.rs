@@ -10,8 +10,9 @@ use serde_json::json;
 use super::input::{self, Input};
 use super::{BoundsArgs, OutputFormat, counted, output};
 use crate::engine::advice::{self, Advice};
+use crate::engine::bounds::Bounds;
 use crate::engine::mapping::{self, Problem, Problems};
-use crate::engine::ruleset::{Bounds, Ruleset};
+use crate::engine::ruleset::Ruleset;
 
 const EXAMPLES: &str = "Examples:
   gitlab-iam-webhook check mapping.yaml

@@ -3,13 +3,15 @@
 //! The language is described in `docs/mapping.md`.
 
 mod match_block;
+mod names;
 mod options;
 mod reader;
 mod rules;
 
 use std::fmt;
 
-use super::ruleset::{Bounds, Ruleset};
+use super::bounds::Bounds;
+use super::ruleset::Ruleset;
 use super::yaml::{self, Node, Position};
 use reader::{Path, Reader};
 

@@ -8,10 +8,11 @@ use std::fmt;
 
 use base64::Engine as _;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::decision::{self, Decision, Outcome};
 use super::patch;
+use super::provider::Provider;
 use super::ruleset::Ruleset;
 use super::subject::{Kind, Pair, Requester, Subject, Text};
 
@@ -193,27 +194,22 @@ fn observed(decision: &Decision<'_>) -> String {
 }
 
 /// Rule, role and outcome for each provider, into the API server's audit log.
-fn audit_annotations(
-    mode: Mode,
-    decision: Option<&Decision<'_>>,
-) -> serde_json::Map<String, serde_json::Value> {
-    let mut annotations = serde_json::Map::new();
+fn audit_annotations<'a>(mode: Mode, decision: Option<&'a Decision<'_>>) -> Vec<(&'static str, &'a str)> {
+    let mut annotations = Vec::with_capacity(7);
     let told = |outcome| !matches!(outcome, Outcome::NoRule | Outcome::Undecided);
     let verdicts = decision.map(|decision| decision.verdicts.as_slice()).unwrap_or_default();
     for verdict in verdicts.iter().filter(|verdict| told(verdict.outcome)) {
-        let provider = verdict.provider.name();
-        let mut add =
-            |what: &str, value: &str| annotations.insert(format!("{provider}-{what}"), value.into());
-        add("outcome", verdict.outcome.name());
-        if let Some(rule) = verdict.rule {
-            add("rule", &rule.name);
-        }
-        if let Some(role) = &verdict.role {
-            add("role", role);
-        }
+        let [outcome, rule, role] = match verdict.provider {
+            Provider::Irsa => ["irsa-outcome", "irsa-rule", "irsa-role"],
+            Provider::Kube2iam => ["kube2iam-outcome", "kube2iam-rule", "kube2iam-role"],
+            Provider::Kiam => ["kiam-outcome", "kiam-rule", "kiam-role"],
+        };
+        annotations.push((outcome, verdict.outcome.name()));
+        annotations.extend(verdict.rule.map(|winner| (rule, &*winner.name)));
+        annotations.extend(verdict.role.as_deref().map(|given| (role, given)));
     }
     if mode == Mode::Observe && !annotations.is_empty() {
-        annotations.insert("mode".to_owned(), mode.name().into());
+        annotations.push(("mode", mode.name()));
     }
     annotations
 }
@@ -427,6 +423,10 @@ struct Response<'a> {
     patch: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
-    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
-    audit_annotations: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    audit_annotations: Vec<(&'static str, &'a str)>,
+}
+
+fn as_map<S: Serializer>(pairs: &[(&'static str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
 }

@@ -3,8 +3,8 @@
 use std::fs;
 
 use gitlab_iam_webhook::engine::advice::advise;
+use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::mapping::{self, Problems};
-use gitlab_iam_webhook::engine::ruleset::{AllowedRole, Bounds};
 
 use crate::support::{data, ruleset};
 

@@ -129,7 +129,7 @@ fn a_mapping() -> impl Strategy<Value = String> {
 fn is_good(mapping: &str) -> bool {
     gitlab_iam_webhook::engine::mapping::compile(
         mapping,
-        &gitlab_iam_webhook::engine::ruleset::Bounds::default(),
+        &gitlab_iam_webhook::engine::bounds::Bounds::default(),
     )
     .is_ok()
 }

@@ -8,9 +8,10 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
+use gitlab_iam_webhook::engine::bounds::Bounds;
 use gitlab_iam_webhook::engine::decision::{Decision, decide};
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::ruleset::{Bounds, Ruleset};
+use gitlab_iam_webhook::engine::ruleset::Ruleset;
 use gitlab_iam_webhook::engine::subject::{Kind, Pair, Requester, Subject};
 use gitlab_iam_webhook::tls::{Pair as TlsPair, issue};
 use serde_json::Value;

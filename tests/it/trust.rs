@@ -1,8 +1,8 @@
 //! Whom to believe: every sentence of that section of the mapping's documentation, attacks included.
 
+use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::component::Component;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
-use gitlab_iam_webhook::engine::ruleset::{AllowedRole, Bounds};
 
 use crate::support::{RUNNER, Thing, ruleset, ruleset_within};
 

@@ -1,16 +1,16 @@
 //! What do the mapping's defaults and rules say, and do they make sense together?
 
-use std::collections::{HashMap, HashSet};
-
 use super::match_block;
+use super::names::{MAX_NAME, Names, made_name};
 use super::options;
 use super::reader::{Fields, Path, Reader, unknown};
 use crate::engine::arn::{self, PARTITIONS};
+use crate::engine::bounds::Bounds;
 use crate::engine::provider::{Provider, ProviderSet};
 use crate::engine::role::{self, Placeholder, Role};
 use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, OnConflict, OnNoRule, PodOptions, Rule};
-use crate::engine::ruleset::{Bounds, Defaults, Ruleset};
-use crate::engine::yaml::{Node, Position, ScalarKind, Value};
+use crate::engine::ruleset::{Defaults, Ruleset};
+use crate::engine::yaml::{Node, Position, ScalarKind};
 
 const TOP_KEYS: [&str; 9] =
     ["account", "partition", "provider", "onConflict", "onNoRule", "irsa", "kube2iam", "kiam", "rules"];
@@ -31,8 +31,6 @@ const RULE_KEYS: [&str; 13] = [
 ];
 const ON_CONFLICT: [(&str, OnConflict); 2] = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
 const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
-const MAX_NAME: usize = 63;
-
 /// More cannot be written out within a ConfigMap, only by aliases.
 const MAX_RULES: usize = 20_000;
 
@@ -368,7 +366,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
 
     fn name(&self, reader: &mut Reader<'_>, names: &mut Names) -> Box<str> {
         let Some((node, path)) = self.field("name") else {
-            return names.made(made_name(self.fields.get("match")));
+            return Names::made(made_name(self.fields.get("match")));
         };
         let Some(name) = reader.text(node, path) else {
             return Box::default();
@@ -380,80 +378,6 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             reader.report(node.at, path, format!("the name `{name}` is taken by the rule on line {line}"));
         }
         name.into()
-    }
-}
-
-/// The names of the rules so far. Names that were given win; made ones give way with a number.
-#[derive(Default)]
-struct Names {
-    given: HashMap<String, usize>,
-    made: usize,
-}
-
-/// Marks a name that was made, until all given ones are known.
-const MADE: char = '\u{0}';
-
-impl Names {
-    /// The line of the rule that has the name already.
-    fn given(&mut self, name: &str, line: usize) -> Option<usize> {
-        if let Some(first) = self.given.get(name) {
-            return Some(*first);
-        }
-        self.given.insert(name.to_owned(), line);
-        None
-    }
-
-    fn made(&mut self, mut name: String) -> Box<str> {
-        self.made += 1;
-        name.insert(0, MADE);
-        name.into()
-    }
-
-    fn settle(self, rules: &mut [Rule]) {
-        let mut taken: HashSet<Box<str>> = self.given.into_keys().map(String::into_boxed_str).collect();
-        let mut counts: HashMap<String, usize> = HashMap::new();
-        for rule in rules {
-            let Some(base) = rule.name.strip_prefix(MADE) else {
-                continue;
-            };
-            // The counter only rises, so that many rules of one name do not try each other's numbers.
-            let count = counts.entry(base.to_owned()).or_insert(0);
-            let mut name: Box<str> = base.into();
-            while !taken.insert(name.clone()) {
-                *count = (*count).max(1) + 1;
-                name = format!("{base}#{count}").into();
-            }
-            rule.name = name;
-        }
-    }
-}
-
-/// `component=webservice,sidekiq namespace=legacy`
-fn made_name(node: Option<&Node<'_>>) -> String {
-    fn values(node: &Node<'_>) -> String {
-        match &node.value {
-            Value::Scalar(scalar) => scalar.text.to_string(),
-            Value::Sequence(items) => items.iter().map(values).collect::<Vec<_>>().join(","),
-            Value::Mapping(_) => String::new(),
-        }
-    }
-    let entries = node.and_then(Node::as_mapping).unwrap_or_default();
-    let mut parts = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        let Some(key) = key.as_text() else { continue };
-        match value.as_mapping() {
-            Some(labels) => parts.extend(
-                labels
-                    .iter()
-                    .filter_map(|(label, value)| Some(format!("{}={}", label.as_text()?, values(value)))),
-            ),
-            None => parts.push(format!("{key}={}", values(value))),
-        }
-    }
-    let name = parts.join(" ");
-    match name.char_indices().nth(MAX_NAME) {
-        Some(_) => name.chars().take(MAX_NAME - 1).chain(['…']).collect(),
-        None => name,
     }
 }
 
