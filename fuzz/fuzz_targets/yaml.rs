@@ -18,7 +18,7 @@ static RULESET: LazyLock<Ruleset> = LazyLock::new(|| {
 });
 
 fn check(node: &Node<'_>, text: &str) {
-    assert!(text.get(node.span.clone()).is_some(), "{:?} is no part of the text", node.span);
+    assert!(text.get(node.span()).is_some(), "{:?} is no part of the text", node.span());
     match &node.value {
         Value::Scalar(_) => {}
         Value::Sequence(items) => items.iter().for_each(|item| check(item, text)),

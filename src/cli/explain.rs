@@ -60,7 +60,7 @@ pub(super) struct ExplainArgs {
 struct Heading<'a> {
     kind: &'a str,
     name: &'a str,
-    line: usize,
+    line: u32,
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {

@@ -149,7 +149,7 @@ fn is_config_map(document: &Node<'_>) -> bool {
 /// Where the text of a ConfigMap's value stands in the manifest around it.
 enum Origin {
     /// A `|` block: line 1 of the text is this line, and each line is indented by so many columns.
-    Block { first_line: usize, indent: usize },
+    Block { first_line: u32, indent: u32 },
     /// Quoted or folded: lines inside do not stand in the source as they are.
     Scalar(Position),
 }
@@ -159,7 +159,7 @@ impl Origin {
         match node.as_scalar().filter(|scalar| scalar.literal_block) {
             Some(scalar) => {
                 // The node begins at the first line that is not blank.
-                let blank = scalar.text.chars().take_while(|c| *c == '\n').count();
+                let blank = scalar.text.chars().take_while(|c| *c == '\n').fold(0, |lines, _| lines + 1);
                 Self::Block { first_line: node.at.line - blank, indent: node.at.column - 1 }
             }
             None => Self::Scalar(node.at),

@@ -21,9 +21,9 @@ const MAX_NODES: usize = 2_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Line, from 1.
-    pub line: usize,
+    pub line: u32,
     /// Column in characters, from 1.
-    pub column: usize,
+    pub column: u32,
 }
 
 impl fmt::Display for Position {
@@ -42,11 +42,10 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// One value with its place in the source.
+/// One value with its place in the source. Small, because a mapping of 10,000 rules has 100,000 of them at once.
 #[derive(Clone, Debug)]
 pub struct Node<'t> {
-    /// Bytes of the source that the value stands in.
-    pub span: Range<usize>,
+    span: (u32, u32),
     /// Where it begins.
     pub at: Position,
     /// What it is.
@@ -62,6 +61,16 @@ pub enum Value<'t> {
     Sequence(Vec<Node<'t>>),
     /// Keys and values in source order; duplicate keys are all there.
     Mapping(Vec<(Node<'t>, Node<'t>)>),
+}
+
+impl Value<'_> {
+    fn shrink(&mut self) {
+        match self {
+            Value::Sequence(items) => items.shrink_to_fit(),
+            Value::Mapping(entries) => entries.shrink_to_fit(),
+            Value::Scalar(_) => {}
+        }
+    }
 }
 
 /// A scalar as written and as typed.
@@ -89,6 +98,13 @@ pub enum ScalarKind {
 }
 
 impl<'t> Node<'t> {
+    /// Bytes of the source that the value stands in.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        let (start, end) = self.span;
+        start as usize..end as usize
+    }
+
     /// The entries of a mapping, `None` for anything else.
     #[must_use]
     pub fn as_mapping(&self) -> Option<&[(Self, Self)]> {
@@ -205,7 +221,12 @@ pub fn read_within(text: &str, max_nodes: usize) -> Result<Vec<Node<'_>>, Syntax
 }
 
 fn position(marker: granit_parser::Marker) -> Position {
-    Position { line: marker.line(), column: marker.col() + 1 }
+    Position { line: narrow(marker.line()), column: narrow(marker.col() + 1) }
+}
+
+/// Texts are shorter than 4 GiB: they are read into memory.
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// A collection whose end has not been read yet.
@@ -227,7 +248,8 @@ struct TreeBuilder<'t> {
 
 impl<'t> TreeBuilder<'t> {
     fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), SyntaxError> {
-        let range = span.byte_range().unwrap_or_default();
+        let range =
+            span.byte_range().map(|range| (narrow(range.start), narrow(range.end))).unwrap_or_default();
         let at = position(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -242,7 +264,8 @@ impl<'t> TreeBuilder<'t> {
             Event::MappingStart(_, anchor, _) => self.begin(range, at, Value::Mapping(Vec::new()), anchor),
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(mut open) => {
-                    open.node.span.end = range.end.max(open.node.span.start);
+                    open.node.span.1 = range.1.max(open.node.span.0);
+                    open.node.value.shrink();
                     merge_keys(&mut open.node)?;
                     self.place(open.node, open.anchor);
                     Ok(())
@@ -269,7 +292,7 @@ impl<'t> TreeBuilder<'t> {
 
     fn begin(
         &mut self,
-        span: Range<usize>,
+        span: (u32, u32),
         at: Position,
         value: Value<'t>,
         anchor: usize,
@@ -292,7 +315,7 @@ impl<'t> TreeBuilder<'t> {
         }
         let Some(parent) = self.open.last_mut() else {
             // A document that is only a comment arrives as an empty scalar.
-            if !(node.is_null() && self.text.get(node.span.clone()).is_none_or(str::is_empty)) {
+            if !(node.is_null() && self.text.get(node.span()).is_none_or(str::is_empty)) {
                 self.documents.push(node);
             }
             return;
@@ -431,10 +454,10 @@ mod tests {
         let documents = read(text).unwrap();
         let list = documents[0].get("b").unwrap().as_sequence().unwrap();
         assert_eq!(list[0].at, Position { line: 3, column: 5 });
-        assert_eq!(text.get(list[0].span.clone()), Some("föö"));
+        assert_eq!(text.get(list[0].span()), Some("föö"));
         let inner = list[1].get("c").unwrap();
         assert_eq!(inner.at, Position { line: 4, column: 9 });
-        assert_eq!(text.get(inner.span.clone()), Some("\"d e\""));
+        assert_eq!(text.get(inner.span()), Some("\"d e\""));
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) const MAX_NAME: usize = 63;
 /// The names of the rules so far. Names that were given win; made ones give way with a number.
 #[derive(Default)]
 pub(super) struct Names {
-    given: HashMap<String, usize>,
+    given: HashMap<String, u32>,
 }
 
 /// Marks a name that was made, until all given ones are known.
@@ -19,7 +19,7 @@ const MADE: char = '\u{0}';
 
 impl Names {
     /// The line of the rule that has the name already.
-    pub(super) fn given(&mut self, name: &str, line: usize) -> Option<usize> {
+    pub(super) fn given(&mut self, name: &str, line: u32) -> Option<u32> {
         if let Some(first) = self.given.get(name) {
             return Some(*first);
         }
