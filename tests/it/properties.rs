@@ -200,7 +200,7 @@ fn recorded(thing: &Thing, key: &str) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn rule_order_is_respected_whatever_the_index_does(mapping in a_mapping(), things in vec(a_thing(), 1..8)) {
