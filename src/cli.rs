@@ -16,11 +16,13 @@ const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:
     gitlab-iam-webhook check mapping.yaml
   See which role each object of a chart would get, and why:
-    helm template gitlab gitlab/gitlab | gitlab-iam-webhook explain -m mapping.yaml -
+    helm template gitlab gitlab/gitlab |
+      gitlab-iam-webhook explain -m mapping.yaml -
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
 
-Exit status: 0 nothing to report, 1 found what was asked for (problems), 2 could not do it.";
+Exit status: 0 nothing to report, 1 found what was asked for (problems),
+2 could not do it.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -43,7 +45,7 @@ enum Command {
 /// What the operator fixes and no mapping can exceed.
 #[derive(Clone, Debug, Args)]
 struct BoundsArgs {
-    /// A role that may be handed out; may be repeated. Without it, any role may.
+    /// A role that may be handed out; may be repeated (in the environment: separated by spaces). Without it, any may.
     ///
     /// A glob over the whole role ARN, in some namespaces only where a namespace glob stands before it:
     /// `arn:aws:iam::123456789012:role/gitlab-*`, `ci-*=arn:aws:iam::*:role/ci-*`.
@@ -55,14 +57,16 @@ struct BoundsArgs {
     )]
     allowed_roles: Vec<AllowedRole>,
 
-    /// A username that is believed as a workload controller, beside Kubernetes' own; may be repeated.
+    /// A username that is believed as a workload controller, beside Kubernetes' own; may be repeated (in the environment:
+    /// separated by spaces).
     ///
     /// On a Pod, GitLab's labels are believed only when a workload controller asked for it.
     #[arg(
         long = "workload-controller",
         value_name = "USER",
         env = "GITLAB_IAM_WEBHOOK_WORKLOAD_CONTROLLERS",
-        value_delimiter = ' '
+        value_delimiter = ' ',
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
     )]
     workload_controllers: Vec<String>,
 }

@@ -89,7 +89,7 @@ impl MappingFile {
                     }
                     Err(error) => {
                         metrics.mapping_refused();
-                        tracing::error!(path, "{error}\nthe last good mapping stays in force");
+                        tracing::error!(path, "the last good mapping stays in force: {error}");
                     }
                 }
                 self.seen = Some(text);
@@ -98,7 +98,7 @@ impl MappingFile {
             Err(error) if self.seen.take().is_some() => {
                 metrics.mapping_refused();
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::error!(path, "{error}: {source}; the last good mapping stays in force");
+                tracing::error!(path, "the last good mapping stays in force: {error}: {source}");
             }
             Err(_) => {}
         }

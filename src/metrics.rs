@@ -13,6 +13,25 @@ use prometheus_client::registry::Registry;
 use crate::engine::decision::Outcome;
 use crate::engine::review::Mode;
 
+/// Each reason for which a request gets no decision.
+pub const REFUSALS: [&str; 15] = [
+    "body",
+    "busy",
+    "connections",
+    "content_type",
+    "json",
+    "kind",
+    "method",
+    "no_object",
+    "no_request",
+    "no_uid",
+    "panic",
+    "path",
+    "too_large",
+    "version",
+    "other",
+];
+
 /// Every metric, and the registry that writes them out.
 #[derive(Debug)]
 pub struct Metrics {
@@ -172,6 +191,17 @@ impl Default for Metrics {
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        // A counter that first appears when something goes wrong hides its first step from `increase()`.
+        for reason in REFUSALS {
+            metrics.refused_requests.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        for result in ["ok", "failed", "timeout"] {
+            metrics.handshakes.get_or_create(&Handshake { result }).inc_by(0);
+        }
+        for result in ["ok", "failed"] {
+            metrics.mapping_loads.get_or_create(&Load { result }).inc_by(0);
+            metrics.certificate_loads.get_or_create(&Load { result }).inc_by(0);
+        }
         metrics.register();
         metrics
     }
@@ -250,7 +280,8 @@ impl Metrics {
 
     /// A request without a decision.
     pub fn refused(&self, reason: &'static str) {
-        self.refused_requests.get_or_create(&Reason { reason }).inc();
+        let known = REFUSALS.iter().find(|known| **known == reason);
+        self.refused_requests.get_or_create(&Reason { reason: known.copied().unwrap_or("other") }).inc();
     }
 
     /// Everything, in OpenMetrics text format.

@@ -1,13 +1,13 @@
 //! `check`: what is wrong with these mappings?
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
-use super::input::{self, Input};
+use super::input;
 use super::{BoundsArgs, OutputFormat, counted, output};
 use crate::engine::advice::{self, Advice};
 use crate::engine::bounds::Bounds;
@@ -19,7 +19,8 @@ const EXAMPLES: &str = "Examples:
   gitlab-iam-webhook check --strict --output json *.yaml
   kubectl get configmap role-mapping -o yaml | gitlab-iam-webhook check -
 
-Exit status: 0 no problems, 1 problems (with --strict also warnings), 2 a file cannot be read.";
+Exit status: 0 no problems, 1 problems (with --strict also warnings),
+2 a file cannot be read.";
 
 /// A mapping, or the manifest of a ConfigMap that holds one under `mapping.yaml`.
 #[derive(Debug, Args)]
@@ -42,17 +43,23 @@ pub(super) struct CheckArgs {
 }
 
 struct Checked {
-    input: Input,
-    result: Result<Ruleset, Problems>,
+    name: String,
+    result: Result<Ruleset, Failure>,
     warnings: Vec<Advice>,
-    /// Names of rules without `namespace`: worth knowing, nothing to mend.
+    /// Names of rules that reach every namespace: worth knowing, nothing to mend.
     everywhere: Vec<String>,
+}
+
+enum Failure {
+    /// The file cannot be read.
+    Unreadable(anyhow::Error),
+    /// The mapping cannot be used.
+    Problems(Problems),
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let bounds = Bounds::from(&args.bounds);
-    let inputs = args.files.iter().map(|path| input::read(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let checked: Vec<Checked> = inputs.into_iter().map(|input| check(input, &bounds)).collect();
+    let checked: Vec<Checked> = args.files.iter().map(|path| check(path, &bounds)).collect();
     let text = match args.output {
         OutputFormat::Text => checked.iter().map(as_text).collect(),
         OutputFormat::Json => {
@@ -61,24 +68,45 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
     };
     output::print(&text)?;
-    let found = checked.iter().any(|c| c.result.is_err() || (args.strict && !c.warnings.is_empty()));
-    Ok(ExitCode::from(u8::from(found)))
+    let mut code = 0;
+    for Checked { result, warnings, .. } in &checked {
+        match result {
+            Err(Failure::Unreadable(error)) => {
+                output::error(&format!("error: {error:#}"));
+                code = 2;
+            }
+            Err(Failure::Problems(_)) => code = code.max(1),
+            Ok(_) if args.strict && !warnings.is_empty() => code = code.max(1),
+            Ok(_) => {}
+        }
+    }
+    Ok(ExitCode::from(code))
 }
 
-fn check(input: Input, bounds: &Bounds) -> Checked {
+fn check(path: &Path, bounds: &Bounds) -> Checked {
+    let input = match input::read(path) {
+        Ok(input) => input,
+        Err(error) => {
+            let name = path.display().to_string();
+            let result = Err(Failure::Unreadable(error));
+            return Checked { name, result, warnings: Vec::new(), everywhere: Vec::new() };
+        }
+    };
     let result = mapping::compile(&input.text, bounds);
     let advice = result.as_ref().map(|ruleset| advice::advise(ruleset, input.text.len())).unwrap_or_default();
     let (everywhere, warnings): (Vec<_>, Vec<_>) =
         advice.into_iter().partition(|advice| advice.kind == "every-namespace");
     let everywhere = everywhere.into_iter().filter_map(|advice| advice.rule).collect();
-    Checked { input, result, warnings, everywhere }
+    Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, everywhere }
 }
 
 fn as_text(checked: &Checked) -> String {
-    let Checked { input, result, warnings, everywhere } = checked;
+    let Checked { name: input, result, warnings, everywhere } = checked;
     let mut text = String::new();
     match result {
-        Err(Problems(problems)) => {
+        // Told on standard error.
+        Err(Failure::Unreadable(_)) => {}
+        Err(Failure::Problems(Problems(problems))) => {
             for problem in problems {
                 let _ = writeln!(text, "{input}:{problem}");
             }
@@ -98,7 +126,7 @@ fn as_text(checked: &Checked) -> String {
             if !everywhere.is_empty() {
                 let _ = writeln!(
                     text,
-                    "  {} without `namespace`, reaching every opted-in namespace: {}",
+                    "  {} reaching every opted-in namespace: {}",
                     counted(everywhere.len(), "rule"),
                     everywhere.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
                 );
@@ -109,15 +137,19 @@ fn as_text(checked: &Checked) -> String {
 }
 
 fn as_json(checked: &Checked) -> serde_json::Value {
-    let Checked { input, result, warnings, everywhere } = checked;
+    let Checked { name: input, result, warnings, everywhere } = checked;
     let problems: Vec<_> = match result {
-        Err(Problems(problems)) => problems
+        Err(Failure::Problems(Problems(problems))) => problems
             .iter()
             .map(|Problem { at, path, message }| {
                 json!({"line": at.line, "column": at.column, "path": path, "message": message})
             })
             .collect(),
-        Ok(_) => Vec::new(),
+        _ => Vec::new(),
+    };
+    let error = match result {
+        Err(Failure::Unreadable(error)) => Some(format!("{error:#}")),
+        _ => None,
     };
     let warnings: Vec<_> = warnings
         .iter()
@@ -132,7 +164,8 @@ fn as_json(checked: &Checked) -> serde_json::Value {
         })
         .collect();
     json!({
-        "file": input.name,
+        "file": input,
+        "error": error,
         "ok": result.is_ok(),
         "rules": result.as_ref().ok().map(|ruleset| ruleset.rules().len()),
         "problems": problems,

@@ -19,11 +19,15 @@ use crate::engine::review;
 use crate::engine::subject::{Kind, Requester, Subject, value_of};
 
 const EXAMPLES: &str = "Examples:
-  helm template gitlab gitlab/gitlab -n gitlab | gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
-  kubectl get sa,pods -A -o yaml | gitlab-iam-webhook explain -m mapping.yaml --output json -
-  gitlab-iam-webhook explain -m mapping.yaml --user system:serviceaccount:ci:gitlab-runner job-pod.yaml
+  helm template gitlab gitlab/gitlab -n gitlab |
+    gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+  kubectl get sa,pods -A -o yaml |
+    gitlab-iam-webhook explain -m mapping.yaml --output json -
+  gitlab-iam-webhook explain -m mapping.yaml job-pod.yaml \\
+    --user system:serviceaccount:ci:gitlab-runner
 
-Exit status: 0 explained, 1 no ServiceAccount, Pod or Pod template in the file, 2 could not do it.";
+Exit status: 0 explained, 2 could not do it,
+1 no ServiceAccount, Pod or Pod template in the file.";
 
 /// Explains the decision on each ServiceAccount, Pod and Pod template of a manifest (YAML, JSON, lists), or on an
 /// AdmissionReview in JSON.
@@ -44,7 +48,8 @@ pub(super) struct ExplainArgs {
 
     /// The username that asks for the objects.
     ///
-    /// Without it a Pod is taken to come from its workload's controller, and rules that need a runner do not act.
+    /// Without it a Pod is taken to come from its workload's controller, and rules that need a runner do not act. What a
+    /// Pod template makes always comes from its controller.
     #[arg(long)]
     user: Option<String>,
 
@@ -90,7 +95,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     if assumed && args.output == OutputFormat::Text {
         text.push_str(
-            "\nPods were taken to come from their workload's controller; --user USER says who asks.\n",
+            "\nPods were taken to come from their workload's controller; --user USER says who asks for others.\n",
         );
     }
     output::print(&text)?;
@@ -113,9 +118,11 @@ fn each_subject(
         return Ok(1);
     }
     let objects = manifest::read(&input.text).with_context(|| format!("reading {input}"))?;
-    let requester = args.user.as_deref().map_or(Requester::Assumed, Requester::User);
     for object in &objects {
         let heading = Heading { kind: &object.written_kind, name: &object.name, line: object.at.line };
+        // Whoever applies a workload, its Pods come from its controller.
+        let user = args.user.as_deref().filter(|_| !object.is_template());
+        let requester = user.map_or(Requester::Assumed, Requester::User);
         show(&heading, &object.subject(&args.namespace, requester));
     }
     Ok(objects.len())
@@ -134,7 +141,8 @@ fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
     };
     line(0, format!("{} {}/{} (line {})", heading.kind, subject.namespace, heading.name, heading.line));
     let component = facts.component.map_or("none", Component::name);
-    line(2, format!("component: {component}"));
+    let missing = if component == "none" { missing_labels(subject) } else { String::new() };
+    line(2, format!("component: {component}{missing}"));
     if let Some(claimed) = facts.disbelieved {
         line(
             2,
@@ -167,6 +175,17 @@ fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
         line(2, format!("warning: {warning}"));
     }
     text
+}
+
+/// Which labels keep an object from being known, where it carries some of a chart's.
+fn missing_labels(subject: &Subject<'_>) -> String {
+    let (present, missing): (Vec<&str>, Vec<&str>) =
+        ["app", "chart", "release"].into_iter().partition(|key| value_of(subject.labels, key).is_some());
+    if present.is_empty() || missing.is_empty() {
+        return String::new();
+    }
+    let missing = missing.join(" and ");
+    format!(" (GitLab's charts write the labels app, chart=NAME-VERSION and release; {missing} is missing)")
 }
 
 fn in_words(verdict: &Verdict<'_>) -> String {

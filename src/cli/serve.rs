@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use tempfile::NamedTempFile;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{BoundsArgs, output};
 use crate::health::Readiness;
@@ -27,12 +28,14 @@ use crate::tls::reload::Files;
 use crate::tls::{Identity, issue};
 
 const EXAMPLES: &str = "Examples:
-  On this machine, with a certificate made on the spot and printed with a request to try:
+  On this machine, with a certificate made on the spot, and requests to try:
     gitlab-iam-webhook serve --mapping mapping.yaml
   With a certificate from a Secret volume, renewed without a restart:
-    gitlab-iam-webhook serve --mapping mapping.yaml --tls-cert /tls/tls.crt --tls-key /tls/tls.key
+    gitlab-iam-webhook serve --mapping mapping.yaml \\
+      --tls-cert /tls/tls.crt --tls-key /tls/tls.key
 
-Every option can also be given as an environment variable. SIGTERM drains and stops; a second one stops at once.";
+Every option can also be given as an environment variable.
+SIGTERM drains and stops; a second one stops at once.";
 
 /// How long a certificate lives that is made on the spot.
 const LIFE: Duration = Duration::from_hours(365 * 24);
@@ -42,19 +45,18 @@ const LIFE: Duration = Duration::from_hours(365 * 24);
 #[command(after_help = EXAMPLES)]
 pub(super) struct ServeArgs {
     /// The role mapping; read again when its content changes, the last good one is kept.
-    #[arg(long, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
+    #[arg(long, short, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
     mapping: PathBuf,
 
     /// Where the API server reaches POST /mutate and POST /observe, in HTTPS.
-    #[arg(long, value_name = "ADDRESS", env = "GITLAB_IAM_WEBHOOK_LISTEN", default_value = "[::]:8443")]
+    #[arg(long, value_name = "ADDRESS", env = "GITLAB_IAM_WEBHOOK_LISTEN", default_value = "[::]:8443", value_parser = address)]
     listen: SocketAddr,
 
     /// Where /livez, /readyz and /metrics are, in plain HTTP.
     #[arg(
         long,
         value_name = "ADDRESS",
-        env = "GITLAB_IAM_WEBHOOK_ADMIN_LISTEN",
-        default_value = "[::]:8080"
+        env = "GITLAB_IAM_WEBHOOK_ADMIN_LISTEN", default_value = "[::]:8080", value_parser = address
     )]
     admin_listen: SocketAddr,
 
@@ -74,7 +76,7 @@ pub(super) struct ServeArgs {
     log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
-    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info", value_parser = log_filter)]
     log: EnvFilter,
 
     #[command(flatten)]
@@ -89,6 +91,26 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_DRAIN_TIMEOUT", default_value = "15s",
         value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write IP:PORT, as in 127.0.0.1:8443 or [::]:8443".to_owned())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a whole number from 1 on, bytes without a unit: 8388608".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
+/// A bare word that is no level would be taken for a target that nothing logs under.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let known = text.split(',').map(str::trim).all(|part| part.contains(['=', '[']) || is_level(part));
+    EnvFilter::builder().parse(text).ok().filter(|_| known).ok_or_else(|| {
+        "write off, error, warn, info, debug or trace, or TARGET=LEVEL, as in warn,gitlab_iam_webhook=debug".to_owned()
+    })
 }
 
 /// How long peers may take, and how much room they may have.
@@ -116,7 +138,7 @@ struct LimitArgs {
     idle_timeout: Duration,
 
     /// Connections open at once; each takes about 27 kB.
-    #[arg(long, value_name = "COUNT", env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS", default_value_t = 256)]
+    #[arg(long, value_name = "COUNT", env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS", default_value_t = 256, value_parser = count)]
     max_connections: usize,
 
     /// Of these, for one peer address.
@@ -124,16 +146,15 @@ struct LimitArgs {
         long,
         value_name = "COUNT",
         env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS_PER_PEER",
-        default_value_t = 64
-    )]
+        default_value_t = 64, value_parser = count)]
     max_connections_per_peer: usize,
 
     /// Bytes of request bodies in memory at once.
-    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES", default_value_t = 12 << 20)]
+    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES", default_value_t = 12 << 20, value_parser = count)]
     max_body_bytes: usize,
 
     /// Of these, for one peer address; the longest body is 8 MiB.
-    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES_PER_PEER", default_value_t = 8 << 20)]
+    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES_PER_PEER", default_value_t = 8 << 20, value_parser = count)]
     max_body_bytes_per_peer: usize,
 }
 
@@ -197,8 +218,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     metrics.mapping_in_force(1, rules);
     let live = Arc::new(Live::new(ruleset));
 
-    let listener = listen(args.listen)?;
-    let admin_listener = listen(args.admin_listen)?;
+    let listener = listen("--listen", args.listen)?;
+    let admin_listener = listen("--admin-listen", args.admin_listen)?;
     let address = listener.local_addr().context("asking for the port")?;
     let admin_address = admin_listener.local_addr().context("asking for the port")?;
     let files = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Files::new(&certificate, &key));
@@ -258,8 +279,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    server::bind(address).with_context(|| format!("listening on {address}"))
+fn listen(option: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    server::bind(address).with_context(|| format!("listening on {address} ({option})"))
 }
 
 fn ended_early(ended: Result<io::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
@@ -297,7 +318,7 @@ fn introduce(certificate: &NamedTempFile, address: SocketAddr, admin: SocketAddr
         "No certificate was given, so one was made for this run. Clients trust it by this file, which goes when the server stops:
   {certificate}
 Try it: what does the webhook patch into the registry's ServiceAccount? (`patch` is base64)
-  curl --cacert {certificate} -H 'Content-Type: application/json' {webhook}/mutate -d '{EXAMPLE_REVIEW}'
+  curl --cacert {certificate} -H 'Content-Type: application/json' {webhook}/mutate -d '{EXAMPLE_REVIEW}'; echo
 See how it is:
   curl {admin}/readyz
   curl {admin}/metrics

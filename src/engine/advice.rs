@@ -1,5 +1,6 @@
 //! What is worth knowing about a mapping that is valid?
 
+use super::glob::Glob;
 use super::mapping::MAX_BYTES;
 use super::rule::{Action, Rule};
 use super::ruleset::Ruleset;
@@ -16,7 +17,7 @@ pub struct Advice {
     pub at: Option<Position>,
     /// The rule's name.
     pub rule: Option<String>,
-    /// What kind of advice: `covered`, `slow`, `default-account`, `every-namespace`, `job-conflict`, `large`.
+    /// What kind of advice: `covered`, `slow`, `default-account`, `every-namespace`, `job-conflict`, `no-name`, `large`.
     pub kind: &'static str,
     /// What it is.
     pub message: String,
@@ -45,8 +46,19 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
                 format!("never decides: rule `{}` on line {} covers it", earlier.name, earlier.at.line);
             advice.push(about(rule, "covered", message));
         }
-        if rule.criteria.namespaces.is_empty() && !matches!(rule.action, Action::Skip) {
-            let message = "has no `namespace`: it reaches every opted-in namespace".to_owned();
+        let names = rule.criteria.namespaces.iter().chain(&rule.criteria.service_accounts);
+        for glob in names {
+            if let Some(c) = glob.as_str().chars().find(|c| !is_of_a_name_or_glob(*c)) {
+                let message = format!(
+                    "`{glob}` matches no name in Kubernetes, which holds no `{c}`; these are globs, not regular expressions"
+                );
+                advice.push(about(rule, "no-name", message));
+            }
+        }
+        let everywhere = rule.criteria.namespaces.is_empty()
+            || rule.criteria.namespaces.iter().any(Glob::matches_everything);
+        if everywhere && !matches!(rule.action, Action::Skip) {
+            let message = "reaches every opted-in namespace: it names none".to_owned();
             advice.push(about(rule, "every-namespace", message));
         }
         let Action::Role(grant) = &rule.action else {
@@ -71,6 +83,11 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
     }
     advice.sort_by_key(|advice| advice.at);
     advice
+}
+
+/// Names of namespaces and ServiceAccounts are lower case letters, digits, `-` and `.`; the rest makes globs.
+fn is_of_a_name_or_glob(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || "-.*?[]{},!".contains(c)
 }
 
 /// The first earlier rule that matches whatever this one matches, for all of its providers.

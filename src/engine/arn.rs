@@ -36,6 +36,9 @@ pub enum RoleError {
     /// Not 12 digits.
     #[error("the account `{0}` must be 12 digits")]
     Account(String),
+    /// Nothing at all.
+    #[error("the role is empty")]
+    Empty,
     /// Nothing after the last slash.
     #[error("the role `{0}` has no name after its last `/`")]
     NoName(String),
@@ -114,6 +117,9 @@ pub fn check_path_and_name(role: &str) -> Result<(), RoleError> {
     if role.starts_with('/') {
         return Err(RoleError::LeadingSlash(role.to_owned()));
     }
+    if role.is_empty() {
+        return Err(RoleError::Empty);
+    }
     if name.is_empty() {
         return Err(RoleError::NoName(role.to_owned()));
     }
@@ -166,7 +172,8 @@ mod tests {
             ("arn:aws-mars:iam::123456789012:role/x", RoleError::Partition("aws-mars".into())),
             ("arn:aws:iam::12345678901:role/x", RoleError::Account("12345678901".into())),
             ("arn:aws:iam::12345678901x:role/x", RoleError::Account("12345678901x".into())),
-            ("arn:aws:iam::123456789012:role/", RoleError::NoName(String::new())),
+            ("arn:aws:iam::123456789012:role/", RoleError::Empty),
+            ("arn:aws:iam::123456789012:role/a/", RoleError::NoName("a/".into())),
             ("arn:aws:iam::123456789012:role/a b", RoleError::NameCharacter("a b".into(), ' ')),
             ("arn:aws:iam::123456789012:role/a//b", RoleError::Path("a/".into())),
             ("arn:aws:iam::123456789012:role//b", RoleError::LeadingSlash("/b".into())),

@@ -73,12 +73,18 @@ impl std::str::FromStr for AllowedRole {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let glob = |text: &str| Glob::new(text).map_err(|error| error.to_string());
+        let role = |text: &str| {
+            if !text.starts_with("arn:") && !text.starts_with(['*', '?', '[', '{']) {
+                return Err(format!("the glob is over whole ARNs: write arn:aws:iam::*:role/{text}"));
+            }
+            glob(text)
+        };
         // A role name may hold `=`, a namespace may not hold `:` or `/`: the first `=` parts them only where it can.
         match text.split_once('=') {
-            Some((namespace, role)) if !namespace.contains([':', '/']) => {
-                Ok(Self { namespace: Some(glob(namespace)?), role: glob(role)? })
+            Some((namespace, arn)) if !namespace.contains([':', '/']) => {
+                Ok(Self { namespace: Some(glob(namespace)?), role: role(arn)? })
             }
-            _ => Ok(Self { namespace: None, role: glob(text)? }),
+            _ => Ok(Self { namespace: None, role: role(text)? }),
         }
     }
 }

@@ -130,6 +130,12 @@ impl Glob {
         self.heads().any(|head| matches!(head, Head::Exact(text) if text == value))
     }
 
+    /// Whether it matches any value at all: `*`.
+    #[must_use]
+    pub fn matches_everything(&self) -> bool {
+        self.patterns.iter().any(|pattern| matches!(pattern, Pattern::Prefix(prefix) if prefix.is_empty()))
+    }
+
     /// Whether it matches everything that `other` matches. Errs on the side of no.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

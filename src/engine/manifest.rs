@@ -58,6 +58,12 @@ const TEMPLATES: [(&str, &[&str]); 8] = [
 ];
 
 impl Object<'_> {
+    /// The Pod that a workload makes, and not an object that stands in the manifest itself.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.written_kind != self.kind.name()
+    }
+
     /// As a decision sees it, in this namespace where the manifest names none.
     #[must_use]
     pub fn subject<'s>(&'s self, default_namespace: &'s str, requester: Requester<'s>) -> Subject<'s> {

@@ -84,13 +84,21 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
     let documents = match yaml::read_within(text, MAX_NODES) {
         Ok(documents) => documents,
         Err(error) => {
-            report(error.at, error.message);
+            let hint = if error.message.contains("alias") {
+                ": text that begins with * or & wants quotes"
+            } else {
+                ""
+            };
+            report(error.at, format!("{}{hint}", error.message));
             return None;
         }
     };
     if let Some(config_map) = documents.iter().find(|document| is_config_map(document)) {
         let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
-            report(config_map.at, format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`"));
+            let data = config_map.get("data").and_then(Node::as_mapping).unwrap_or_default();
+            let keys: Vec<&str> = data.iter().filter_map(|(key, _)| key.as_text()).collect();
+            let has = if keys.is_empty() { String::new() } else { format!("; it has {}", keys.join(", ")) };
+            report(config_map.at, format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`{has}"));
             return None;
         };
         let Some(inner) = holder.as_text() else {
@@ -108,6 +116,14 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
         [] => {
             let message = "the mapping is empty: write `rules: []` for a mapping without rules".to_owned();
             report(start, message);
+            None
+        }
+        [document] if document.get("apiVersion").is_some() && document.get("kind").is_some() => {
+            let kind = document.get("kind").and_then(Node::as_text).unwrap_or_default();
+            let message = format!(
+                "this is a {kind}: expected a mapping, or a ConfigMap with the `data` key `{CONFIG_MAP_KEY}`"
+            );
+            report(document.at, message);
             None
         }
         [document] => {

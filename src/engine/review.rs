@@ -52,7 +52,9 @@ pub enum ReviewError {
     #[error("`{0}` is not supported: register the webhook with admissionReviewVersions [\"v1\"]")]
     Version(String),
     /// Another kind altogether.
-    #[error("expected kind AdmissionReview of {API_VERSION}, found `{kind}` of `{api_version}`")]
+    #[error(
+        "expected kind AdmissionReview of {API_VERSION}, found kind `{kind}` and apiVersion `{api_version}`"
+    )]
     Kind {
         /// `kind` as sent.
         kind: String,
@@ -102,7 +104,9 @@ pub struct Reply<'a> {
     pub name: Cow<'a, str>,
     /// Nothing will be stored.
     pub dry_run: bool,
-    /// What was decided; `None` where the webhook does not act on such a review.
+    /// What a person must know.
+    pub warnings: Vec<String>,
+    /// What was decided, but for its warnings; `None` where the webhook does not act on such a review.
     pub decision: Option<Decision<'a>>,
 }
 
@@ -155,10 +159,7 @@ pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<R
     };
     let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
     let body = serde_json::to_vec(&review).map_err(ReviewError::Json)?;
-    if let Some(decision) = decision {
-        return Ok(request.reply(body, Some(Decision { warnings, ..decision })));
-    }
-    Ok(request.reply(body, None))
+    Ok(request.reply(body, warnings, decision))
 }
 
 /// Reads a request and decides on its object, for commands that explain a stored review.
@@ -335,7 +336,7 @@ impl<'a> Request<'a> {
             (kind, _) => {
                 let slash = if sub_resource.is_empty() { "" } else { "/" };
                 Err(format!(
-                    "{operation} of {kind}{slash}{sub_resource} is not for this webhook: mend its rules"
+                    "{operation} of {kind}{slash}{sub_resource} is not for this webhook: mend the webhook configuration"
                 ))
             }
         }
@@ -387,7 +388,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn reply(self, body: Vec<u8>, decision: Option<Decision<'a>>) -> Reply<'a> {
+    fn reply(self, body: Vec<u8>, warnings: Vec<String>, decision: Option<Decision<'a>>) -> Reply<'a> {
         let metadata = self.object.and_then(|object| object.metadata);
         let of_object = metadata.and_then(|metadata| metadata.name.or(metadata.generate_name));
         let name = self.name.filter(|name| !name.0.is_empty()).or(of_object).unwrap_or_default().0;
@@ -399,6 +400,7 @@ impl<'a> Request<'a> {
             namespace: self.namespace.unwrap_or_default().0,
             name,
             dry_run: self.dry_run.unwrap_or(false),
+            warnings,
             decision,
         }
     }

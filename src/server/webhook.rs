@@ -215,7 +215,7 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
     }
     let decision = reply.decision.as_ref();
     let leading = decision.and_then(|decision| decision.leading());
-    let warnings = decision.map(|decision| decision.warnings.join("; ")).unwrap_or_default();
+    let warnings = reply.warnings.join("; ");
     tracing::info!(
         mode = mode.name(),
         uid = clean(&reply.uid),

@@ -77,7 +77,7 @@ fn check_prints_all_problems_and_exits_1() {
     let want = format!(
         "{good}:4:5: warning: rule `component=registry namespace=gitlab` never decides: rule `component=registry` on line 3 covers it
 {good}: ok, 2 rules, 1 warning
-  1 rule without `namespace`, reaching every opted-in namespace: `component=registry`
+  1 rule reaching every opted-in namespace: `component=registry`
 {bad}:2:25: rules[0].match.component: unknown component `kass`; did you mean `kas`?
 {bad}:2:38: rules[0].role: the role name `x y` holds ` `: IAM allows letters, digits and _+=,.@-
 {bad}: 2 problems
@@ -95,6 +95,9 @@ fn check_exits_0_1_and_2() {
     let (code, out, err) = run(&["check", "/nowhere/mapping.yaml"]);
     assert_eq!((code, out.as_str()), (2, ""));
     assert_eq!(err, "error: reading /nowhere/mapping.yaml: No such file or directory (os error 2)\n");
+    let (code, out, _) = run(&["check", "/nowhere/mapping.yaml", &bad]);
+    assert_eq!(code, 2);
+    assert!(out.contains("2 problems"), "the others are checked all the same: {out}");
     assert_eq!(run(&["check"]).0, 2, "no file");
     assert_eq!(run(&["chek", &good]).0, 2, "no such command");
 }
@@ -268,11 +271,11 @@ fn serve_says_in_one_line_why_it_does_not_start() {
         (&["--mapping", &bad], format!("error: loading the mapping: {bad} has 2 problems\n")),
         (
             &["--mapping", &good, "--listen", &taken, "--admin-listen", free],
-            format!("error: listening on {taken}: Address already in use (os error 98)\n"),
+            format!("error: listening on {taken} (--listen): Address already in use (os error 98)\n"),
         ),
         (
             &["--mapping", &good, "--listen", free, "--admin-listen", &taken],
-            format!("error: listening on {taken}: Address already in use (os error 98)\n"),
+            format!("error: listening on {taken} (--admin-listen): Address already in use (os error 98)\n"),
         ),
         (
             &[
@@ -323,6 +326,17 @@ fn serve_says_in_one_line_why_it_does_not_start() {
         let (code, _, err) = run(&[&["serve", "--mapping", &good], bad].concat());
         assert_eq!(code, 2, "{bad:?}: {err}");
         assert!(err.starts_with("error: "), "{err}");
+    }
+    for (bad, want) in [
+        (["--log", "inof"], "write off, error, warn, info, debug or trace"),
+        (["--listen", "8443"], "write IP:PORT, as in 127.0.0.1:8443 or [::]:8443"),
+        (["--max-connections", "0"], "write a whole number from 1 on"),
+        (["--max-body-bytes", "8MiB"], "write a whole number from 1 on"),
+        (["--allowed-role", "gitlab-*"], "the glob is over whole ARNs: write arn:aws:iam::*:role/gitlab-*"),
+        (["--workload-controller", ""], "a value is required"),
+    ] {
+        let (code, _, err) = run(&[&["serve", "--mapping", &good], &bad[..]].concat());
+        assert!(code == 2 && err.contains(want), "{bad:?}: {err}");
     }
 }
 

@@ -102,16 +102,20 @@ async fn what_is_no_review_is_400_with_a_sentence() {
         ("truncated", truncated, "the body is not an AdmissionReview in JSON: EOF while parsing"),
         ("trailing", format!("{whole}x"), "the body is not an AdmissionReview in JSON: trailing characters"),
         ("a list", "[]".into(), "the body is not an AdmissionReview in JSON: invalid length 0"),
-        ("no kind", "{}".into(), "expected kind AdmissionReview of admission.k8s.io/v1, found `` of ``\n"),
+        (
+            "no kind",
+            "{}".into(),
+            "expected kind AdmissionReview of admission.k8s.io/v1, found kind `` and apiVersion ``\n",
+        ),
         (
             "another kind",
             json!({"kind": "Pod", "apiVersion": "v1"}).to_string(),
-            "expected kind AdmissionReview of admission.k8s.io/v1, found `Pod` of `v1`\n",
+            "expected kind AdmissionReview of admission.k8s.io/v1, found kind `Pod` and apiVersion `v1`\n",
         ),
         (
             "another API",
             changed(|r| r["apiVersion"] = "v1".into()).to_string(),
-            "expected kind AdmissionReview of admission.k8s.io/v1, found `AdmissionReview` of `v1`\n",
+            "expected kind AdmissionReview of admission.k8s.io/v1, found kind `AdmissionReview` and apiVersion `v1`\n",
         ),
         (
             "v1beta1",
@@ -187,13 +191,25 @@ async fn what_is_not_ours_to_decide_is_allowed_unpatched_with_a_warning() {
     });
     let sub_resource = changed(|r| r["request"]["subResource"] = "token".into());
     let cases = [
-        (deleted, "DELETE of ServiceAccount is not for this webhook: mend its rules"),
-        (operation("CONNECT"), "CONNECT of ServiceAccount is not for this webhook: mend its rules"),
-        (kind("apps", "v1", "Deployment"), "CREATE of Deployment is not for this webhook: mend its rules"),
-        (kind("other.example.com", "v1", "Pod"), "CREATE of Pod is not for this webhook: mend its rules"),
-        (kind("", "v2", "Pod"), "CREATE of Pod is not for this webhook: mend its rules"),
-        (pod_update, "UPDATE of Pod is not for this webhook: mend its rules"),
-        (sub_resource, "CREATE of ServiceAccount/token is not for this webhook: mend its rules"),
+        (deleted, "DELETE of ServiceAccount is not for this webhook: mend the webhook configuration"),
+        (
+            operation("CONNECT"),
+            "CONNECT of ServiceAccount is not for this webhook: mend the webhook configuration",
+        ),
+        (
+            kind("apps", "v1", "Deployment"),
+            "CREATE of Deployment is not for this webhook: mend the webhook configuration",
+        ),
+        (
+            kind("other.example.com", "v1", "Pod"),
+            "CREATE of Pod is not for this webhook: mend the webhook configuration",
+        ),
+        (kind("", "v2", "Pod"), "CREATE of Pod is not for this webhook: mend the webhook configuration"),
+        (pod_update, "UPDATE of Pod is not for this webhook: mend the webhook configuration"),
+        (
+            sub_resource,
+            "CREATE of ServiceAccount/token is not for this webhook: mend the webhook configuration",
+        ),
     ];
     for (review, want) in cases {
         let (status, body) = post_json(&review).await;

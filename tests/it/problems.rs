@@ -48,6 +48,14 @@ fn every_mistake_has_its_place_and_its_words() {
         ("unknown key", "rules: []\nacount: \"1\"\n".into(), "2:1: acount: unknown key `acount`; did you mean `account`?"),
         ("unknown key, nothing near", "rules: []\nzzzzzz: 1\n".into(), "2:1: zzzzzz: unknown key `zzzzzz`; known are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam, rules"),
         ("duplicate key", "rules: []\nrules: []\n".into(), "2:1: rules: the key `rules` stands here twice"),
+        ("a criterion beside the match", rule("component: registry\nrole: x"), "3:5: rules[0].component: `component` belongs under `match`"),
+        ("another kind of object", "apiVersion: apps/v1\nkind: Deployment\n".into(), "1:1: this is a Deployment: expected a mapping, or a ConfigMap with the `data` key `mapping.yaml`"),
+        ("a star without quotes", rule("match: {component: *}\nskip: true"), "3:24: not YAML: while scanning an anchor or alias, did not find expected alphabetic or numeric character: text that begins with * or & wants quotes"),
+        ("a component without gitlab-", rule("match: {component: pages}\nskip: true"), "3:24: rules[0].match.component: unknown component `pages`; did you mean `gitlab-pages`?"),
+        ("a component with gitlab-", rule("match: {component: gitlab-runner}\nskip: true"), "3:24: rules[0].match.component: unknown component `gitlab-runner`; did you mean `runner`?"),
+        ("a placeholder without quotes", rule("match: {component: registry}\nrole: {component}"), "4:11: rules[0].role: must be text, found a mapping: a placeholder at the start wants quotes, as in \"{component}\""),
+        ("an empty role", rule("match: {component: registry}\nrole: ''"), "4:11: rules[0].role: the role is empty"),
+        ("a bad account at the top, and a role that needs it", "account: 1\nrules:\n  - {match: {component: kas}, role: x}\n".into(), "1:10: account: the account 1 must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"),
         ("a key that is no text", "rules: []\n1: x\n".into(), "2:1: a key must be text, found a number"),
         ("unknown key in a rule", rule("match: {component: registry}\nroles: x"), "4:5: rules[0].roles: unknown key `roles`; did you mean `role`?"),
         ("unknown key in a match", rule("match: {serviceaccount: x}\nrole: x"), "3:13: rules[0].match.serviceaccount: unknown key `serviceaccount`; did you mean `serviceAccount`?"),
@@ -212,6 +220,8 @@ rules:
   - {name: slow, match: {namespace: \"*-prod\"}, role: z}
   - {name: default, match: {serviceAccount: default, namespace: a}, role: z}
   - {name: everywhere, match: {component: kas}, role: z}
+  - {name: star, match: {component: praefect, namespace: \"*\"}, role: z}
+  - {name: regex, match: {namespace: \"^gitlab.*$\"}, role: z}
   - {name: jobs, match: {component: runner-job, namespace: a, runner: a/b}, onConflict: keep, role: z}
 ";
     let found: Vec<_> = advise(&ruleset(text), text.len())
@@ -224,7 +234,9 @@ rules:
             "covered narrow: never decides: rule `wide` on line 4 covers it",
             "slow slow: can only be tried one by one: no criterion has a literal or a literal prefix",
             "default-account default: names the account `default`: its role reaches every Pod there that names no account",
-            "every-namespace everywhere: has no `namespace`: it reaches every opted-in namespace",
+            "every-namespace everywhere: reaches every opted-in namespace: it names none",
+            "every-namespace star: reaches every opted-in namespace: it names none",
+            "no-name regex: `^gitlab.*$` matches no name in Kubernetes, which holds no `^`; these are globs, not regular expressions",
             "job-conflict jobs: keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason",
         ]
     );

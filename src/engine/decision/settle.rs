@@ -207,16 +207,16 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             if let Some(foreign) = foreign {
                 if on_conflict == OnConflict::Keep || !(owns_all || self.can_put_away(provider)) {
                     self.warn(format!(
-                        "kept role {}, rule {} wants {}",
+                        "kept role {}, not {} (rule {})",
                         brief(foreign),
-                        rule.name,
-                        brief(&role)
+                        brief(&role),
+                        rule.name
                     ));
                     self.take_off_ours(keys.options.iter().copied());
                     return (Some(role), Outcome::Kept);
                 }
                 self.warn(format!(
-                    "replaced role {} by {}, rule {}",
+                    "replaced role {} by {} (rule {})",
                     brief(foreign),
                     brief(&role),
                     rule.name
@@ -224,7 +224,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
                 self.put_away(foreign);
                 replaced = true;
             }
-            if self.current(keys.role).is_none() || replaced || owns_all || self.is_ours(keys.role) {
+            if self.current(keys.role).is_none() || replaced || self.is_ours(keys.role) {
                 self.record.add(keys.role, role.clone(), provider.name(), Cow::Borrowed(&rule.name));
                 self.edit(keys.role, Some(role.clone()));
             }
@@ -260,17 +260,19 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let current = self.current(key);
         let may_change = current.is_none() || taken_over || self.is_ours(key);
         match wanted {
+            // There already, by somebody else's hand: as wished, and not ours.
+            Some(wanted) if current == Some(wanted.as_ref()) && !self.is_ours(key) => {}
             Some(wanted) if may_change => {
                 self.record.add(key, wanted.clone(), provider.name(), Cow::Borrowed(&rule.name));
                 self.edit(key, Some(wanted));
             }
-            Some(wanted) if current != Some(wanted.as_ref()) => {
+            Some(wanted) => {
                 let short = key.rsplit('/').next().unwrap_or(key);
                 let current = current.unwrap_or_default();
                 self.warn(format!("kept {short} {current}, rule {} wants {wanted}", rule.name));
             }
             None if may_change => self.edit(key, None),
-            _ => {}
+            None => {}
         }
     }
 

@@ -6,7 +6,7 @@ use crate::engine::component::{Component, ComponentSet};
 use crate::engine::rule::Criteria;
 use crate::engine::yaml::{Node, ScalarKind};
 
-const KEYS: [&str; 7] =
+pub(super) const KEYS: [&str; 7] =
     ["component", "namespace", "serviceAccount", "release", "labels", "project", "runner"];
 
 /// Far more than anyone asks for; keeps the cost of one rule in bounds.

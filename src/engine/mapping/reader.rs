@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::Problem;
+use super::{Problem, match_block};
 use crate::engine::glob::Glob;
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
@@ -98,7 +98,12 @@ impl<'r> Reader<'r> {
                 continue;
             }
             if !known.is_empty() && !known.contains(&key) {
-                self.report(name.at, path.key(key), unknown("key", key, known));
+                let message = if known.contains(&"match") && match_block::KEYS.contains(&key) {
+                    format!("`{key}` belongs under `match`")
+                } else {
+                    unknown("key", key, known)
+                };
+                self.report(name.at, path.key(key), message);
                 continue;
             }
             taken.push((key, value));
@@ -190,12 +195,24 @@ fn not_text(node: &Node<'_>) -> String {
             let found = node.describe();
             format!("must be text, but YAML reads {} as {found}: write it in quotes", scalar.text)
         }
+        None if node.as_mapping().is_some_and(|entries| entries.len() == 1) => {
+            "must be text, found a mapping: a placeholder at the start wants quotes, as in \"{component}\""
+                .to_owned()
+        }
         _ => format!("must be text, found {}", node.describe()),
     }
 }
 
 /// `unknown key `rol`; did you mean `role`?`
 pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+    // Half of GitLab's names begin with it, and nobody remembers which half.
+    let other_spelling = match found.strip_prefix("gitlab-") {
+        Some(rest) => rest.to_owned(),
+        None => format!("gitlab-{found}"),
+    };
+    if known.contains(&other_spelling.as_str()) {
+        return format!("unknown {what} `{found}`; did you mean `{other_spelling}`?");
+    }
     let likeness = |word: &str| strsim::jaro_winkler(&word.to_lowercase(), &found.to_lowercase());
     let nearest = known
         .iter()

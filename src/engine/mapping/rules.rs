@@ -31,6 +31,9 @@ const RULE_KEYS: [&str; 13] = [
 ];
 const ON_CONFLICT: [(&str, OnConflict); 2] = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
 const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
+/// Stands in for an account that is none.
+const BAD_ACCOUNT: &str = "000000000000";
+
 /// More cannot be written out within a ConfigMap, only by aliases.
 const MAX_RULES: usize = 20_000;
 
@@ -41,6 +44,7 @@ fn is_trusted_label(label: &str) -> bool {
 
 /// What rules fall back on.
 struct Top<'n> {
+    /// Twelve zeros where it is there and bad: that has been reported, and roles are checked as if it were good.
     account: Option<&'n str>,
     partition: &'n str,
     providers: ProviderSet,
@@ -65,7 +69,7 @@ pub(super) fn read(
         defaults.on_no_rule = reader.word(node, path, "value", &ON_NO_RULE).unwrap_or_default();
     }
     let top = Top {
-        account: field("account").and_then(|(node, path)| account(node, path, reader)),
+        account: field("account").map(|(node, path)| account(node, path, reader).unwrap_or(BAD_ACCOUNT)),
         partition: field("partition").and_then(|(node, path)| partition(node, path, reader)).unwrap_or("aws"),
         providers: field("provider")
             .and_then(|(node, path)| providers(node, path, reader))
@@ -153,6 +157,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
     fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
         let criteria = match self.field("match") {
             Some((node, path)) => match_block::read(node, path, reader),
+            // Its criteria may stand beside where it should be, which has been reported.
+            None if !self.fields.whole => None,
             None => {
                 reader.report(
                     self.node.at,
@@ -229,7 +235,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let on_conflict =
             self.field("onConflict").and_then(|(node, path)| reader.word(node, path, "value", &ON_CONFLICT));
         let (irsa, pod) = self.options(providers, reader);
-        let own_account = self.field("account").map(|(node, path)| account(node, path, reader));
+        let own_account =
+            self.field("account").map(|(node, path)| account(node, path, reader).unwrap_or(BAD_ACCOUNT));
         let own_partition = self.field("partition").map(|(node, path)| partition(node, path, reader));
         let (node, path) = self.field("role")?;
         let text = reader.text(node, path)?;
@@ -240,11 +247,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 }
             }
         }
-        // A bad account is reported where it stands; the role is then checked as if it were good.
-        let account = match own_account {
-            Some(own) => Some(own.unwrap_or("000000000000")),
-            None => self.top.account,
-        };
+        let account = own_account.or(self.top.account);
         let partition = own_partition.flatten().unwrap_or(self.top.partition);
         let prefix = account.map(|account| format!("arn:{partition}:iam::{account}:role/"));
         let role = match Role::new(text, prefix.as_deref()) {
@@ -329,7 +332,9 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             let node = self.fields.get("match").and_then(|node| node.at_path(keys));
             node.map_or(self.node.at, |node| node.at)
         };
-        if grant.is_some() && self.fields.get("match").is_some_and(|node| node.get("runner").is_none()) {
+        // A `project` without a runner has been reported.
+        let lacks_runner = |node: &Node<'_>| node.get("runner").is_none() && node.get("project").is_none();
+        if grant.is_some() && self.fields.get("match").is_some_and(lacks_runner) {
             reader.report(
                 at(&[]),
                 match_path,
