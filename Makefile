@@ -6,10 +6,12 @@
 run:
 	cargo run --release -- serve --mapping docs/mapping.example.yaml
 
-# Every test.
+# Every test. The first time it builds a Kubernetes API server and Helm; then those against the oldest one that is supported.
 test:
+	./tests/kube/build
 	cargo test --all-targets
 	cargo test --doc
+	KUBE_APISERVER=kube-apiserver-1.30 cargo test --test api_server
 
 # Formatting, lints, documentation, licences.
 lint:

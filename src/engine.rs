@@ -25,4 +25,5 @@ pub mod role;
 pub mod rule;
 pub mod ruleset;
 pub mod subject;
+pub mod validation;
 pub mod yaml;

@@ -5,18 +5,22 @@
 //! ```text
 //! main          parse, run, print one error
 //!  └ cli        one file for each command: serve, check, explain
-//!     └ server  HTTPS for the API server, plain HTTP for probes and metrics
-//!        └ tls  certificates: made, loaded, swapped
-//!           └ mapping_file  a mapping on disk, followed
+//!     ├ server   HTTPS for the API server, plain HTTP for probes and metrics
+//!     ├ cluster  what is watched and written in the cluster: the mapping's ConfigMap
+//!     └ mapping_file  a mapping on disk, followed
+//!        └ tls   certificates: made, loaded, swapped
+//!           └ mapping_intake  the one way in for a mapping, wherever it comes from
 //!              └ live, health, metrics, telemetry, shutdown
 //!                 └ engine   the decision: pure, no I/O, no clock, no async
 //! ```
 
 pub mod cli;
+pub mod cluster;
 pub mod engine;
 pub mod health;
 pub mod live;
 pub mod mapping_file;
+pub mod mapping_intake;
 pub mod metrics;
 pub mod server;
 pub mod shutdown;

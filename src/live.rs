@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::engine::ruleset::Ruleset;
 
-/// A mapping with its number: 1 for the first that was loaded.
+/// A mapping with its number: 0 for the one to begin with, 1 for the first that was loaded.
 #[derive(Debug)]
 pub struct Generation {
     /// Counts loads of mappings that differ.
@@ -20,10 +20,10 @@ pub struct Generation {
 pub struct Live(ArcSwap<Generation>);
 
 impl Live {
-    /// Begins with this mapping.
+    /// Begins with this mapping, as generation 0.
     #[must_use]
     pub fn new(ruleset: Ruleset) -> Self {
-        Self(ArcSwap::from_pointee(Generation { number: 1, ruleset }))
+        Self(ArcSwap::from_pointee(Generation { number: 0, ruleset }))
     }
 
     /// The mapping in force, without a lock; hold it for one request only.

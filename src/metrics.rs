@@ -54,6 +54,8 @@ pub struct Metrics {
     pub mapping_generation: Gauge,
     /// 1 while a newer mapping is there that cannot be used.
     pub mapping_stale: Gauge,
+    /// Since when it is stale, seconds since 1970; 0 while it is not.
+    pub mapping_stale_since: Gauge,
     /// When the mapping in force was loaded, seconds since 1970.
     pub mapping_loaded: Gauge,
     /// Loads by how they ended.
@@ -184,6 +186,7 @@ impl Default for Metrics {
             mapping_rules: Gauge::default(),
             mapping_generation: Gauge::default(),
             mapping_stale: Gauge::default(),
+            mapping_stale_since: Gauge::default(),
             mapping_loaded: Gauge::default(),
             mapping_loads: Family::default(),
             certificate_not_after: Gauge::default(),
@@ -244,6 +247,11 @@ impl Metrics {
             self.mapping_stale.clone(),
         );
         registry.register(
+            "mapping_stale_since_timestamp_seconds",
+            "Since when the newest mapping cannot be used; 0 while it can",
+            self.mapping_stale_since.clone(),
+        );
+        registry.register(
             "mapping_loaded_timestamp_seconds",
             "When the mapping in force was loaded",
             self.mapping_loaded.clone(),
@@ -267,15 +275,22 @@ impl Metrics {
         self.mapping_loads.get_or_create(&Load { result: "ok" }).inc();
         self.mapping_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.mapping_rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.mapping_loaded.set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.mapping_loaded.set(now());
         self.mapping_stale.set(0);
+        self.mapping_stale_since.set(0);
     }
 
     /// The newest mapping cannot be used.
     pub fn mapping_refused(&self) {
         self.mapping_loads.get_or_create(&Load { result: "failed" }).inc();
-        self.mapping_stale.set(1);
+        self.mapping_is_stale();
+    }
+
+    /// What is in force is not the newest mapping.
+    pub fn mapping_is_stale(&self) {
+        if self.mapping_stale.set(1) == 0 {
+            self.mapping_stale_since.set(now());
+        }
     }
 
     /// A request without a decision.
@@ -293,4 +308,10 @@ impl Metrics {
         text::encode(&mut out, &self.registry)?;
         Ok(out)
     }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -17,9 +17,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{BoundsArgs, output};
+use crate::cluster;
+use crate::cluster::mapping_watch::{MappingWatch, Place};
 use crate::health::Readiness;
-use crate::live::Live;
-use crate::mapping_file::MappingFile;
+use crate::mapping_file;
+use crate::mapping_intake::Intake;
 use crate::metrics::Metrics;
 use crate::server::{self, Limits, admin, webhook};
 use crate::shutdown::Shutdown;
@@ -46,7 +48,24 @@ const LIFE: Duration = Duration::from_hours(365 * 24);
 pub(super) struct ServeArgs {
     /// The role mapping; read again when its content changes, the last good one is kept.
     #[arg(long, short, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
-    mapping: PathBuf,
+    mapping: Option<PathBuf>,
+
+    /// The ConfigMap whose key `mapping.yaml` holds the role mapping, instead of a file; it is watched.
+    ///
+    /// Reached with KUBECONFIG or the Pod's own credentials. The last good text is kept in NAME-last-good, and used at the
+    /// start beside one that broke meanwhile.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        env = "GITLAB_IAM_WEBHOOK_MAPPING_CONFIG_MAP",
+        conflicts_with = "mapping",
+        required_unless_present = "mapping"
+    )]
+    mapping_config_map: Option<Place>,
+
+    /// Create that ConfigMap where there is none, with comments that teach and no rules. It is never written again.
+    #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", requires = "mapping_config_map")]
+    starter_mapping: bool,
 
     /// Where the API server reaches POST /mutate and POST /observe, in HTTPS.
     #[arg(long, value_name = "ADDRESS", env = "GITLAB_IAM_WEBHOOK_LISTEN", default_value = "[::]:8443", value_parser = address)]
@@ -211,19 +230,27 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
-    let mut mapping = MappingFile::new(&args.mapping, (&args.bounds).into());
-    let ruleset = mapping.load().context("loading the mapping")?;
-    let rules = ruleset.rules().len();
-    tracing::info!(path = %args.mapping.display(), rules, generation = 1, "mapping in force");
-    metrics.mapping_in_force(1, rules);
-    let live = Arc::new(Live::new(ruleset));
+    let source = match (&args.mapping, &args.mapping_config_map) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(place)) => format!("ConfigMap {place}"),
+        (None, None) => String::new(),
+    };
+    let mut intake = Intake::new(Arc::clone(&metrics), (&args.bounds).into(), source);
+    let live = intake.live();
+    if let Some(path) = &args.mapping {
+        mapping_file::load(path, &mut intake).context("loading the mapping")?;
+    }
+    let client = match &args.mapping_config_map {
+        Some(_) => Some(cluster::connect().await.context("connecting to the cluster")?),
+        None => None,
+    };
 
     let listener = listen("--listen", args.listen)?;
     let admin_listener = listen("--admin-listen", args.admin_listen)?;
     let address = listener.local_addr().context("asking for the port")?;
     let admin_address = admin_listener.local_addr().context("asking for the port")?;
     let files = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Files::new(&certificate, &key));
-    let (identity, source) = match files {
+    let (identity, certificate) = match files {
         Some(mut files) => (files.load().context("loading the certificate")?, Source::Files(files)),
         None => make_certificate(address.ip())?,
     };
@@ -232,8 +259,18 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
     let followers = TaskTracker::new();
     let stop = shutdown.begin.clone();
-    followers.spawn(mapping.follow(Arc::clone(&live), Arc::clone(&metrics), stop.clone()));
-    let _certificate = match source {
+    match (args.mapping, args.mapping_config_map.zip(client)) {
+        (Some(path), _) => {
+            followers.spawn(mapping_file::follow(path, intake, stop.clone()));
+        }
+        (None, Some((place, client))) => {
+            let unknown = readiness.hold("the mapping");
+            let watch = MappingWatch::new(client, place, args.starter_mapping, intake, unknown);
+            followers.spawn(watch.follow(stop.clone()));
+        }
+        (None, None) => {}
+    }
+    let _certificate = match certificate {
         Source::Files(files) => {
             followers.spawn(files.follow(tls.clone(), Arc::clone(&metrics), stop));
             None

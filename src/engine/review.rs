@@ -157,17 +157,23 @@ pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<R
         warnings: &warnings,
         audit_annotations: audit_annotations(mode, decision.as_ref()),
     };
-    let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
-    let body = serde_json::to_vec(&review).map_err(ReviewError::Json)?;
+    let body = close(&response)?;
     Ok(request.reply(body, warnings, decision))
 }
 
-/// Reads a request and decides on its object, for commands that explain a stored review.
+/// Reads a request, for commands that explain a stored review.
 ///
 /// # Errors
 /// As [`respond`].
 pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
-    let review: Review<'_> = serde_json::from_slice(body).map_err(ReviewError::Json)?;
+    let request: Request<'_> = open(body)?;
+    check_uid(&request.uid)?;
+    Ok(request)
+}
+
+/// Takes the request out of an AdmissionReview.
+pub(super) fn open<'a, R: Deserialize<'a>>(body: &'a [u8]) -> Result<R, ReviewError> {
+    let review: Review<'a, R> = serde_json::from_slice(body).map_err(ReviewError::Json)?;
     let api_version = review.api_version.unwrap_or_default().0;
     let kind = review.kind.unwrap_or_default().0;
     if kind != KIND || api_version != API_VERSION {
@@ -176,11 +182,17 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
         }
         return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
     }
-    let request = review.request.ok_or(ReviewError::NoRequest)?;
-    if request.uid.0.is_empty() || request.uid.0.len() > MAX_UID {
-        return Err(ReviewError::NoUid);
-    }
-    Ok(request)
+    review.request.ok_or(ReviewError::NoRequest)
+}
+
+/// Puts a response into an AdmissionReview.
+pub(super) fn close<R: Serialize>(response: &R) -> Result<Vec<u8>, ReviewError> {
+    let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
+    serde_json::to_vec(&review).map_err(ReviewError::Json)
+}
+
+pub(super) fn check_uid(uid: &Text<'_>) -> Result<(), ReviewError> {
+    if uid.0.is_empty() || uid.0.len() > MAX_UID { Err(ReviewError::NoUid) } else { Ok(()) }
 }
 
 fn observed(decision: &Decision<'_>) -> String {
@@ -243,13 +255,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review<'a> {
+struct Review<'a, R> {
     #[serde(borrow)]
     api_version: Option<Text<'a>>,
     #[serde(borrow)]
     kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    request: Option<Request<'a>>,
+    request: Option<R>,
 }
 
 /// `request` of an AdmissionReview, as far as a decision needs it.
@@ -408,10 +419,10 @@ impl<'a> Request<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ResponseReview<'a> {
+struct ResponseReview<'a, R> {
     api_version: &'a str,
     kind: &'a str,
-    response: Response<'a>,
+    response: &'a R,
 }
 
 #[derive(Serialize)]

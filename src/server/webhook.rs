@@ -20,6 +20,7 @@ use super::quota::{Lease, Quota};
 use super::{Limits, MAX_BODY};
 use crate::engine::component::Component;
 use crate::engine::review::{self, Mode, Reply, ReviewError};
+use crate::engine::validation;
 use crate::live::Live;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
 
@@ -72,6 +73,7 @@ pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits) -> Router
     Router::new()
         .route("/mutate", post(mutate))
         .route("/observe", post(observe))
+        .route("/validate", post(validate))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request))
@@ -98,7 +100,44 @@ async fn observe(
 
 async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, request: Request) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
-    match decide(webhook, mode, peer, request).await {
+    let answered = async {
+        let (body, _room) = receive(webhook, peer, request).await?;
+        let started = Instant::now();
+        let live = webhook.live.load();
+        let reply = review::respond(&body, &live.ruleset, mode)?;
+        record(&webhook.metrics, mode, &reply, started.elapsed());
+        Ok(reply.body)
+    };
+    conclude(webhook, peer, answered.await)
+}
+
+async fn validate(
+    State(webhook): State<Webhook>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response {
+    let peer = peer.map(|Extension(peer)| peer);
+    let answered = async {
+        let (body, _room) = receive(&webhook, peer, request).await?;
+        let live = webhook.live.load();
+        let verdict = validation::validate(&body, live.ruleset.bounds())?;
+        tracing::info!(problems = verdict.problems, "mapping validated");
+        Ok(verdict.body)
+    };
+    conclude(&webhook, peer, answered.await)
+}
+
+/// The whole body, and the room that it takes.
+async fn receive(webhook: &Webhook, peer: Option<Peer>, request: Request) -> Result<(Bytes, Lease), Refusal> {
+    check_content_type(request.headers())?;
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+    let mut lease = webhook.bodies.lease(address);
+    let body = read(&mut request.into_body(), &mut lease).await?;
+    Ok((body, lease))
+}
+
+fn conclude(webhook: &Webhook, peer: Option<Peer>, answered: Result<Vec<u8>, Refusal>) -> Response {
+    match answered {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(refusal) => {
             let (status, reason) = refusal.status_and_reason();
@@ -109,24 +148,6 @@ async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, re
             sentence(status, &words)
         }
     }
-}
-
-async fn decide(
-    webhook: &Webhook,
-    mode: Mode,
-    peer: Option<Peer>,
-    request: Request,
-) -> Result<Vec<u8>, Refusal> {
-    check_content_type(request.headers())?;
-    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
-    let mut lease = webhook.bodies.lease(address);
-    let body = read(&mut request.into_body(), &mut lease).await?;
-    let started = Instant::now();
-    let live = webhook.live.load();
-    let reply = review::respond(&body, &live.ruleset, mode)?;
-    let duration = started.elapsed();
-    record(&webhook.metrics, mode, &reply, duration);
-    Ok(reply.body)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -253,7 +274,7 @@ async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {
 
 async fn not_found(State(webhook): State<Webhook>) -> Response {
     webhook.metrics.refused("path");
-    sentence(StatusCode::NOT_FOUND, "no such path: reviews go to /mutate or /observe")
+    sentence(StatusCode::NOT_FOUND, "no such path: reviews go to /mutate, /observe or /validate")
 }
 
 /// A status and one line of text.

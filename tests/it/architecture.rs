@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// From the outside in. A module may use those after it, and itself.
 const LAYERS: [&[&str]; 7] = [
     &["cli"],
-    &["server"],
+    &["server", "cluster", "mapping_file"],
     &["tls"],
-    &["mapping_file"],
+    &["mapping_intake"],
     &["telemetry", "shutdown"],
     &["live", "health", "metrics"],
     &["engine"],

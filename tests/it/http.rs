@@ -231,7 +231,7 @@ async fn other_methods_paths_and_types_are_told_so() {
     let (status, text) = post("/", Some("application/json"), review().to_string()).await;
     assert_eq!(
         (status, text.as_str()),
-        (StatusCode::NOT_FOUND, "no such path: reviews go to /mutate or /observe\n")
+        (StatusCode::NOT_FOUND, "no such path: reviews go to /mutate, /observe or /validate\n")
     );
     for (content_type, found) in
         [(None, "none"), (Some("text/plain"), "text/plain"), (Some("application/jsonx"), "application/jsonx")]

@@ -1,0 +1,201 @@
+//! Where does the mapping come from? From one ConfigMap, watched; beside it the last good text is kept.
+//!
+//! Rights on two names are all that is needed: get, list, watch, patch and create on `NAME` and `NAME-last-good`. Creation is a
+//! server-side apply: it is asked for by name, so that a Role can allow it for one name alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::mapping::CONFIG_MAP_KEY;
+use crate::health::Hold;
+use crate::mapping_intake::Intake;
+
+/// The field manager of what we write.
+const MANAGER: &str = "gitlab-iam-webhook";
+
+/// What a new user finds in the ConfigMap.
+const STARTER: &str = include_str!("starter-mapping.yaml");
+
+/// How long a write may take; the mapping in force does not wait for it.
+const WRITE: Duration = Duration::from_secs(10);
+
+/// The one ConfigMap that holds the mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("write NAMESPACE/NAME, as in gitlab-iam-webhook/role-mapping".to_owned()),
+        }
+    }
+}
+
+/// The watch on the mapping's ConfigMap.
+pub struct MappingWatch {
+    api: Api<ConfigMap>,
+    place: Place,
+    starter: bool,
+    intake: Intake,
+    /// Released when the mapping is loaded, or known to be absent.
+    unknown: Option<Hold>,
+}
+
+impl MappingWatch {
+    /// A watch that has not begun. `starter` creates the ConfigMap where there is none.
+    #[must_use]
+    pub fn new(client: Client, place: Place, starter: bool, intake: Intake, unknown: Hold) -> Self {
+        let api = Api::namespaced(client, &place.namespace);
+        Self { api, place, starter, intake, unknown: Some(unknown) }
+    }
+
+    /// Follows the ConfigMap until stopped. A broken connection is tried again, with growing pauses.
+    pub async fn follow(mut self, stop: CancellationToken) {
+        let stream = watch_object(self.api.clone(), &self.place.name).default_backoff();
+        let mut stream = std::pin::pin!(stream);
+        while let Some(Some(event)) = stop.run_until_cancelled(stream.next()).await {
+            match event {
+                Ok(config_map) => self.take(config_map).await,
+                Err(error) => {
+                    tracing::warn!(config_map = %self.place, "watching the mapping: {error}; trying again");
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, config_map: Option<ConfigMap>) {
+        let first = self.unknown.is_some();
+        let text = config_map.as_ref().map(|config_map| config_map.data.as_ref()?.get(CONFIG_MAP_KEY));
+        match text {
+            Some(Some(text)) => {
+                if self.intake.offer(text).is_ok() {
+                    self.keep_last_good(text).await;
+                } else if first {
+                    self.use_last_good().await;
+                }
+            }
+            Some(None) => {
+                self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
+                if first {
+                    self.use_last_good().await;
+                }
+            }
+            None => {
+                self.intake.missing(&format!("the ConfigMap {} is gone", self.place));
+                if first && !self.use_last_good().await {
+                    tracing::warn!(config_map = %self.place, "there is no mapping: nothing is done until there is one");
+                    if self.starter {
+                        self.create_starter().await;
+                    }
+                }
+            }
+        }
+        // What is in force now is what there is.
+        self.unknown = None;
+    }
+
+    fn last_good(&self) -> String {
+        format!("{}-last-good", self.place.name)
+    }
+
+    /// Whether there was one that can still be used. It is checked again: bounds may have changed since.
+    async fn use_last_good(&mut self) -> bool {
+        let name = self.last_good();
+        let kept = match self.api.get_opt(&name).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::error!(config_map = %self.place, "reading {name}: {error}");
+                None
+            }
+        };
+        let text = kept.and_then(|kept| kept.data?.remove(CONFIG_MAP_KEY));
+        let Some(text) = text else { return false };
+        tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
+        self.intake.offer_instead(&text)
+    }
+
+    /// Keeps a text that came into force, for a start beside one that broke meanwhile. Every replica writes the same.
+    async fn keep_last_good(&self, text: &str) {
+        let name = self.last_good();
+        if let Err(error) = self.write(&name, text, true).await {
+            tracing::warn!(config_map = %self.place, "keeping the mapping in {name}: {error}");
+        }
+    }
+
+    /// Without force: what somebody else created in the meantime is theirs.
+    async fn create_starter(&self) {
+        match self.write(&self.place.name, STARTER, false).await {
+            Ok(()) => tracing::info!(config_map = %self.place, "created with a mapping to start from"),
+            Err(error) => tracing::error!(config_map = %self.place, "creating the starter mapping: {error}"),
+        }
+    }
+
+    async fn write(&self, name: &str, text: &str, force: bool) -> Result<(), String> {
+        let config_map = ConfigMap {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            data: Some(BTreeMap::from([(CONFIG_MAP_KEY.to_owned(), text.to_owned())])),
+            ..ConfigMap::default()
+        };
+        let parameters = PatchParams { force, ..PatchParams::apply(MANAGER) };
+        let apply = Patch::Apply(&config_map);
+        let write = self.api.patch(name, &parameters, &apply);
+        match tokio::time::timeout(WRITE, write).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {WRITE:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::bounds::Bounds;
+
+    #[test]
+    fn the_starter_is_a_good_mapping_and_so_is_what_it_teaches() {
+        let compile = |text: &str| crate::engine::mapping::compile(text, &Bounds::default()).map(|_| ());
+        assert_eq!(compile(STARTER), Ok(()));
+        let taught: String = STARTER
+            .lines()
+            .skip_while(|line| !line.starts_with("# account:"))
+            .take_while(|line| !line.starts_with("# GitLab's"))
+            .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or_default()))
+            .collect();
+        assert!(taught.contains("- match:"), "{taught}");
+        assert_eq!(compile(&taught), Ok(()));
+    }
+
+    #[test]
+    fn places_are_a_namespace_and_a_name() {
+        assert_eq!("a/b".parse::<Place>().unwrap().to_string(), "a/b");
+        for bad in ["", "a", "/a", "a/", "a/b/c"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
+    }
+}

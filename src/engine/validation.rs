@@ -1,0 +1,113 @@
+//! May this edit of the mapping's ConfigMap stand? All problems refuse it at the moment of the edit.
+
+use serde::{Deserialize, Serialize};
+
+use super::advice::advise;
+use super::bounds::Bounds;
+use super::decision::warning;
+use super::mapping::{self, CONFIG_MAP_KEY, Problems};
+use super::review::{self, ReviewError};
+use super::subject::Text;
+
+/// What was said about an edit.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The AdmissionReview to send, JSON.
+    pub body: Vec<u8>,
+    /// How many problems refused it; 0 where it may stand.
+    pub problems: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    uid: Text<'a>,
+    #[serde(borrow, default)]
+    operation: Text<'a>,
+    #[serde(borrow)]
+    object: Option<ConfigMap<'a>>,
+    #[serde(borrow)]
+    old_object: Option<ConfigMap<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ConfigMap<'a> {
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow, rename = "mapping.yaml")]
+    mapping: Option<Text<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    message: String,
+    reason: &'static str,
+    code: u16,
+}
+
+/// Answers an AdmissionReview of the mapping's ConfigMap.
+///
+/// # Errors
+/// When it is none.
+pub fn validate(body: &[u8], bounds: &Bounds) -> Result<Verdict, ReviewError> {
+    let request: Request<'_> = review::open(body)?;
+    review::check_uid(&request.uid)?;
+    let text = |config_map: Option<&ConfigMap<'_>>| -> Option<String> {
+        Some(config_map?.data.as_ref()?.mapping.as_ref()?.0.to_string())
+    };
+    let (new, old) = (text(request.object.as_ref()), text(request.old_object.as_ref()));
+    // What does not touch the text may always be done, also where the text was broken before.
+    let judged = if request.operation.0 == "DELETE" || (request.operation.0 == "UPDATE" && new == old) {
+        Ok(Vec::new())
+    } else {
+        judge(new.as_deref(), bounds)
+    };
+    let (problems, warnings) = match judged {
+        Ok(warnings) => (None, warnings),
+        Err(problems) => (Some(problems), Vec::new()),
+    };
+    let count = problems.as_ref().map_or(0, |Problems(problems)| problems.len());
+    let status = problems.map(|problems| Status {
+        message: format!("{CONFIG_MAP_KEY} has {problems}"),
+        reason: "Invalid",
+        code: 422,
+    });
+    let response = Response { uid: &request.uid.0, allowed: status.is_none(), status, warnings };
+    Ok(Verdict { body: review::close(&response)?, problems: count })
+}
+
+fn judge(text: Option<&str>, bounds: &Bounds) -> Result<Vec<String>, Problems> {
+    let Some(text) = text else {
+        let problem = mapping::Problem {
+            at: super::yaml::Position { line: 1, column: 1 },
+            path: String::new(),
+            message: format!("there is no `data` key `{CONFIG_MAP_KEY}`"),
+        };
+        return Err(Problems(vec![problem]));
+    };
+    let ruleset = mapping::compile(text, bounds)?;
+    let told = advise(&ruleset, text.len()).into_iter().filter(|advice| advice.kind != "every-namespace");
+    // The API server passes on some thousands of characters of warnings in all.
+    let warnings = told.take(20).map(|advice| {
+        let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
+        let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
+        warning(format!("{place}{rule}{}", advice.message))
+    });
+    Ok(warnings.collect())
+}

@@ -1,0 +1,360 @@
+//! One cluster for the run, a namespace for each test, and the real webhook in front of it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine as _;
+use gitlab_iam_webhook::tls::issue;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_mins(1);
+
+pub(crate) const ROLE: &str = "eks.amazonaws.com/role-arn";
+pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A cluster that ends when this process does.
+struct Cluster {
+    kubeconfig: PathBuf,
+    /// Closing it ends the cluster; the system does so when we are gone.
+    _stdin: ChildStdin,
+    _up: Child,
+    _folder: TempDir,
+}
+
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let build = Command::new(root().join("tests/kube/build")).status().unwrap();
+        assert!(build.success(), "tests/kube/build says what is missing");
+        let folder = tempfile::tempdir().unwrap();
+        // The API server signs the tokens of ServiceAccounts with it.
+        let key = rcgen::KeyPair::generate().unwrap();
+        fs::write(folder.path().join("sa.key"), key.serialize_pem()).unwrap();
+        fs::write(folder.path().join("sa.pub"), key.public_key_pem()).unwrap();
+        let mut up = Command::new(root().join("tests/kube/up"))
+            .arg(folder.path())
+            .args([free_port(), free_port(), free_port()])
+            // The oldest that is supported: KUBE_APISERVER=kube-apiserver-1.30.
+            .arg(std::env::var("KUBE_APISERVER").unwrap_or_else(|_| "kube-apiserver".to_owned()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "tests/kube/up says why not");
+        Cluster {
+            kubeconfig: folder.path().join("kubeconfig"),
+            _stdin: up.stdin.take().unwrap(),
+            _up: up,
+            _folder: folder,
+        }
+    })
+}
+
+/// Polls until it holds, or fails with what was waited for.
+pub(crate) fn eventually<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = holds() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// How a command ended.
+pub(crate) struct Done {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Done {
+    pub(crate) fn good(self) -> Self {
+        assert!(self.ok, "{}{}", self.out, self.err);
+        self
+    }
+}
+
+/// A namespace of its own in the cluster.
+pub(crate) struct Space {
+    pub(crate) name: String,
+    folder: TempDir,
+}
+
+impl Space {
+    /// Opted in to webhooks that are registered for it.
+    pub(crate) fn new(test: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{test}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let space = Self { name, folder: tempfile::tempdir().unwrap() };
+        space.apply(&json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": space.name, "labels": {"gitlab-iam-webhook/inject": "enabled"}},
+        }));
+        space
+    }
+
+    pub(crate) fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
+        let mut child = Command::new(root().join("target/kube/bin").join(tool))
+            .args(arguments)
+            .args(["--namespace", &self.name])
+            .env("KUBECONFIG", &cluster().kubeconfig)
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Done { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Done {
+        self.run("kubectl", arguments, "")
+    }
+
+    pub(crate) fn try_apply(&self, object: &Value, arguments: &[&str]) -> Done {
+        self.run("kubectl", &[&["apply", "-f", "-"], arguments].concat(), &object.to_string())
+    }
+
+    pub(crate) fn apply(&self, object: &Value) -> Done {
+        self.try_apply(object, &[]).good()
+    }
+
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let done = self.kubectl(&["get", kind, name, "-o", "json", "--show-managed-fields"]);
+        done.ok.then(|| serde_json::from_str(&done.out).unwrap())
+    }
+
+    pub(crate) fn annotation(&self, kind: &str, name: &str, key: &str) -> Option<String> {
+        self.get(kind, name)?["metadata"]["annotations"][key].as_str().map(str::to_owned)
+    }
+
+    /// Writes the mapping's ConfigMap past every webhook but ours.
+    pub(crate) fn map(&self, mapping: &str) -> Done {
+        self.try_apply(
+            &json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "role-mapping"},
+                "data": {"mapping.yaml": mapping},
+            }),
+            &["--server-side", "--force-conflicts"],
+        )
+    }
+
+    /// A chart as GitLab's are labelled, in a folder of its own.
+    pub(crate) fn chart(&self, components: &[&str]) -> String {
+        let folder = self.folder.path().join("chart");
+        fs::create_dir_all(folder.join("templates")).unwrap();
+        let metadata = json!({"apiVersion": "v2", "name": "gitlab", "version": "9.10.0"});
+        fs::write(folder.join("Chart.yaml"), metadata.to_string()).unwrap();
+        fs::write(folder.join("values.yaml"), "annotations: {}\n").unwrap();
+        for component in components {
+            let chart = if *component == "runner" { "gitlab-runner" } else { component };
+            let template = format!(
+                "apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{{{ .Release.Name }}}}-{component}
+  labels:
+    app: {component}
+    chart: {chart}-9.10.0
+    release: {{{{ .Release.Name }}}}
+    heritage: Helm
+  {{{{- with (index .Values.annotations \"{component}\") }}}}
+  annotations: {{{{ toYaml . | nindent 4 }}}}
+  {{{{- end }}}}
+"
+            );
+            fs::write(folder.join(format!("templates/{component}.yaml")), template).unwrap();
+        }
+        folder.display().to_string()
+    }
+
+    /// Starts the webhook on this namespace's ConfigMap, and registers it for this namespace alone.
+    pub(crate) fn webhook(&self, failure_policy: &str) -> Webhook {
+        let webhook = Webhook::start(self, &[]);
+        self.register(&webhook, failure_policy);
+        webhook
+    }
+
+    pub(crate) fn register(&self, webhook: &Webhook, failure_policy: &str) {
+        self.register_at(webhook, failure_policy, "/mutate");
+    }
+
+    /// Another webhook behind the first, on ServiceAccounts alone.
+    pub(crate) fn register_second(&self, webhook: &Webhook) {
+        let entry = self.entry(webhook, "second", "/mutate", "Fail", "serviceaccounts", &["CREATE"]);
+        self.apply(&json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            // Webhooks are asked in the order of their configurations' names.
+            "metadata": {"name": format!("{}-z", self.name)}, "webhooks": [entry],
+        }));
+        self.probe(webhook);
+    }
+
+    fn entry(
+        &self,
+        webhook: &Webhook,
+        name: &str,
+        path: &str,
+        policy: &str,
+        resource: &str,
+        operations: &[&str],
+    ) -> Value {
+        let bundle = base64::engine::general_purpose::STANDARD.encode(&webhook.certificate);
+        json!({
+            "name": format!("{name}.gitlab-iam-webhook.example.com"),
+            "clientConfig": {"url": format!("https://127.0.0.1:{}{path}", webhook.port), "caBundle": bundle},
+            "admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 10,
+            "failurePolicy": policy,
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.name, "gitlab-iam-webhook/inject": "enabled"}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": [resource], "operations": operations}],
+        })
+    }
+
+    /// A configuration takes effect in the API server some moments after it is stored.
+    fn probe(&self, webhook: &Webhook) {
+        eventually("the API server asks the webhook", || {
+            let probe =
+                self.kubectl(&["create", "serviceaccount", "probe", "--dry-run=server", "-o", "name"]);
+            (probe.ok && webhook.has_seen("\"name\":\"probe\"")).then_some(())
+        });
+    }
+
+    pub(crate) fn register_at(&self, webhook: &Webhook, failure_policy: &str, path: &str) {
+        let mut mutating = [
+            self.entry(webhook, "accounts", path, failure_policy, "serviceaccounts", &["CREATE", "UPDATE"]),
+            self.entry(webhook, "pods", path, failure_policy, "pods", &["CREATE"]),
+        ];
+        for entry in &mut mutating {
+            entry["reinvocationPolicy"] = "IfNeeded".into();
+        }
+        let mut validating =
+            self.entry(webhook, "mapping", "/validate", "Ignore", "configmaps", &["CREATE", "UPDATE"]);
+        validating["matchConditions"] =
+            json!([{"name": "mapping", "expression": "request.name == 'role-mapping'"}]);
+        let configuration = |kind: &str, webhooks: Value| {
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+                "metadata": {"name": self.name}, "webhooks": webhooks,
+            })
+        };
+        self.apply(&configuration("MutatingWebhookConfiguration", json!(mutating)));
+        self.apply(&configuration("ValidatingWebhookConfiguration", json!([validating])));
+        if webhook.is_up() {
+            self.probe(webhook);
+        }
+    }
+}
+
+/// The real binary, told its mapping by the cluster.
+pub(crate) struct Webhook {
+    child: Mutex<Option<Child>>,
+    pub(crate) port: u16,
+    certificate: Vec<u8>,
+    lines: Arc<Mutex<Vec<String>>>,
+    _folder: TempDir,
+}
+
+impl Webhook {
+    pub(crate) fn start(space: &Space, arguments: &[&str]) -> Self {
+        let port = free_port().parse().unwrap();
+        Self::start_on(space, port, arguments)
+    }
+
+    pub(crate) fn start_on(space: &Space, port: u16, arguments: &[&str]) -> Self {
+        Self::start_with(space, port, &cluster().kubeconfig, arguments)
+    }
+
+    /// With the rights of this token, and no more.
+    pub(crate) fn start_as(space: &Space, token: &str, arguments: &[&str]) -> Self {
+        let kubeconfig = space.folder.path().join("kubeconfig");
+        let admin = fs::read_to_string(&cluster().kubeconfig).unwrap();
+        fs::write(&kubeconfig, admin.replace("admin-token", token)).unwrap();
+        Self::start_with(space, free_port().parse().unwrap(), &kubeconfig, arguments)
+    }
+
+    fn start_with(space: &Space, port: u16, kubeconfig: &Path, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["127.0.0.1".to_owned()];
+        let pair = issue::self_signed(&names, SystemTime::now(), Duration::from_hours(1)).unwrap();
+        let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        fs::write(&certificate, &pair.certificate).unwrap();
+        fs::write(&key, &pair.key).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
+            .args(["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--mapping-config-map", &format!("{}/role-mapping", space.name)])
+            .arg("--tls-cert")
+            .arg(certificate)
+            .arg("--tls-key")
+            .arg(key)
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                sink.lock().unwrap().push(line);
+            }
+        });
+        let child = Mutex::new(Some(child));
+        let webhook = Self { child, port, certificate: pair.certificate, lines, _folder: folder };
+        webhook.wait_for("\"message\":\"serving\"");
+        webhook
+    }
+
+    pub(crate) fn has_seen(&self, words: &str) -> bool {
+        self.lines.lock().unwrap().iter().any(|line| line.contains(words))
+    }
+
+    pub(crate) fn count(&self, words: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.contains(words)).count()
+    }
+
+    pub(crate) fn wait_for(&self, words: &str) {
+        eventually(&format!("log line {words}"), || self.has_seen(words).then_some(()));
+    }
+
+    fn is_up(&self) -> bool {
+        self.child.lock().unwrap().is_some()
+    }
+
+    pub(crate) fn stop(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,15 @@
+//! What holds against a real API server, real controllers and real Helm. `tests/kube/build` builds them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the lints' own exception for tests does not reach the helpers of a test crate"
+)]
+
+mod behaviour;
+mod harness;
+mod install;
+mod mapping;
+mod pods;
