@@ -32,6 +32,12 @@ impl Live {
         self.0.load()
     }
 
+    /// The same for work that goes on for longer.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Generation> {
+        self.0.load_full()
+    }
+
     /// Puts another mapping in force, and returns its number. One writer at a time.
     pub fn swap(&self, ruleset: Ruleset) -> u64 {
         let number = self.0.load().number + 1;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::advice::advise;
 use super::bounds::Bounds;
 use super::decision::warning;
-use super::mapping::{self, CONFIG_MAP_KEY, Problems};
+use super::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
 use super::review::{self, ReviewError};
 use super::subject::Text;
 
@@ -23,6 +23,8 @@ pub struct Verdict {
 struct Request<'a> {
     #[serde(borrow, default)]
     uid: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
     #[serde(borrow, default)]
     operation: Text<'a>,
     #[serde(borrow)]
@@ -59,6 +61,22 @@ struct Status {
     message: String,
     reason: &'static str,
     code: u16,
+    details: Details,
+}
+
+/// What kubectl shows of an invalid object, line by line; `kubectl edit` opens the editor again with it.
+#[derive(Serialize)]
+struct Details {
+    kind: &'static str,
+    name: String,
+    causes: Vec<Cause>,
+}
+
+#[derive(Serialize)]
+struct Cause {
+    reason: &'static str,
+    field: String,
+    message: String,
 }
 
 /// Answers an AdmissionReview of the mapping's ConfigMap.
@@ -83,18 +101,28 @@ pub fn validate(body: &[u8], bounds: &Bounds) -> Result<Verdict, ReviewError> {
         Err(problems) => (Some(problems), Vec::new()),
     };
     let count = problems.as_ref().map_or(0, |Problems(problems)| problems.len());
-    let status = problems.map(|problems| Status {
-        message: format!("{CONFIG_MAP_KEY} has {problems}"),
-        reason: "Invalid",
-        code: 422,
-    });
+    let status = problems.map(|problems| refusal(&problems, &request.name));
     let response = Response { uid: &request.uid.0, allowed: status.is_none(), status, warnings };
     Ok(Verdict { body: review::close(&response)?, problems: count })
 }
 
+fn refusal(problems: &Problems, name: &Text<'_>) -> Status {
+    let causes = problems.0.iter().map(|Problem { at, path, message }| {
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        let field = format!("{CONFIG_MAP_KEY}:{at}");
+        Cause { reason: "FieldValueInvalid", field, message: format!("{path}{message}") }
+    });
+    Status {
+        message: format!("{CONFIG_MAP_KEY} has {problems}"),
+        reason: "Invalid",
+        code: 422,
+        details: Details { kind: "ConfigMap", name: name.0.to_string(), causes: causes.collect() },
+    }
+}
+
 fn judge(text: Option<&str>, bounds: &Bounds) -> Result<Vec<String>, Problems> {
     let Some(text) = text else {
-        let problem = mapping::Problem {
+        let problem = Problem {
             at: super::yaml::Position { line: 1, column: 1 },
             path: String::new(),
             message: format!("there is no `data` key `{CONFIG_MAP_KEY}`"),

@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -36,6 +37,8 @@ struct Webhook {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     bodies: Quota,
+    /// A mapping of 1 MiB takes tens of milliseconds and of megabytes: one at a time.
+    validating: Arc<Semaphore>,
 }
 
 /// Why a request gets no decision: a status and a sentence.
@@ -49,6 +52,8 @@ enum Refusal {
     TooLarge,
     #[error("too busy: no room for this body now, try again")]
     Busy,
+    #[error("a fault in gitlab-iam-webhook: see its log")]
+    Fault(#[source] tokio::task::JoinError),
     #[error("the body could not be read: {0}")]
     Body(#[source] axum::Error),
 }
@@ -61,6 +66,7 @@ impl Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
+            Self::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "panic"),
         }
     }
 }
@@ -68,7 +74,8 @@ impl Refusal {
 /// The webhook's routes, with their bounds.
 pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits) -> Router {
     let bodies = Quota::new(limits.body_bytes, limits.body_bytes_per_peer);
-    let state = Webhook { live, metrics: Arc::clone(metrics), bodies };
+    let state =
+        Webhook { live, metrics: Arc::clone(metrics), bodies, validating: Arc::new(Semaphore::new(1)) };
     let panics = Arc::clone(metrics);
     Router::new()
         .route("/mutate", post(mutate))
@@ -119,8 +126,14 @@ async fn validate(
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
         let (body, _room) = receive(&webhook, peer, request).await?;
-        let live = webhook.live.load();
-        let verdict = validation::validate(&body, live.ruleset.bounds())?;
+        let turn = Arc::clone(&webhook.validating).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else { return Err(Refusal::Busy) };
+        let live = webhook.live.load_full();
+        let judged = move || {
+            let _turn = turn;
+            validation::validate(&body, live.ruleset.bounds())
+        };
+        let verdict = tokio::task::spawn_blocking(judged).await.map_err(Refusal::Fault)??;
         tracing::info!(problems = verdict.problems, "mapping validated");
         Ok(verdict.body)
     };

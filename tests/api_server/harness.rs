@@ -67,6 +67,12 @@ fn cluster() -> &'static Cluster {
     })
 }
 
+/// `KUBEBUILDER_ASSETS` takes the place of what it holds.
+fn path_of(tool: &str) -> PathBuf {
+    let brought = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| PathBuf::from(folder).join(tool));
+    brought.filter(|path| path.exists()).unwrap_or_else(|| root().join("target/kube/bin").join(tool))
+}
+
 /// Polls until it holds, or fails with what was waited for.
 pub(crate) fn eventually<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -113,7 +119,7 @@ impl Space {
     }
 
     pub(crate) fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
-        let mut child = Command::new(root().join("target/kube/bin").join(tool))
+        let mut child = Command::new(path_of(tool))
             .args(arguments)
             .args(["--namespace", &self.name])
             .env("KUBECONFIG", &cluster().kubeconfig)
@@ -127,6 +133,26 @@ impl Space {
         let output = child.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Done { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// `kubectl edit` of a ConfigMap, with sed for an editor; how it ended, and what the editor was shown.
+    pub(crate) fn edit(&self, name: &str, change: &str) -> (Done, String) {
+        let editor = self.folder.path().join("editor");
+        // Where the edit is refused the editor is opened again: without another change kubectl gives up.
+        let shown = self.folder.path().join("shown");
+        let script = format!("#!/bin/sh\ncat \"$1\" >>{}\nsed -i -e '{change}' \"$1\"\n", shown.display());
+        fs::write(&editor, script).unwrap();
+        fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = Command::new(path_of("kubectl"))
+            .args(["edit", "configmap", name, "--namespace", &self.name])
+            .env("KUBECONFIG", &cluster().kubeconfig)
+            .env("KUBE_EDITOR", &editor)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let done = Done { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) };
+        (done, fs::read_to_string(shown).unwrap())
     }
 
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Done {

@@ -294,3 +294,69 @@ async fn escapes_in_json_are_understood() {
     let (_, body) = post("/mutate", Some("application/json"), body).await;
     assert!(body.contains("\"patch\""), "{body}");
 }
+
+fn edit(operation: &str, old: Option<&str>, new: Option<&str>) -> Value {
+    let config_map =
+        |text: &str| json!({"metadata": {"name": "role-mapping"}, "data": {"mapping.yaml": text}});
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u", "kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "operation": operation,
+            "namespace": "a", "name": "role-mapping", "object": new.map(config_map), "oldObject": old.map(config_map),
+        },
+    })
+}
+
+async fn validated(review: &Value) -> Value {
+    let (status, body) = post("/validate", Some("application/json"), review.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["response"]["uid"], "u");
+    answer["response"].clone()
+}
+
+#[tokio::test]
+async fn a_broken_mapping_is_refused_with_all_its_problems() {
+    let refused =
+        validated(&edit("CREATE", None, Some("rules: [{match: {component: kass}, skip: true}]\nx: 1\n")))
+            .await;
+    assert_eq!(refused["allowed"], false);
+    let status = &refused["status"];
+    assert_eq!((&status["code"], &status["reason"]), (&json!(422), &json!("Invalid")));
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("mapping.yaml has 2 problems\n  1:29: rules[0].match.component: unknown"),
+        "{message}"
+    );
+    let cause = |field: &str, message: &str| json!({"reason": "FieldValueInvalid", "field": field, "message": message});
+    assert_eq!(
+        status["details"],
+        json!({"kind": "ConfigMap", "name": "role-mapping", "causes": [
+            cause("mapping.yaml:1:29", "rules[0].match.component: unknown component `kass`; did you mean `kas`?"),
+            cause("mapping.yaml:2:1", "x: unknown key `x`; known are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam, rules"),
+        ]})
+    );
+    let no_key = json!({"metadata": {}, "data": {"other": "x"}});
+    let mut review = edit("UPDATE", Some("rules: []"), None);
+    review["request"]["object"] = no_key;
+    let refused = validated(&review).await;
+    assert_eq!(
+        refused["status"]["message"],
+        "mapping.yaml has 1 problem\n  1:1: there is no `data` key `mapping.yaml`"
+    );
+}
+
+#[tokio::test]
+async fn a_good_mapping_may_stand_and_so_may_what_does_not_touch_it() {
+    assert_eq!(validated(&edit("CREATE", None, Some(MAPPING))).await, json!({"uid": "u", "allowed": true}));
+    let broken = "rules: [";
+    assert_eq!(validated(&edit("UPDATE", Some(broken), Some(broken))).await["allowed"], true, "a label, say");
+    assert_eq!(validated(&edit("DELETE", Some(MAPPING), None)).await["allowed"], true);
+    let covered = "rules:\n  - {name: a, match: {namespace: x}, skip: true}\n  - {name: b, match: {namespace: x}, skip: true}\n";
+    assert_eq!(
+        validated(&edit("CREATE", None, Some(covered))).await["warnings"],
+        json!(["gitlab-iam-webhook: 3:5: rule b never decides: rule `a` on line 2 covers it"])
+    );
+    let (status, text) = post("/validate", Some("application/json"), "{}").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+}

@@ -165,6 +165,7 @@ async fn a_broken_or_missing_mapping_leaves_the_last_good_one_in_force() {
     let said = server.logged("the last good mapping stays in force").await;
     assert!(said["message"].as_str().unwrap().contains("unknown component `kass`"), "{said}");
     assert_eq!(server.metric("gitlab_iam_webhook_mapping_stale").await, Some(1.0));
+    assert!(server.metric("gitlab_iam_webhook_mapping_stale_since_timestamp_seconds").await > Some(1.7e9));
     assert!(is_patched(&server.post(&client, "/mutate", review()).await));
     assert_eq!(server.admin("/readyz").await.0, 200);
 
