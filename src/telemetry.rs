@@ -34,3 +34,16 @@ pub fn init(format: Format, filter: EnvFilter) -> Result<(), TryInitError> {
     }));
     Ok(())
 }
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -95,7 +95,7 @@ pub(super) struct ServeArgs {
     log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
-    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info", value_parser = log_filter)]
+    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off", value_parser = log_filter)]
     log: EnvFilter,
 
     #[command(flatten)]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_intake::Intake;
+use crate::telemetry::causes;
 
 /// The field manager of what we write.
 const MANAGER: &str = "gitlab-iam-webhook";
@@ -82,7 +83,7 @@ impl MappingWatch {
             match event {
                 Ok(config_map) => self.take(config_map).await,
                 Err(error) => {
-                    tracing::warn!(config_map = %self.place, "watching the mapping: {error}; trying again");
+                    tracing::warn!(config_map = %self.place, "watching the mapping: {}; trying again", causes(&error));
                 }
             }
         }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Identity, Pair, PairError};
 use crate::metrics::{Load, Metrics};
+use crate::telemetry::causes;
 
 /// How often the files are read. By content: the kubelet swaps a symlink, which a watch on the file does not see.
 const POLL: Duration = Duration::from_secs(2);
@@ -119,16 +120,4 @@ impl Files {
             source,
         })
     }
-}
-
-/// An error with its causes, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -317,6 +317,11 @@ fn serve_says_in_one_line_why_it_does_not_start() {
         assert_eq!(code, 2, "{arguments:?}");
         assert!(err.starts_with(&want), "wanted {want}found {err}");
     }
+    let watch =
+        ["serve", "--log", "off", "--mapping-config-map", "a/b", "--listen", free, "--admin-listen", free];
+    let (code, _, err) = finished(binary().args(watch).env("KUBECONFIG", &missing).output().unwrap());
+    let want = "error: connecting to the cluster: found no credentials: set KUBECONFIG to a kubeconfig that can be read, or run in a Pod of the cluster\n";
+    assert_eq!((code, err.as_str()), (2, want));
     for bad in [
         &["--listen", "nowhere"][..],
         &["--tls-cert", &good],
