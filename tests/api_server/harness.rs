@@ -27,9 +27,9 @@ fn root() -> &'static Path {
 struct Cluster {
     kubeconfig: PathBuf,
     /// Closing it ends the cluster; the system does so when we are gone.
-    _stdin: ChildStdin,
-    _up: Child,
-    _folder: TempDir,
+    stdin: ChildStdin,
+    up: Child,
+    folder: TempDir,
 }
 
 fn free_port() -> String {
@@ -41,6 +41,12 @@ fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| {
         let build = Command::new(root().join("tests/kube/build")).status().unwrap();
         assert!(build.success(), "tests/kube/build says what is missing");
+        Cluster::start()
+    })
+}
+
+impl Cluster {
+    fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The API server signs the tokens of ServiceAccounts with it.
         let key = rcgen::KeyPair::generate().unwrap();
@@ -58,13 +64,25 @@ fn cluster() -> &'static Cluster {
         let mut line = String::new();
         BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n", "tests/kube/up says why not");
-        Cluster {
-            kubeconfig: folder.path().join("kubeconfig"),
-            _stdin: up.stdin.take().unwrap(),
-            _up: up,
-            _folder: folder,
-        }
-    })
+        let kubeconfig = folder.path().join("kubeconfig");
+        Self { kubeconfig, stdin: up.stdin.take().unwrap(), up, folder }
+    }
+}
+
+#[test]
+fn a_cluster_ends_with_whoever_started_it_and_leaves_nothing() {
+    cluster();
+    let Cluster { stdin, mut up, folder, .. } = Cluster::start();
+    let work = folder.path().to_owned();
+    let servers = || {
+        let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+        String::from_utf8_lossy(&listed.stdout).matches(&*work.to_string_lossy()).count()
+    };
+    assert!(servers() >= 1, "they are known by their folder");
+    drop(stdin);
+    eventually("the cluster has ended", || up.try_wait().unwrap());
+    assert_eq!(servers(), 0);
+    assert!(!work.exists());
 }
 
 /// `KUBEBUILDER_ASSETS` takes the place of what it holds.
