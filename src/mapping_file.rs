@@ -41,7 +41,10 @@ pub enum MappingFileError {
 pub fn load(path: &Path, intake: &mut Intake) -> Result<(), MappingFileError> {
     let text = fs::read_to_string(path)
         .map_err(|source| MappingFileError::Read { path: path.to_owned(), source })?;
-    intake.offer(&text).map_err(|problems| MappingFileError::Problems { path: path.to_owned(), problems })
+    match intake.offer(&text) {
+        Ok(_) => Ok(()),
+        Err(problems) => Err(MappingFileError::Problems { path: path.to_owned(), problems }),
+    }
 }
 
 /// Follows the file until stopped.

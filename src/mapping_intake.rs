@@ -34,13 +34,14 @@ impl Intake {
         Arc::clone(&self.live)
     }
 
-    /// Takes a mapping, where it is another than the last one.
+    /// Takes a mapping, where it is another than the last one. Whether it came into force: what was seen before, good or bad,
+    /// does not again.
     ///
     /// # Errors
     /// What is wrong with it; the last good one stays in force.
-    pub fn offer(&mut self, text: &str) -> Result<(), Problems> {
+    pub fn offer(&mut self, text: &str) -> Result<bool, Problems> {
         if self.seen.as_deref() == Some(text) {
-            return Ok(());
+            return Ok(false);
         }
         self.seen = Some(text.to_owned());
         match mapping::compile(text, &self.bounds) {
@@ -49,7 +50,7 @@ impl Intake {
                 let generation = self.live.swap(ruleset);
                 self.metrics.mapping_in_force(generation, rules);
                 tracing::info!(source = self.source, rules, generation, "mapping in force");
-                Ok(())
+                Ok(true)
             }
             Err(problems) => {
                 self.refuse(&problems.to_string());
@@ -61,7 +62,7 @@ impl Intake {
     /// Takes a mapping that stands in for the newest one, which stays the one that was seen last. Whether it is good.
     pub fn offer_instead(&mut self, text: &str) -> bool {
         let seen = self.seen.take();
-        let good = self.offer(text).is_ok();
+        let good = self.offer(text).unwrap_or(false);
         self.seen = seen;
         if good {
             // It is not what somebody wants now.

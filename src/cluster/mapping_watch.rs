@@ -93,13 +93,13 @@ impl MappingWatch {
         let first = self.unknown.is_some();
         let text = config_map.as_ref().map(|config_map| config_map.data.as_ref()?.get(CONFIG_MAP_KEY));
         match text {
-            Some(Some(text)) => {
-                if self.intake.offer(text).is_ok() {
-                    self.keep_last_good(text).await;
-                } else if first {
-                    self.use_last_good().await;
-                }
-            }
+            Some(Some(text)) => match self.intake.offer(text) {
+                Ok(true) => self.keep_last_good(text).await,
+                // Seen before: a label changed, or the watch began anew. It may be a bad one, and must not be kept.
+                Ok(false) => tracing::debug!(config_map = %self.place, "reading the mapping: nothing new"),
+                Err(_) if first => drop(self.use_last_good().await),
+                Err(_) => {}
+            },
             Some(None) => {
                 self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
                 if first {

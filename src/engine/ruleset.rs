@@ -5,7 +5,7 @@ mod index;
 use super::bounds::Bounds;
 use super::component::{self, Component};
 use super::provider::Provider;
-use super::rule::{Facts, IrsaOptions, OnConflict, OnNoRule, PodOptions, Rule};
+use super::rule::{Facts, OnConflict, OnNoRule, Rule};
 use super::subject::{Kind, Requester, Subject};
 use index::Index;
 
@@ -16,10 +16,6 @@ pub struct Defaults {
     pub on_conflict: OnConflict,
     /// For our own values without a rule.
     pub on_no_rule: OnNoRule,
-    /// For the rules' option blocks, merged key by key when the mapping is read.
-    pub irsa: IrsaOptions,
-    /// The same for kube2iam and kiam.
-    pub pod: PodOptions,
 }
 
 /// Every rule of one mapping, immutable.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -111,6 +111,11 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { ok: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
     pub(crate) fn good(self) -> Self {
         assert!(self.ok, "{}{}", self.out, self.err);
         self
@@ -148,9 +153,7 @@ impl Space {
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Done { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+        Done::of(&child.wait_with_output().unwrap())
     }
 
     /// `kubectl edit` of a ConfigMap, with sed for an editor; how it ended, and what the editor was shown.
@@ -168,9 +171,7 @@ impl Space {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let done = Done { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) };
-        (done, fs::read_to_string(shown).unwrap())
+        (Done::of(&output), fs::read_to_string(shown).unwrap())
     }
 
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Done {
@@ -347,6 +348,7 @@ impl Webhook {
         fs::write(&key, &pair.key).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
             .args(["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--log", "info,kube_client=off,gitlab_iam_webhook=debug"])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--mapping-config-map", &format!("{}/role-mapping", space.name)])
             .arg("--tls-cert")

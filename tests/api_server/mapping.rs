@@ -62,6 +62,13 @@ fn past_the_validating_webhook_the_old_mapping_goes_on_also_over_a_restart() {
     space.kubectl(&["delete", "validatingwebhookconfiguration", &space.name]).good();
     eventually("nobody refuses it", || space.map("rules: [broken\n").ok.then_some(()));
     webhook.wait_for("the last good mapping stays in force");
+    // Seen once more, it is not taken for good: what is kept stays what it was.
+    let kept = |space: &Space| space.get("configmap", "role-mapping-last-good").unwrap();
+    let before = kept(&space);
+    space.kubectl(&["annotate", "configmap", "role-mapping", "seen=again"]).good();
+    webhook.wait_for("reading the mapping: nothing new");
+    assert_eq!(kept(&space), before);
+    assert_eq!(before["data"]["mapping.yaml"], mapping("good"));
     assert_eq!(role_now(&space).as_deref(), Some("good"));
 
     let port = webhook.port;
