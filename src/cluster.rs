@@ -1,8 +1,24 @@
 //! What is watched and written in the cluster?
 
+mod accounts;
+pub mod certificates;
 pub mod mapping_watch;
+pub mod opted_in;
+pub mod rehearsal;
+pub mod repair;
+pub mod trust;
+
+use std::time::Duration;
 
 use kube::{Client, Config};
+
+use crate::telemetry::causes;
+
+/// The field manager of what we write.
+const MANAGER: &str = "gitlab-iam-webhook";
+
+/// How long one call may take, with the client's own retries.
+const CALL: Duration = Duration::from_secs(10);
 
 /// Why the cluster cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
@@ -25,4 +41,35 @@ pub async fn connect() -> Result<Client, ConnectError> {
     // What kube says of it names each place twice; the places are in our own sentence.
     let config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
     Client::try_from(config).map_err(ConnectError::Client)
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Somebody else was faster; the watch shows it.
+    #[error("another version was there")]
+    Conflict,
+    #[error("{}", causes(.0))]
+    Api(#[source] kube::Error),
+    #[error("no answer within {CALL:?}")]
+    TooLate,
+}
+
+impl Failure {
+    fn log(&self, doing: &str) {
+        match self {
+            Self::Conflict => tracing::debug!("{doing}: {self}"),
+            Self::Api(_) | Self::TooLate => tracing::warn!("{doing}: {self}; trying again"),
+        }
+    }
+}
+
+/// A call with its time limit.
+async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failure::Conflict),
+        Ok(Err(error)) => Err(Failure::Api(error)),
+        Err(_) => Err(Failure::TooLate),
+    }
 }

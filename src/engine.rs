@@ -14,6 +14,7 @@ pub mod arn;
 pub mod bounds;
 pub mod component;
 pub mod decision;
+pub mod effect;
 pub mod explain;
 pub mod glob;
 pub mod manifest;

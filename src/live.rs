@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 
 use crate::engine::ruleset::Ruleset;
 
@@ -17,31 +18,44 @@ pub struct Generation {
 
 /// The mapping in force. Swapped whole, so a request sees the old one or the new one, never parts of both.
 #[derive(Debug)]
-pub struct Live(ArcSwap<Generation>);
+pub struct Live {
+    generation: ArcSwap<Generation>,
+    number: watch::Sender<u64>,
+}
 
 impl Live {
     /// Begins with this mapping, as generation 0.
     #[must_use]
     pub fn new(ruleset: Ruleset) -> Self {
-        Self(ArcSwap::from_pointee(Generation { number: 0, ruleset }))
+        Self {
+            generation: ArcSwap::from_pointee(Generation { number: 0, ruleset }),
+            number: watch::Sender::new(0),
+        }
     }
 
     /// The mapping in force, without a lock; hold it for one request only.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Generation>> {
-        self.0.load()
+        self.generation.load()
     }
 
     /// The same for work that goes on for longer.
     #[must_use]
     pub fn load_full(&self) -> Arc<Generation> {
-        self.0.load_full()
+        self.generation.load_full()
     }
 
     /// Puts another mapping in force, and returns its number. One writer at a time.
     pub fn swap(&self, ruleset: Ruleset) -> u64 {
-        let number = self.0.load().number + 1;
-        self.0.store(Arc::new(Generation { number, ruleset }));
+        let number = self.generation.load().number + 1;
+        self.generation.store(Arc::new(Generation { number, ruleset }));
+        self.number.send_replace(number);
         number
+    }
+
+    /// Told the number of each mapping that comes into force.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.number.subscribe()
     }
 }

@@ -64,6 +64,12 @@ pub struct Metrics {
     pub certificate_not_after: Gauge,
     /// Loads of certificates by how they ended.
     pub certificate_loads: Family<Load, Counter>,
+    /// Namespaces that have opted in.
+    pub opted_in_namespaces: Gauge,
+    /// ServiceAccounts that are to be re-admitted.
+    pub repairs_waiting: Gauge,
+    /// Re-admissions by what came of them.
+    pub repairs: Family<RepairLabel, Counter>,
     build: Family<Build, Gauge>,
 }
 
@@ -167,6 +173,42 @@ pub struct Load {
     pub result: &'static str,
 }
 
+/// One re-admission.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RepairLabel {
+    /// What came of it.
+    pub result: RepairResult,
+}
+
+/// What comes of a re-admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RepairResult {
+    /// It is as decided now.
+    Repaired,
+    /// It is as it was: the API server did not reach us.
+    NoEffect,
+    /// The API server refused, or did not answer.
+    Failed,
+    /// It was changed back too often, and is left alone.
+    LeftAlone,
+}
+
+impl RepairResult {
+    const ALL: [Self; 4] = [Self::Repaired, Self::NoEffect, Self::Failed, Self::LeftAlone];
+}
+
+impl EncodeLabelValue for RepairResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Repaired => "repaired",
+            Self::NoEffect => "no_effect",
+            Self::Failed => "failed",
+            Self::LeftAlone => "left_alone",
+        }
+        .encode(encoder)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -191,6 +233,9 @@ impl Default for Metrics {
             mapping_loads: Family::default(),
             certificate_not_after: Gauge::default(),
             certificate_loads: Family::default(),
+            opted_in_namespaces: Gauge::default(),
+            repairs_waiting: Gauge::default(),
+            repairs: Family::default(),
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -204,6 +249,9 @@ impl Default for Metrics {
         for result in ["ok", "failed"] {
             metrics.mapping_loads.get_or_create(&Load { result }).inc_by(0);
             metrics.certificate_loads.get_or_create(&Load { result }).inc_by(0);
+        }
+        for result in RepairResult::ALL {
+            metrics.repairs.get_or_create(&RepairLabel { result }).inc_by(0);
         }
         metrics.register();
         metrics
@@ -266,6 +314,21 @@ impl Metrics {
             "certificate_loads",
             "Certificates loaded, by result",
             self.certificate_loads.clone(),
+        );
+        registry.register(
+            "opted_in_namespaces",
+            "Namespaces labelled gitlab-iam-webhook/inject=enabled",
+            self.opted_in_namespaces.clone(),
+        );
+        registry.register(
+            "repairs_waiting",
+            "ServiceAccounts that are not as decided",
+            self.repairs_waiting.clone(),
+        );
+        registry.register(
+            "repairs",
+            "ServiceAccounts re-admitted because they were not as decided, by result",
+            self.repairs.clone(),
         );
         registry.register("build_info", "The version of this binary", self.build.clone());
     }

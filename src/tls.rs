@@ -2,11 +2,13 @@
 
 pub mod issue;
 pub mod reload;
+pub mod roll;
+pub mod served;
+pub mod trust;
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,8 +26,8 @@ pub struct Pair {
 /// A pair that can be served.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// For rustls: TLS 1.2 and 1.3, HTTP/1.1.
-    pub config: Arc<ServerConfig>,
+    /// Chain and key, for rustls.
+    pub key: Arc<CertifiedKey>,
     /// When the leaf ends, seconds since 1970.
     pub not_after: i64,
 }
@@ -48,9 +50,6 @@ pub enum PairError {
     /// The two do not belong together, or the key cannot be used.
     #[error("using the private key with the certificate")]
     Mismatch(#[source] rustls::Error),
-    /// rustls refuses the set-up.
-    #[error("setting up TLS")]
-    Setup(#[source] rustls::Error),
 }
 
 /// The one provider of cryptography.
@@ -82,13 +81,7 @@ impl Pair {
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(PairError::KeyPem)?;
         // `from_der` refuses a key that is not the certificate's.
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(PairError::Mismatch)?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(PairError::Setup)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Identity { config: Arc::new(config), not_after })
+        Ok(Identity { key: Arc::new(certified), not_after })
     }
 }
 

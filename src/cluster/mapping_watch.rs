@@ -4,6 +4,7 @@
 //! server-side apply: it is asked for by name, so that a Role can allow it for one name alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,21 +14,18 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::{Failure, MANAGER, within};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_intake::Intake;
 use crate::telemetry::causes;
 
-/// The field manager of what we write.
-const MANAGER: &str = "gitlab-iam-webhook";
-
 /// What a new user finds in the ConfigMap.
 const STARTER: &str = include_str!("starter-mapping.yaml");
-
-/// How long a write may take; the mapping in force does not wait for it.
-const WRITE: Duration = Duration::from_secs(10);
 
 /// The one ConfigMap that holds the mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +63,56 @@ pub struct MappingWatch {
     intake: Intake,
     /// Released when the mapping is loaded, or known to be absent.
     unknown: Option<Hold>,
+    /// The version of the ConfigMap that was taken last.
+    taken: watch::Sender<Taken>,
+    behind: Arc<Notify>,
+}
+
+/// The version of the ConfigMap that was taken last, empty where there was none; none before the first look.
+type Taken = Option<String>;
+
+/// Whether the mapping in force here is the newest one. A watch can fall silent, and its replica must not impose an old mapping.
+#[derive(Clone)]
+pub struct Newest {
+    api: Api<ConfigMap>,
+    place: Place,
+    taken: watch::Receiver<Taken>,
+    behind: Arc<Notify>,
+    asked: Arc<Mutex<Asked>>,
+}
+
+#[derive(Default)]
+struct Asked {
+    confirmed: Option<Instant>,
+    behind_since: Option<Instant>,
+}
+
+/// For how long an answer holds.
+const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// A watch that is behind for so long begins anew.
+const BEHIND: Duration = Duration::from_secs(5);
+
+impl Newest {
+    /// Asks the API server, at most once a second.
+    pub(super) async fn is_in_force(&self) -> Result<bool, Failure> {
+        let mut asked = self.asked.lock().await;
+        if asked.confirmed.is_some_and(|at| at.elapsed() < CONFIRMED) {
+            return Ok(true);
+        }
+        let there = within(self.api.get_metadata_opt(&self.place.name)).await?;
+        let version = there.and_then(|there| there.metadata.resource_version).unwrap_or_default();
+        let in_force = self.taken.borrow().as_ref() == Some(&version);
+        asked.confirmed = in_force.then(Instant::now);
+        if in_force {
+            asked.behind_since = None;
+        } else if asked.behind_since.get_or_insert_with(Instant::now).elapsed() >= BEHIND {
+            asked.behind_since = None;
+            tracing::warn!(config_map = %self.place, "the watch on the mapping fell silent: beginning anew");
+            self.behind.notify_one();
+        }
+        Ok(in_force)
+    }
 }
 
 impl MappingWatch {
@@ -72,16 +120,41 @@ impl MappingWatch {
     #[must_use]
     pub fn new(client: Client, place: Place, starter: bool, intake: Intake, unknown: Hold) -> Self {
         let api = Api::namespaced(client, &place.namespace);
-        Self { api, place, starter, intake, unknown: Some(unknown) }
+        let (taken, behind) = (watch::Sender::new(None), Arc::default());
+        Self { api, place, starter, intake, unknown: Some(unknown), taken, behind }
+    }
+
+    /// Tells whether what this takes is the newest.
+    #[must_use]
+    pub fn newest(&self) -> Newest {
+        let (api, place) = (self.api.clone(), self.place.clone());
+        let (taken, behind) = (self.taken.subscribe(), Arc::clone(&self.behind));
+        Newest { api, place, taken, behind, asked: Arc::default() }
     }
 
     /// Follows the ConfigMap until stopped. A broken connection is tried again, with growing pauses.
     pub async fn follow(mut self, stop: CancellationToken) {
+        let behind = Arc::clone(&self.behind);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = behind.notified() => {}
+                () = self.watch() => return,
+            }
+        }
+    }
+
+    async fn watch(&mut self) {
         let stream = watch_object(self.api.clone(), &self.place.name).default_backoff();
         let mut stream = std::pin::pin!(stream);
-        while let Some(Some(event)) = stop.run_until_cancelled(stream.next()).await {
+        while let Some(event) = stream.next().await {
             match event {
-                Ok(config_map) => self.take(config_map).await,
+                Ok(config_map) => {
+                    let version =
+                        config_map.as_ref().and_then(|there| there.metadata.resource_version.clone());
+                    self.take(config_map).await;
+                    self.taken.send_replace(Some(version.unwrap_or_default()));
+                }
                 Err(error) => {
                     tracing::warn!(config_map = %self.place, "watching the mapping: {}; trying again", causes(&error));
                 }
@@ -156,7 +229,7 @@ impl MappingWatch {
         }
     }
 
-    async fn write(&self, name: &str, text: &str, force: bool) -> Result<(), String> {
+    async fn write(&self, name: &str, text: &str, force: bool) -> Result<(), Failure> {
         let config_map = ConfigMap {
             metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
             data: Some(BTreeMap::from([(CONFIG_MAP_KEY.to_owned(), text.to_owned())])),
@@ -164,12 +237,7 @@ impl MappingWatch {
         };
         let parameters = PatchParams { force, ..PatchParams::apply(MANAGER) };
         let apply = Patch::Apply(&config_map);
-        let write = self.api.patch(name, &parameters, &apply);
-        match tokio::time::timeout(WRITE, write).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {WRITE:?}")),
-        }
+        within(self.api.patch(name, &parameters, &apply)).await.map(drop)
     }
 }
 

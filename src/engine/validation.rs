@@ -7,15 +7,32 @@ use super::bounds::Bounds;
 use super::decision::warning;
 use super::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
 use super::review::{self, ReviewError};
+use super::ruleset::Ruleset;
 use super::subject::Text;
 
-/// What was said about an edit.
+/// What is to be said about an edit.
 #[derive(Debug)]
 pub struct Verdict {
-    /// The AdmissionReview to send, JSON.
-    pub body: Vec<u8>,
-    /// How many problems refused it; 0 where it may stand.
+    /// How many problems refuse it; 0 where it may stand.
     pub problems: usize,
+    /// The mapping that would come into force, where the edit is another one than the text before.
+    pub accepted: Option<Ruleset>,
+    uid: String,
+    status: Option<Status>,
+    warnings: Vec<String>,
+}
+
+impl Verdict {
+    /// The AdmissionReview to send, JSON, with these warnings before its own.
+    ///
+    /// # Errors
+    /// Never in practice: what is written can be written as JSON.
+    pub fn into_body(mut self, mut first: Vec<String>) -> Result<Vec<u8>, ReviewError> {
+        first.append(&mut self.warnings);
+        let response =
+            Response { uid: &self.uid, allowed: self.status.is_none(), status: self.status, warnings: first };
+        review::close(&response)
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,7 +73,7 @@ struct Response<'a> {
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Status {
     message: String,
     reason: &'static str,
@@ -65,21 +82,21 @@ struct Status {
 }
 
 /// What kubectl shows of an invalid object, line by line; `kubectl edit` opens the editor again with it.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Details {
     kind: &'static str,
     name: String,
     causes: Vec<Cause>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Cause {
     reason: &'static str,
     field: String,
     message: String,
 }
 
-/// Answers an AdmissionReview of the mapping's ConfigMap.
+/// Judges an AdmissionReview of the mapping's ConfigMap.
 ///
 /// # Errors
 /// When it is none.
@@ -92,18 +109,21 @@ pub fn validate(body: &[u8], bounds: &Bounds) -> Result<Verdict, ReviewError> {
     let (new, old) = (text(request.object.as_ref()), text(request.old_object.as_ref()));
     // What does not touch the text may always be done, also where the text was broken before.
     let judged = if request.operation.0 == "DELETE" || (request.operation.0 == "UPDATE" && new == old) {
-        Ok(Vec::new())
+        None
     } else {
-        judge(new.as_deref(), bounds)
+        Some(judge(new.as_deref(), bounds))
     };
-    let (problems, warnings) = match judged {
-        Ok(warnings) => (None, warnings),
-        Err(problems) => (Some(problems), Vec::new()),
-    };
-    let count = problems.as_ref().map_or(0, |Problems(problems)| problems.len());
-    let status = problems.map(|problems| refusal(&problems, &request.name));
-    let response = Response { uid: &request.uid.0, allowed: status.is_none(), status, warnings };
-    Ok(Verdict { body: review::close(&response)?, problems: count })
+    let uid = request.uid.0.into_owned();
+    Ok(match judged {
+        None => Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() },
+        Some(Ok((ruleset, warnings))) => {
+            Verdict { problems: 0, accepted: Some(ruleset), uid, status: None, warnings }
+        }
+        Some(Err(problems)) => {
+            let status = Some(refusal(&problems, &request.name));
+            Verdict { problems: problems.0.len(), accepted: None, uid, status, warnings: Vec::new() }
+        }
+    })
 }
 
 fn refusal(problems: &Problems, name: &Text<'_>) -> Status {
@@ -120,7 +140,7 @@ fn refusal(problems: &Problems, name: &Text<'_>) -> Status {
     }
 }
 
-fn judge(text: Option<&str>, bounds: &Bounds) -> Result<Vec<String>, Problems> {
+fn judge(text: Option<&str>, bounds: &Bounds) -> Result<(Ruleset, Vec<String>), Problems> {
     let Some(text) = text else {
         let problem = Problem {
             at: super::yaml::Position { line: 1, column: 1 },
@@ -132,10 +152,13 @@ fn judge(text: Option<&str>, bounds: &Bounds) -> Result<Vec<String>, Problems> {
     let ruleset = mapping::compile(text, bounds)?;
     let told = advise(&ruleset, text.len()).into_iter().filter(|advice| advice.kind != "every-namespace");
     // The API server passes on some thousands of characters of warnings in all.
-    let warnings = told.take(20).map(|advice| {
-        let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
-        let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
-        warning(format!("{place}{rule}{}", advice.message))
-    });
-    Ok(warnings.collect())
+    let warnings: Vec<String> = told
+        .take(20)
+        .map(|advice| {
+            let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
+            let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
+            warning(format!("{place}{rule}{}", advice.message))
+        })
+        .collect();
+    Ok((ruleset, warnings))
 }

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,6 +22,7 @@ use super::quota::{Lease, Quota};
 use super::{Limits, MAX_BODY};
 use crate::engine::component::Component;
 use crate::engine::review::{self, Mode, Reply, ReviewError};
+use crate::engine::ruleset::Ruleset;
 use crate::engine::validation;
 use crate::live::Live;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
@@ -31,14 +33,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What each body may have without asking for room: nearly every review fits, so that no long body keeps it out.
 const FREE: usize = 16 << 10;
 
+/// What an accepted mapping would do to what exists, as warnings; where somebody can look.
+pub type Rehearse = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
+
 /// What the handlers share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Webhook {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     bodies: Quota,
     /// A mapping of 1 MiB takes tens of milliseconds and of megabytes: one at a time.
     validating: Arc<Semaphore>,
+    rehearse: Option<Rehearse>,
 }
 
 /// Why a request gets no decision: a status and a sentence.
@@ -72,10 +78,10 @@ impl Refusal {
 }
 
 /// The webhook's routes, with their bounds.
-pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits) -> Router {
+pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits, rehearse: Option<Rehearse>) -> Router {
     let bodies = Quota::new(limits.body_bytes, limits.body_bytes_per_peer);
-    let state =
-        Webhook { live, metrics: Arc::clone(metrics), bodies, validating: Arc::new(Semaphore::new(1)) };
+    let validating = Arc::new(Semaphore::new(1));
+    let state = Webhook { live, metrics: Arc::clone(metrics), bodies, validating, rehearse };
     let panics = Arc::clone(metrics);
     Router::new()
         .route("/mutate", post(mutate))
@@ -133,9 +139,13 @@ async fn validate(
             let _turn = turn;
             validation::validate(&body, live.ruleset.bounds())
         };
-        let verdict = tokio::task::spawn_blocking(judged).await.map_err(Refusal::Fault)??;
+        let mut verdict = tokio::task::spawn_blocking(judged).await.map_err(Refusal::Fault)??;
         tracing::info!(problems = verdict.problems, "mapping validated");
-        Ok(verdict.body)
+        let warnings = match webhook.rehearse.as_ref().zip(verdict.accepted.take()) {
+            Some((rehearse, ruleset)) => rehearse(ruleset).await,
+            None => Vec::new(),
+        };
+        Ok(verdict.into_body(warnings)?)
     };
     conclude(&webhook, peer, answered.await)
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
-use axum_server::tls_rustls::RustlsConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, Pair, PairError};
-use crate::metrics::{Load, Metrics};
+use super::served::Served;
+use super::{Pair, PairError};
 use crate::telemetry::causes;
 
 /// How often the files are read. By content: the kubelet swaps a symlink, which a watch on the file does not see.
@@ -56,19 +55,19 @@ impl Files {
         Self { certificate: certificate.to_owned(), key: key.to_owned(), seen: None }
     }
 
-    /// Reads them, for the first time.
+    /// Reads and serves them, for the first time.
     ///
     /// # Errors
     /// When they cannot be read or are no pair.
-    pub fn load(&mut self) -> Result<Identity, FilesError> {
+    pub fn load(&mut self, served: &Served) -> Result<i64, FilesError> {
         let pair = self.read()?;
-        let identity = self.identity(&pair);
+        let done = self.serve(&pair, served);
         self.seen = Some(pair);
-        identity
+        done
     }
 
     /// Follows the files until stopped.
-    pub async fn follow(mut self, served: RustlsConfig, metrics: Arc<Metrics>, stop: CancellationToken) {
+    pub async fn follow(mut self, served: Arc<Served>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut unreadable = false;
@@ -80,26 +79,21 @@ impl Files {
                 }
                 Ok(pair) => {
                     unreadable = false;
-                    let identity = self.identity(&pair);
+                    let done = self.serve(&pair, &served);
                     self.seen = Some(pair);
-                    identity
+                    done
                 }
                 // Said once, until they are there again.
                 Err(_) if unreadable => continue,
                 Err(error) => {
                     unreadable = true;
+                    served.failed();
                     Err(error)
                 }
             };
             match loaded {
-                Ok(identity) => {
-                    served.reload_from_config(identity.config);
-                    metrics.certificate_not_after.set(identity.not_after);
-                    metrics.certificate_loads.get_or_create(&Load { result: "ok" }).inc();
-                    tracing::info!(not_after = identity.not_after, "new certificate served");
-                }
+                Ok(not_after) => tracing::info!(not_after, "new certificate served"),
                 Err(error) => {
-                    metrics.certificate_loads.get_or_create(&Load { result: "failed" }).inc();
                     let causes = causes(&error);
                     tracing::error!("{causes}; the certificate served so far goes on");
                 }
@@ -113,8 +107,8 @@ impl Files {
         Ok(Pair { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }
 
-    fn identity(&self, pair: &Pair) -> Result<Identity, FilesError> {
-        pair.identity().map_err(|source| FilesError::Pair {
+    fn serve(&self, pair: &Pair, served: &Served) -> Result<i64, FilesError> {
+        served.serve(pair).map_err(|source| FilesError::Pair {
             certificate: self.certificate.clone(),
             key: self.key.clone(),
             source,

@@ -1,27 +1,23 @@
 //! One cluster for the run, a namespace for each test, and the real webhook in front of it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use gitlab_iam_webhook::tls::issue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const DEADLINE: Duration = Duration::from_mins(1);
+use crate::commands::{Done, gitlab_chart, path_of, root, run};
+pub(crate) use crate::commands::{ROLE, eventually};
 
-pub(crate) const ROLE: &str = "eks.amazonaws.com/role-arn";
 pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// A cluster that ends when this process does.
 struct Cluster {
@@ -85,43 +81,6 @@ fn a_cluster_ends_with_whoever_started_it_and_leaves_nothing() {
     assert!(!work.exists());
 }
 
-/// `KUBEBUILDER_ASSETS` takes the place of what it holds.
-fn path_of(tool: &str) -> PathBuf {
-    let brought = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| PathBuf::from(folder).join(tool));
-    brought.filter(|path| path.exists()).unwrap_or_else(|| root().join("target/kube/bin").join(tool))
-}
-
-/// Polls until it holds, or fails with what was waited for.
-pub(crate) fn eventually<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = holds() {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
-}
-
-/// How a command ended.
-pub(crate) struct Done {
-    pub(crate) ok: bool,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Done {
-    fn of(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { ok: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
-    pub(crate) fn good(self) -> Self {
-        assert!(self.ok, "{}{}", self.out, self.err);
-        self
-    }
-}
-
 /// A namespace of its own in the cluster.
 pub(crate) struct Space {
     pub(crate) name: String,
@@ -142,18 +101,8 @@ impl Space {
     }
 
     pub(crate) fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
-        let mut child = Command::new(path_of(tool))
-            .args(arguments)
-            .args(["--namespace", &self.name])
-            .env("KUBECONFIG", &cluster().kubeconfig)
-            .env("HOME", self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        Done::of(&child.wait_with_output().unwrap())
+        let arguments = [arguments, &["--namespace", &self.name]].concat();
+        run(tool, &cluster().kubeconfig, self.folder.path(), &arguments, input)
     }
 
     /// `kubectl edit` of a ConfigMap, with sed for an editor; how it ended, and what the editor was shown.
@@ -208,31 +157,7 @@ impl Space {
 
     /// A chart as GitLab's are labelled, in a folder of its own.
     pub(crate) fn chart(&self, components: &[&str]) -> String {
-        let folder = self.folder.path().join("chart");
-        fs::create_dir_all(folder.join("templates")).unwrap();
-        let metadata = json!({"apiVersion": "v2", "name": "gitlab", "version": "9.10.0"});
-        fs::write(folder.join("Chart.yaml"), metadata.to_string()).unwrap();
-        fs::write(folder.join("values.yaml"), "annotations: {}\n").unwrap();
-        for component in components {
-            let chart = if *component == "runner" { "gitlab-runner" } else { component };
-            let template = format!(
-                "apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: {{{{ .Release.Name }}}}-{component}
-  labels:
-    app: {component}
-    chart: {chart}-9.10.0
-    release: {{{{ .Release.Name }}}}
-    heritage: Helm
-  {{{{- with (index .Values.annotations \"{component}\") }}}}
-  annotations: {{{{ toYaml . | nindent 4 }}}}
-  {{{{- end }}}}
-"
-            );
-            fs::write(folder.join(format!("templates/{component}.yaml")), template).unwrap();
-        }
-        folder.display().to_string()
+        gitlab_chart(&self.folder.path().join("chart"), components)
     }
 
     /// Starts the webhook on this namespace's ConfigMap, and registers it for this namespace alone.
@@ -255,6 +180,48 @@ metadata:
             "metadata": {"name": format!("{}-z", self.name)}, "webhooks": [entry],
         }));
         self.probe(webhook);
+    }
+
+    /// Registers each replica as an entry of its own, without a caBundle: that is theirs to write.
+    pub(crate) fn register_unsigned(&self, replicas: &[&Webhook], change: impl Fn(&mut Value)) {
+        let entries: Vec<Value> = replicas
+            .iter()
+            .enumerate()
+            .map(|(n, replica)| {
+                let name = format!("replica-{n}");
+                let mut entry =
+                    self.entry(replica, &name, "/mutate", "Fail", "serviceaccounts", &["CREATE", "UPDATE"]);
+                entry["clientConfig"].as_object_mut().unwrap().remove("caBundle");
+                change(&mut entry);
+                entry
+            })
+            .collect();
+        self.apply(&json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": self.name}, "webhooks": entries,
+        }));
+    }
+
+    /// The caBundle of each entry, base64.
+    pub(crate) fn bundles(&self) -> Vec<Option<String>> {
+        let configuration = self.get("mutatingwebhookconfiguration", &self.name).unwrap();
+        let webhooks = configuration["webhooks"].as_array().unwrap();
+        let bundle = |webhook: &Value| webhook["clientConfig"]["caBundle"].as_str().map(str::to_owned);
+        webhooks.iter().map(bundle).collect()
+    }
+
+    /// `kubectl proxy`: the API server in plain HTTP.
+    pub(crate) fn proxy() -> Proxy {
+        let port = free_port();
+        let child = Command::new(path_of("kubectl"))
+            .args(["proxy", "--port", &port])
+            .env("KUBECONFIG", &cluster().kubeconfig)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let proxy = Proxy { child, port: port.parse().unwrap() };
+        eventually("kubectl proxies", || TcpStream::connect(("127.0.0.1", proxy.port)).ok());
+        proxy
     }
 
     fn entry(
@@ -312,6 +279,19 @@ metadata:
     }
 }
 
+/// Ends with the test.
+pub(crate) struct Proxy {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
 /// The real binary, told its mapping by the cluster.
 pub(crate) struct Webhook {
     child: Mutex<Option<Child>>,
@@ -339,6 +319,37 @@ impl Webhook {
         Self::start_with(space, free_port().parse().unwrap(), &kubeconfig, arguments)
     }
 
+    /// One replica of several: its certificate is in the namespace's Secret, and the configurations are its to write.
+    pub(crate) fn start_self_managed(space: &Space, arguments: &[&str]) -> Self {
+        let port = free_port().parse().unwrap();
+        let secret = format!("{}/tls", space.name);
+        let mut all = vec![
+            "--certificate-secret",
+            &secret,
+            "--certificate-name",
+            "127.0.0.1",
+            "--webhook-configuration",
+            &space.name,
+            "--watch-namespace",
+            &space.name,
+        ];
+        all.extend(arguments);
+        Self::spawn(space, port, &cluster().kubeconfig, &all, Vec::new(), tempfile::tempdir().unwrap())
+    }
+
+    /// Reaches the API server in plain HTTP by a port on loopback.
+    pub(crate) fn start_through(space: &Space, port: u16, arguments: &[&str]) -> Self {
+        let kubeconfig = space.folder.path().join(format!("through-{port}"));
+        let cluster = json!({"name": "test", "cluster": {"server": format!("http://127.0.0.1:{port}")}});
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test", "clusters": [cluster],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "users": [{"name": "test", "user": {}}],
+        });
+        fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self::start_with(space, free_port().parse().unwrap(), &kubeconfig, arguments)
+    }
+
     fn start_with(space: &Space, port: u16, kubeconfig: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = ["127.0.0.1".to_owned()];
@@ -346,15 +357,25 @@ impl Webhook {
         let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
         fs::write(&certificate, &pair.certificate).unwrap();
         fs::write(&key, &pair.key).unwrap();
+        let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+        let mut all = vec!["--tls-cert", &certificate, "--tls-key", &key];
+        all.extend(arguments);
+        Self::spawn(space, port, kubeconfig, &all, pair.certificate, folder)
+    }
+
+    fn spawn(
+        space: &Space,
+        port: u16,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        certificate: Vec<u8>,
+        folder: TempDir,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
             .args(["serve", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
             .args(["--log", "info,kube_client=off,gitlab_iam_webhook=debug"])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--mapping-config-map", &format!("{}/role-mapping", space.name)])
-            .arg("--tls-cert")
-            .arg(certificate)
-            .arg("--tls-key")
-            .arg(key)
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .stderr(Stdio::piped())
@@ -370,7 +391,7 @@ impl Webhook {
             }
         });
         let child = Mutex::new(Some(child));
-        let webhook = Self { child, port, certificate: pair.certificate, lines, _folder: folder };
+        let webhook = Self { child, port, certificate, lines, _folder: folder };
         webhook.wait_for("\"message\":\"serving\"");
         webhook
     }
@@ -385,6 +406,29 @@ impl Webhook {
 
     pub(crate) fn wait_for(&self, words: &str) {
         eventually(&format!("log line {words}"), || self.has_seen(words).then_some(()));
+    }
+
+    /// What `/readyz` or `/metrics` says: status and text.
+    pub(crate) fn admin(&self, path: &str) -> (u16, String) {
+        let line =
+            self.lines.lock().unwrap().iter().find(|line| line.contains("\"message\":\"serving\"")).cloned();
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let mut stream = TcpStream::connect(line["admin_address"].as_str().unwrap()).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: webhook\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    pub(crate) fn wait_until_ready(&self) {
+        eventually("the webhook is ready", || (self.admin("/readyz").0 == 200).then_some(()));
+    }
+
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let (_, metrics) = self.admin("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+        line.trim_end_matches(".0").parse().unwrap()
     }
 
     fn is_up(&self) -> bool {

@@ -9,7 +9,11 @@
 )]
 
 mod behaviour;
+mod certificates;
+#[path = "../kube/commands.rs"]
+mod commands;
 mod harness;
 mod install;
 mod mapping;
 mod pods;
+mod repair;

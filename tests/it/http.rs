@@ -31,7 +31,7 @@ pub(crate) fn limits() -> Limits {
 }
 
 fn app() -> Router {
-    webhook::router(Arc::new(Live::new(ruleset(MAPPING))), &Arc::new(Metrics::default()), limits())
+    webhook::router(Arc::new(Live::new(ruleset(MAPPING))), &Arc::new(Metrics::default()), limits(), None)
 }
 
 async fn send(request: Request<Body>) -> (StatusCode, String) {

@@ -92,7 +92,7 @@ async fn a_renewed_certificate_is_served_without_a_failed_request_and_a_broken_o
         server.metric("gitlab_iam_webhook_certificate_loads_total{result=\"failed\"}").await,
         Some(1.0)
     );
-    assert_eq!(server.metric("gitlab_iam_webhook_certificate_loads_total{result=\"ok\"}").await, Some(2.0));
+    assert_eq!(server.metric("gitlab_iam_webhook_certificate_loads_total{result=\"ok\"}").await, Some(3.0));
 
     stop.store(true, Ordering::Relaxed);
     assert!(task.await.unwrap() > 0);

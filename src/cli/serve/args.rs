@@ -1,0 +1,279 @@
+//! What can be set of the webhook?
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::BoundsArgs;
+use crate::cluster::mapping_watch::Place;
+use crate::server::Limits;
+use crate::tls::roll::Plan;
+
+const EXAMPLES: &str = "Examples:
+  On this machine, with a certificate made on the spot, and requests to try:
+    gitlab-iam-webhook serve --mapping mapping.yaml
+  With a certificate from a Secret volume, renewed without a restart:
+    gitlab-iam-webhook serve --mapping mapping.yaml \\
+      --tls-cert /tls/tls.crt --tls-key /tls/tls.key
+
+Every option can also be given as an environment variable.
+SIGTERM drains and stops; a second one stops at once.";
+
+/// Serve the admission webhook over HTTPS.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// The role mapping; read again when its content changes, the last good one is kept.
+    #[arg(long, short, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
+    pub(super) mapping: Option<PathBuf>,
+
+    /// The ConfigMap whose key `mapping.yaml` holds the role mapping, instead of a file; it is watched.
+    ///
+    /// Reached with KUBECONFIG or the Pod's own credentials. The last good text is kept in NAME-last-good, and used at the
+    /// start beside one that broke meanwhile.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        env = "GITLAB_IAM_WEBHOOK_MAPPING_CONFIG_MAP",
+        conflicts_with = "mapping",
+        required_unless_present = "mapping"
+    )]
+    pub(super) mapping_config_map: Option<Place>,
+
+    /// Create that ConfigMap where there is none, with comments that teach and no rules. It is never written again.
+    #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", requires = "mapping_config_map")]
+    pub(super) starter_mapping: bool,
+
+    /// Where the API server reaches POST /mutate and POST /observe, in HTTPS.
+    #[arg(long, value_name = "ADDRESS", env = "GITLAB_IAM_WEBHOOK_LISTEN", default_value = "[::]:8443", value_parser = address)]
+    pub(super) listen: SocketAddr,
+
+    /// Where /livez, /readyz and /metrics are, in plain HTTP.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "GITLAB_IAM_WEBHOOK_ADMIN_LISTEN", default_value = "[::]:8080", value_parser = address
+    )]
+    pub(super) admin_listen: SocketAddr,
+
+    /// The certificate chain in PEM, the leaf first; read again every 2 seconds. Without it one is made in memory.
+    #[arg(long, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_TLS_CERT", requires = "tls_key")]
+    pub(super) tls_cert: Option<PathBuf>,
+
+    /// The private key in PEM.
+    #[arg(long, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_TLS_KEY", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) certificate: CertificateArgs,
+
+    #[command(flatten)]
+    pub(super) repair: RepairArgs,
+
+    #[command(flatten)]
+    pub(super) bounds: BoundsArgs,
+
+    /// The form of log lines on standard error.
+    #[arg(long, value_enum, env = "GITLAB_IAM_WEBHOOK_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+
+    /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
+    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off", value_parser = log_filter)]
+    pub(super) log: EnvFilter,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+
+    /// After SIGTERM: how long to answer on while unready, so that endpoints can follow.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_SHUTDOWN_DELAY", default_value = "0s",
+        value_parser = humantime::parse_duration)]
+    pub(super) shutdown_delay: Duration,
+
+    /// After that: how long to wait for requests under way.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_DRAIN_TIMEOUT", default_value = "15s",
+        value_parser = humantime::parse_duration)]
+    pub(super) drain_timeout: Duration,
+}
+
+impl ServeArgs {
+    /// Where the mapping comes from, for the log.
+    pub(super) fn mapping_source(&self) -> String {
+        match (&self.mapping, &self.mapping_config_map) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(place)) => format!("ConfigMap {place}"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write IP:PORT, as in 127.0.0.1:8443 or [::]:8443".to_owned())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a whole number from 1 on, bytes without a unit: 8388608".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
+/// A bare word that is no level would be taken for a target that nothing logs under.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let known = text.split(',').map(str::trim).all(|part| part.contains(['=', '[']) || is_level(part));
+    EnvFilter::builder().parse(text).ok().filter(|_| known).ok_or_else(|| {
+        "write off, error, warn, info, debug or trace, or TARGET=LEVEL, as in warn,gitlab_iam_webhook=debug".to_owned()
+    })
+}
+
+/// How the API server comes to trust us.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates that look after themselves")]
+pub(super) struct CertificateArgs {
+    /// The Secret that replicas share: a self-signed certificate is made in it, served, and rolled in time.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_SECRET", conflicts_with = "tls_cert",
+        requires_all = ["certificate_names", "webhook_configuration"])]
+    pub(super) certificate_secret: Option<Place>,
+
+    /// A name in that certificate: SERVICE.NAMESPACE.svc; may be repeated (in the environment: separated by spaces).
+    #[arg(
+        long = "certificate-name",
+        value_name = "NAME",
+        env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_NAMES",
+        value_delimiter = ' '
+    )]
+    pub(super) certificate_names: Vec<String>,
+
+    /// How long a certificate lives; the next one is made when a third of it is left.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_LIFE", default_value = "90d",
+        value_parser = humantime::parse_duration)]
+    pub(super) certificate_life: Duration,
+
+    /// How long the next certificate is trusted before it is served, and the last one after; at most a fifth of its life.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_ROLL_WAIT", default_value = "5m",
+        value_parser = humantime::parse_duration)]
+    pub(super) certificate_roll_wait: Duration,
+
+    /// The webhook configurations of this name, mutating and validating, must trust the certificate before we are ready.
+    ///
+    /// With --certificate-secret their caBundle is written; with --tls-cert it is only read.
+    #[arg(long, value_name = "NAME", env = "GITLAB_IAM_WEBHOOK_WEBHOOK_CONFIGURATION")]
+    pub(super) webhook_configuration: Option<String>,
+}
+
+/// What exists already.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What exists already")]
+pub(super) struct RepairArgs {
+    /// Re-admit ServiceAccounts that are not as decided, in namespaces labelled `gitlab-iam-webhook/inject=enabled`.
+    ///
+    /// The API server gets an empty patch, and asks the webhook. One that is changed back 3 times in 10 minutes is left alone.
+    #[arg(long, env = "GITLAB_IAM_WEBHOOK_REPAIR", requires = "mapping_config_map")]
+    pub(super) repair: bool,
+
+    /// Look for such namespaces among these alone; may be repeated (in the environment: separated by spaces). Default: all.
+    #[arg(
+        long = "watch-namespace",
+        value_name = "NAME",
+        env = "GITLAB_IAM_WEBHOOK_WATCH_NAMESPACES",
+        value_delimiter = ' '
+    )]
+    pub(super) watch_namespaces: Vec<String>,
+
+    /// Never look at this namespace; may be repeated (in the environment: separated by spaces).
+    #[arg(
+        long = "except-namespace",
+        value_name = "NAME",
+        env = "GITLAB_IAM_WEBHOOK_EXCEPT_NAMESPACES",
+        value_delimiter = ' '
+    )]
+    pub(super) except_namespaces: Vec<String>,
+}
+
+impl CertificateArgs {
+    /// Where certificates are self-managed: the Secret, and what is asked of them.
+    pub(super) fn plan(&self) -> anyhow::Result<Option<(Place, Plan)>> {
+        let Some(place) = self.certificate_secret.clone() else { return Ok(None) };
+        let (life, wait) = (self.certificate_life, self.certificate_roll_wait);
+        // Both waits must fit well into the third that is left when a roll begins.
+        anyhow::ensure!(
+            wait <= life / 5 && life >= Duration::from_secs(10),
+            "--certificate-life {} must be at least 10s, and five times --certificate-roll-wait {}",
+            humantime::format_duration(life),
+            humantime::format_duration(wait)
+        );
+        Ok(Some((place, Plan { names: self.certificate_names.clone(), life, wait })))
+    }
+}
+
+/// How long peers may take, and how much room they may have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitArgs {
+    /// For a TLS handshake.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HANDSHAKE_TIMEOUT", default_value = "5s",
+        value_parser = humantime::parse_duration)]
+    pub(super) handshake_timeout: Duration,
+
+    /// For the head of a request.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HEADER_TIMEOUT", default_value = "2s",
+        value_parser = humantime::parse_duration)]
+    pub(super) header_timeout: Duration,
+
+    /// For a request, from its head to its answer.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_REQUEST_TIMEOUT", default_value = "10s",
+        value_parser = humantime::parse_duration)]
+    pub(super) request_timeout: Duration,
+
+    /// For a connection between two requests; longer than the 90 seconds after which API servers close it themselves.
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_IDLE_TIMEOUT", default_value = "2m",
+        value_parser = humantime::parse_duration)]
+    pub(super) idle_timeout: Duration,
+
+    /// Connections open at once; each takes about 27 kB.
+    #[arg(long, value_name = "COUNT", env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS", default_value_t = 256, value_parser = count)]
+    pub(super) max_connections: usize,
+
+    /// Of these, for one peer address.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS_PER_PEER",
+        default_value_t = 64, value_parser = count)]
+    pub(super) max_connections_per_peer: usize,
+
+    /// Bytes of request bodies in memory at once.
+    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES", default_value_t = 12 << 20, value_parser = count)]
+    pub(super) max_body_bytes: usize,
+
+    /// Of these, for one peer address; the longest body is 8 MiB.
+    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES_PER_PEER", default_value_t = 8 << 20, value_parser = count)]
+    pub(super) max_body_bytes_per_peer: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LimitArgs> for Limits {
+    fn from(args: LimitArgs) -> Self {
+        Self {
+            handshake: args.handshake_timeout,
+            header: args.header_timeout,
+            request: args.request_timeout,
+            idle: args.idle_timeout,
+            connections: args.max_connections,
+            connections_per_peer: args.max_connections_per_peer,
+            body_bytes: args.max_body_bytes,
+            body_bytes_per_peer: args.max_body_bytes_per_peer,
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! Are the ServiceAccounts that exist as decided? One that is not is re-admitted: an empty merge patch, which the API server brings to
+//! the webhook. The webhook stays the only writer, and no field of ours ever gets a second owner.
+//!
+//! One watch a namespace that has opted in, of metadata alone, and nothing is kept of what is as decided. A new mapping begins every
+//! watch anew, and so does the time: whatever was missed is found again.
+
+mod patience;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::events::{Event as Told, EventType, Recorder};
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::time::{DelayQueue, delay_queue};
+
+use super::accounts::with_subject;
+use super::mapping_watch::Newest;
+use super::opted_in::OptedIn;
+use super::{Failure, MANAGER, within};
+use crate::engine::decision::decide;
+use crate::engine::ruleset::Ruleset;
+use crate::health::Readiness;
+use crate::live::Live;
+use crate::metrics::{Metrics, RepairLabel, RepairResult};
+use crate::telemetry::causes;
+use patience::{Next, Patience};
+
+/// Patches under way at once.
+const IN_FLIGHT: usize = 4;
+
+/// Namespaces listed at once: memory follows the pages that are held.
+const LISTING: usize = 2;
+
+/// ServiceAccounts asked for at once.
+const PAGE: u32 = 200;
+
+/// Each waits a random part of it before it is tried: of several replicas one is first, and the others see that it is done.
+const JITTER: Duration = Duration::from_millis(500);
+
+/// How often everything is looked at again, whatever the watches said, and up to twice that.
+const AGAIN: Duration = Duration::from_mins(10);
+
+/// Between two looks at whether the webhook itself is ready and its mapping the newest one.
+const NOT_NOW: Duration = Duration::from_secs(1);
+
+/// A ServiceAccount: namespace and name.
+type Key = (Arc<str>, Arc<str>);
+
+/// The repair of what exists.
+pub struct Repair {
+    client: Client,
+    live: Arc<Live>,
+    namespaces: watch::Receiver<OptedIn>,
+    newest: Newest,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+}
+
+/// What a watch saw.
+struct Seen {
+    key: Key,
+    /// By which mapping it was judged.
+    generation: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    InStep,
+    OutOfStep,
+    Gone,
+}
+
+/// What came of one try.
+enum Tried {
+    Found(State),
+    Failed(Failure),
+    /// Nothing was tried.
+    NotNow,
+}
+
+impl Repair {
+    /// Nothing is watched yet.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        live: Arc<Live>,
+        namespaces: watch::Receiver<OptedIn>,
+        newest: Newest,
+        readiness: Readiness,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { client, live, namespaces, newest, readiness, metrics }
+    }
+
+    /// Repairs until stopped.
+    pub async fn follow(self, stop: CancellationToken) {
+        let (sender, mut seen) = mpsc::channel(256);
+        let mut watches = Watches {
+            client: self.client.clone(),
+            live: Arc::clone(&self.live),
+            sender,
+            listing: Arc::new(Semaphore::new(LISTING)),
+            running: HashMap::new(),
+        };
+        let mut generations = self.live.subscribe();
+        let mut namespaces = self.namespaces.clone();
+        let mut work = Work::new(self);
+        let mut ticks = tokio::time::interval(Duration::from_secs(10));
+        loop {
+            // In this order: what the watches say may make a try needless.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = generations.changed() => match changed {
+                    Ok(()) => work.begin_anew(*generations.borrow_and_update()),
+                    Err(_) => return,
+                },
+                changed = namespaces.changed() => match changed {
+                    Ok(()) => {
+                        let names = namespaces.borrow_and_update().clone().unwrap_or_default();
+                        watches.only(&names);
+                        work.only(&names);
+                    }
+                    Err(_) => return,
+                },
+                Some(seen) = seen.recv() => work.take(seen, Instant::now()),
+                Some(done) = work.under_way.join_next() => {
+                    if let Ok((key, generation, tried)) = done {
+                        work.tried(key, generation, tried, Instant::now());
+                    }
+                }
+                Some(due) = work.queue.next(), if work.under_way.len() < IN_FLIGHT => {
+                    work.try_now(due.into_inner());
+                }
+                _ = ticks.tick() => work.tell(Instant::now()),
+            }
+        }
+    }
+}
+
+/// One watch for each namespace.
+struct Watches {
+    client: Client,
+    live: Arc<Live>,
+    sender: mpsc::Sender<Seen>,
+    listing: Arc<Semaphore>,
+    running: HashMap<String, CancellationToken>,
+}
+
+impl Watches {
+    /// In these namespaces, and no others.
+    fn only(&mut self, names: &BTreeSet<String>) {
+        self.running.retain(|name, stop| {
+            let stays = names.contains(name);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        for name in names {
+            if !self.running.contains_key(name) {
+                let stop = CancellationToken::new();
+                self.running.insert(name.clone(), stop.clone());
+                let watch = Watch {
+                    api: Api::namespaced(self.client.clone(), name),
+                    namespace: name.as_str().into(),
+                    live: Arc::clone(&self.live),
+                    sender: self.sender.clone(),
+                    listing: Arc::clone(&self.listing),
+                };
+                tokio::spawn(async move { stop.run_until_cancelled(watch.follow()).await });
+            }
+        }
+    }
+}
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        self.running.values().for_each(CancellationToken::cancel);
+    }
+}
+
+struct Watch {
+    api: Api<PartialObjectMeta<ServiceAccount>>,
+    namespace: Arc<str>,
+    live: Arc<Live>,
+    sender: mpsc::Sender<Seen>,
+    listing: Arc<Semaphore>,
+}
+
+impl Watch {
+    /// Until nobody listens.
+    async fn follow(self) {
+        let mut generations = self.live.subscribe();
+        loop {
+            generations.borrow_and_update();
+            let again = AGAIN + AGAIN.mul_f64(fastrand::f64());
+            tokio::select! {
+                () = self.watch() => return,
+                // Judged by a new mapping, everything may be different.
+                changed = generations.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(again) => {}
+            }
+        }
+    }
+
+    /// Lists and watches; ends when nobody listens.
+    async fn watch(&self) {
+        let mut turn = self.listing.acquire().await.ok();
+        let config = Config::default().page_size(PAGE);
+        let mut events = std::pin::pin!(watcher(self.api.clone(), config).default_backoff());
+        while let Some(event) = events.next().await {
+            let (account, gone) = match event {
+                Ok(Event::InitApply(account) | Event::Apply(account)) => (account, false),
+                Ok(Event::Delete(account)) => (account, true),
+                Ok(Event::InitDone) => {
+                    turn = None;
+                    continue;
+                }
+                Ok(Event::Init) => continue,
+                Err(error) => {
+                    // The others need not wait for this one.
+                    turn = None;
+                    let namespace = &self.namespace;
+                    tracing::warn!(%namespace, "watching ServiceAccounts: {}; trying again", causes(&error));
+                    continue;
+                }
+            };
+            let live = self.live.load_full();
+            let state = if gone { State::Gone } else { judge(&live.ruleset, &account.metadata) };
+            let key = (Arc::clone(&self.namespace), account.metadata.name.unwrap_or_default().into());
+            let seen = Seen { key, generation: live.number, state };
+            if self.sender.send(seen).await.is_err() {
+                return;
+            }
+        }
+        drop(turn);
+    }
+}
+
+fn judge(ruleset: &Ruleset, metadata: &ObjectMeta) -> State {
+    // On its way out nothing is worth a write.
+    if metadata.deletion_timestamp.is_some() {
+        return State::Gone;
+    }
+    let in_step = with_subject(metadata, |subject| decide(ruleset, subject).edits.is_empty());
+    if in_step { State::InStep } else { State::OutOfStep }
+}
+
+/// What is to be done, and what is remembered.
+struct Work {
+    repair: Arc<Repair>,
+    recorder: Recorder,
+    generation: u64,
+    cases: HashMap<Key, Case>,
+    queue: DelayQueue<Key>,
+    under_way: JoinSet<(Key, u64, Tried)>,
+    progress: Progress,
+}
+
+#[derive(Default)]
+struct Case {
+    patience: Patience,
+    queued: Option<delay_queue::Key>,
+    under_way: bool,
+}
+
+/// For the log: since it was last said.
+#[derive(Default)]
+struct Progress {
+    repaired: u64,
+    in_vain: u64,
+    failed: u64,
+}
+
+impl Work {
+    fn new(repair: Repair) -> Self {
+        let recorder = Recorder::new(repair.client.clone(), MANAGER.into());
+        Self {
+            generation: repair.live.load().number,
+            repair: Arc::new(repair),
+            recorder,
+            cases: HashMap::new(),
+            queue: DelayQueue::new(),
+            under_way: JoinSet::new(),
+            progress: Progress::default(),
+        }
+    }
+
+    /// By a new mapping nothing is known; the watches say everything again.
+    fn begin_anew(&mut self, generation: u64) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.cases.clear();
+            self.queue.clear();
+        }
+    }
+
+    /// Namespaces that are not opted in any more are forgotten.
+    fn only(&mut self, names: &BTreeSet<String>) {
+        let queue = &mut self.queue;
+        self.cases.retain(|(namespace, _), case| {
+            let stays = names.contains(&**namespace);
+            if let Some(queued) = case.queued.take_if(|_| !stays) {
+                queue.try_remove(&queued);
+            }
+            stays
+        });
+    }
+
+    fn take(&mut self, Seen { key, generation, state }: Seen, now: Instant) {
+        self.begin_anew(generation);
+        if generation < self.generation {
+            return;
+        }
+        match state {
+            State::OutOfStep => self.enqueue(&key, now),
+            State::InStep | State::Gone => {
+                let Some(case) = self.cases.get_mut(&key) else { return };
+                if let Some(queued) = case.queued.take() {
+                    self.queue.try_remove(&queued);
+                    if state == State::InStep {
+                        case.patience.mended(now);
+                    }
+                }
+                if state == State::Gone {
+                    self.cases.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn enqueue(&mut self, key: &Key, now: Instant) {
+        let case = self.cases.entry(key.clone()).or_default();
+        if case.queued.is_some() || case.under_way {
+            return;
+        }
+        let jitter = JITTER.mul_f64(fastrand::f64());
+        let delay = match case.patience.out_of_step(now) {
+            Next::Try(pause) => pause + jitter,
+            Next::LeaveAlone(time) => time + jitter,
+            Next::GiveUp(time) => {
+                self.repair.count(RepairResult::LeftAlone);
+                self.tell_owner(key, time);
+                time + jitter
+            }
+        };
+        let queued = self.queue.insert(key.clone(), delay);
+        if let Some(case) = self.cases.get_mut(key) {
+            case.queued = Some(queued);
+        }
+    }
+
+    fn try_now(&mut self, key: Key) {
+        let Some(case) = self.cases.get_mut(&key) else { return };
+        case.queued = None;
+        case.under_way = true;
+        let (repair, generation) = (Arc::clone(&self.repair), self.generation);
+        self.under_way.spawn(async move {
+            let tried = repair.readmit(&key).await;
+            (key, generation, tried)
+        });
+    }
+
+    fn tried(&mut self, key: Key, generation: u64, tried: Tried, now: Instant) {
+        let Some(case) = self.cases.get_mut(&key) else { return };
+        case.under_way = false;
+        match tried {
+            Tried::NotNow => {
+                let jitter = JITTER.mul_f64(fastrand::f64());
+                case.queued = Some(self.queue.insert(key, NOT_NOW + jitter));
+            }
+            Tried::Found(State::InStep) => {
+                self.progress.repaired += 1;
+                self.repair.count(RepairResult::Repaired);
+                case.patience.mended(now);
+            }
+            Tried::Found(State::Gone) => drop(self.cases.remove(&key)),
+            Tried::Found(State::OutOfStep) if generation < self.generation => self.enqueue(&key, now),
+            Tried::Found(State::OutOfStep) => {
+                self.progress.in_vain += 1;
+                self.repair.count(RepairResult::NoEffect);
+                case.patience.in_vain();
+                self.enqueue(&key, now);
+            }
+            Tried::Failed(failure) => {
+                self.progress.failed += 1;
+                self.repair.count(RepairResult::Failed);
+                failure.log(&format!("re-admitting ServiceAccount {}/{}", key.0, key.1));
+                case.patience.in_vain();
+                self.enqueue(&key, now);
+            }
+        }
+    }
+
+    /// Somebody must settle who sets the annotation.
+    fn tell_owner(&self, (namespace, name): &Key, time: Duration) {
+        let time = humantime::format_duration(time);
+        tracing::warn!(%namespace, %name, "ServiceAccount left alone for {time}: it is changed back again and again");
+        let told = Told {
+            type_: EventType::Warning,
+            reason: "RoleChangedBack".to_owned(),
+            note: Some(format!(
+                "its role annotations were changed back 3 times in 10 minutes, so they are left alone for {time}; \
+                 find what else sets them, or give it the label gitlab-iam-webhook/inject=disabled"
+            )),
+            action: "Repair".to_owned(),
+            secondary: None,
+        };
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("ServiceAccount".to_owned()),
+            namespace: Some(namespace.to_string()),
+            name: Some(name.to_string()),
+            ..ObjectReference::default()
+        };
+        let recorder = self.recorder.clone();
+        tokio::spawn(async move {
+            if let Err(failure) = within(recorder.publish(&told, &about)).await {
+                failure.log("publishing an Event");
+            }
+        });
+    }
+
+    /// Every ten seconds, where there is something to say; forgets what is long over.
+    fn tell(&mut self, now: Instant) {
+        self.cases.retain(|_, case| case.queued.is_some() || case.under_way || !case.patience.is_over(now));
+        let waiting = self.queue.len() + self.under_way.len();
+        self.repair.metrics.repairs_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let Progress { repaired, in_vain, failed } = std::mem::take(&mut self.progress);
+        if repaired + failed > 0 {
+            tracing::info!(repaired, failed, waiting, "ServiceAccounts re-admitted");
+        }
+        if in_vain > 0 {
+            tracing::warn!(
+                in_vain,
+                "re-admitted without effect: the API server does not reach the webhook, or a replica with another mapping answered"
+            );
+        }
+    }
+}
+
+impl Repair {
+    fn count(&self, result: RepairResult) {
+        self.metrics.repairs.get_or_create(&RepairLabel { result }).inc();
+    }
+
+    async fn readmit(&self, (namespace, name): &Key) -> Tried {
+        // Without a webhook that answers, or by a mapping that others have left behind, a try would be in vain or worse.
+        if self.readiness.check().is_err() {
+            return Tried::NotNow;
+        }
+        match self.newest.is_in_force().await {
+            Ok(true) => {}
+            Ok(false) => return Tried::NotNow,
+            Err(failure) => return Tried::Failed(failure),
+        }
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let nothing = Patch::Merge(json!({}));
+        match within(api.patch_metadata(name, &parameters, &nothing)).await {
+            Ok(account) => Tried::Found(judge(&self.live.load().ruleset, &account.metadata)),
+            Err(Failure::Api(kube::Error::Api(status))) if status.code == 404 => Tried::Found(State::Gone),
+            Err(failure) => Tried::Failed(failure),
+        }
+    }
+}

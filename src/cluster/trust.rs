@@ -1,0 +1,370 @@
+//! Does the API server trust the certificate that is served? The webhook configurations say so, in `caBundle`.
+//!
+//! Where certificates are self-managed their `caBundle` is also written, to every entry that has another one or none: by
+//! JSON Patch with tests, so that an entry that moved meanwhile is never given what belongs to another one.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream::{self, StreamExt};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, MANAGER, within};
+use crate::health::{Hold, Readiness};
+use crate::telemetry::causes;
+use crate::tls::served::Served;
+use crate::tls::trust;
+
+/// The caBundle of each entry, PEM; empty before all of them are known.
+pub type Bundles = Arc<[Vec<u8>]>;
+
+const WAITING: &str = "the caBundle of the webhook configuration to trust the certificate";
+
+/// After a write that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Somebody who writes another caBundle again and again is answered ever more slowly.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The two webhook configurations of one name.
+pub struct Trust {
+    mutating: Api<MutatingWebhookConfiguration>,
+    validating: Api<ValidatingWebhookConfiguration>,
+    name: String,
+    served: Arc<Served>,
+    /// What their caBundle is to be; none where somebody else sees to that.
+    wanted: Option<watch::Receiver<Vec<u8>>>,
+    trusted: watch::Sender<Bundles>,
+    readiness: Readiness,
+    hold: Option<Hold>,
+    seen: Seen,
+    /// What was wrong the last time, so that it is said once.
+    said: Option<String>,
+    pause: Duration,
+    last_write: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Seen {
+    mutating: Known,
+    validating: Known,
+}
+
+#[derive(Default)]
+enum Known {
+    #[default]
+    NotYet,
+    Absent,
+    There(Configuration),
+}
+
+/// What is read of a configuration of either kind.
+struct Configuration {
+    version: Option<String>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    name: String,
+    /// The name that the API server expects in the certificate.
+    host: String,
+    bundle: Vec<u8>,
+}
+
+enum Event {
+    Mutating(Option<MutatingWebhookConfiguration>),
+    Validating(Option<ValidatingWebhookConfiguration>),
+}
+
+impl Trust {
+    /// Nothing is read yet; not ready from now on until the certificate is trusted.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        name: String,
+        served: Arc<Served>,
+        wanted: Option<watch::Receiver<Vec<u8>>>,
+        trusted: watch::Sender<Bundles>,
+        readiness: Readiness,
+    ) -> Self {
+        let hold = Some(readiness.hold(WAITING));
+        Self {
+            mutating: Api::all(client.clone()),
+            validating: Api::all(client),
+            name,
+            served,
+            wanted,
+            trusted,
+            readiness,
+            hold,
+            seen: Seen::default(),
+            said: None,
+            pause: Duration::ZERO,
+            last_write: None,
+        }
+    }
+
+    /// Follows the configurations and what is served, until stopped.
+    pub async fn follow(mut self, stop: CancellationToken) {
+        let mutating = watch_object(self.mutating.clone(), &self.name).default_backoff();
+        let validating = watch_object(self.validating.clone(), &self.name).default_backoff();
+        let events = stream::select(
+            mutating.map(|event| event.map(Event::Mutating)),
+            validating.map(|event| event.map(Event::Validating)),
+        );
+        let mut events = std::pin::pin!(events);
+        let mut served = self.served.subscribe();
+        let mut wanted = self.wanted.clone();
+        let mut again = None;
+        loop {
+            let sleep = async {
+                match again {
+                    Some(rest) => tokio::time::sleep(rest).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let wanted_changes = async {
+                match &mut wanted {
+                    Some(wanted) => wanted.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                () = stop.cancelled() => return,
+                event = events.next() => event,
+                changed = served.changed() => match changed { Ok(()) => None, Err(_) => return },
+                there = wanted_changes => if there { None } else { return },
+                () = sleep => None,
+            };
+            match event {
+                Some(Ok(Event::Mutating(found))) => {
+                    self.seen.mutating = found.map_or(Known::Absent, Known::from);
+                }
+                Some(Ok(Event::Validating(found))) => {
+                    self.seen.validating = found.map_or(Known::Absent, Known::from);
+                }
+                Some(Err(error)) => {
+                    let name = &self.name;
+                    tracing::warn!(
+                        "watching the webhook configurations {name}: {}; trying again",
+                        causes(&error)
+                    );
+                }
+                None => {}
+            }
+            again = self.act().await;
+        }
+    }
+
+    /// Writes what is to be written and judges what there is. When to come again without being told.
+    async fn act(&mut self) -> Option<Duration> {
+        let again = match self.write().await {
+            Ok(again) => again,
+            Err(failure) => {
+                failure.log(&format!("writing the caBundle of {}", self.name));
+                Some(AGAIN)
+            }
+        };
+        self.judge();
+        again
+    }
+
+    fn judge(&mut self) {
+        let bundles: Vec<Vec<u8>> = self.seen.entries().map(|entry| entry.bundle.clone()).collect();
+        // The certificate waits for all of them before it moves.
+        let bundles: Bundles = if self.seen.is_complete() { bundles.into() } else { Arc::default() };
+        self.trusted.send_if_modified(|trusted| {
+            let differs = *trusted != bundles;
+            *trusted = bundles;
+            differs
+        });
+        match self.reason_for_distrust() {
+            None => {
+                if self.hold.take().is_some() {
+                    tracing::info!("the webhook configurations {} trust the certificate", self.name);
+                }
+                self.said = None;
+            }
+            Some(reason) => {
+                if self.hold.is_none() {
+                    self.hold = Some(self.readiness.hold(WAITING));
+                }
+                if self.said.as_ref() != Some(&reason) {
+                    tracing::warn!("not ready: {reason}");
+                    self.said = Some(reason);
+                }
+            }
+        }
+    }
+
+    fn reason_for_distrust(&self) -> Option<String> {
+        let name = &self.name;
+        match (&self.seen.mutating, &self.seen.validating) {
+            (Known::NotYet, _) | (_, Known::NotYet) => {
+                return Some(format!("the webhook configurations {name} have not been read yet"));
+            }
+            (Known::Absent, _) => {
+                return Some(format!(
+                    "there is no MutatingWebhookConfiguration {name}: nothing reaches the webhook"
+                ));
+            }
+            _ => {}
+        }
+        let Some(served) = self.served.pair() else { return Some("there is no certificate yet".to_owned()) };
+        let now = SystemTime::now();
+        self.seen.entries().find_map(|entry| {
+            let reason = trust::check(&entry.bundle, &served.certificate, &entry.host, now).err()?;
+            Some(format!("the caBundle of webhook {} does not let the API server in: {reason}", entry.name))
+        })
+    }
+
+    /// When to come again.
+    async fn write(&mut self) -> Result<Option<Duration>, Failure> {
+        let Some(wanted) = self.wanted.as_ref().map(|wanted| wanted.borrow().clone()) else {
+            return Ok(None);
+        };
+        if wanted.is_empty() || !self.seen.entries().any(|entry| entry.bundle != wanted) {
+            return Ok(None);
+        }
+        let since = self.last_write.map_or(LONGEST_PAUSE * 2, |at| at.elapsed());
+        if since < self.pause {
+            return Ok(Some(self.pause.saturating_sub(since)));
+        }
+        if let Some(patch) = self.seen.mutating.patch(&wanted) {
+            self.seen.mutating = Known::from(apply(&self.mutating, &self.name, patch).await?);
+        }
+        if let Some(patch) = self.seen.validating.patch(&wanted) {
+            self.seen.validating = Known::from(apply(&self.validating, &self.name, patch).await?);
+        }
+        self.last_write = Some(Instant::now());
+        self.pause = if since > LONGEST_PAUSE {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE)
+        };
+        if self.pause >= AGAIN {
+            tracing::warn!(
+                "somebody else keeps writing the caBundle of {}; next try in {:?}",
+                self.name,
+                self.pause
+            );
+        }
+        tracing::info!("caBundle written to the webhook configurations {}", self.name);
+        Ok(None)
+    }
+}
+
+async fn apply<K>(api: &Api<K>, name: &str, patch: json_patch::Patch) -> Result<K, Failure>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    within(api.patch(name, &parameters, &Patch::<()>::Json(patch))).await
+}
+
+impl Seen {
+    fn is_complete(&self) -> bool {
+        matches!(self.mutating, Known::There(_)) && !matches!(self.validating, Known::NotYet)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        [&self.mutating, &self.validating].into_iter().flat_map(Known::entries)
+    }
+}
+
+impl Known {
+    fn entries(&self) -> &[Entry] {
+        match self {
+            Self::There(configuration) => &configuration.entries,
+            Self::NotYet | Self::Absent => &[],
+        }
+    }
+
+    /// Gives every entry this bundle; none where they have it.
+    fn patch(&self, bundle: &[u8]) -> Option<json_patch::Patch> {
+        let Self::There(configuration) = self else { return None };
+        let encoded = json!(ByteString(bundle.to_owned()));
+        let mut operations = vec![
+            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": configuration.version}),
+        ];
+        for (index, entry) in
+            configuration.entries.iter().enumerate().filter(|(_, entry)| entry.bundle != bundle)
+        {
+            operations
+                .push(json!({"op": "test", "path": format!("/webhooks/{index}/name"), "value": entry.name}));
+            let path = format!("/webhooks/{index}/clientConfig/caBundle");
+            operations.push(json!({"op": "add", "path": path, "value": encoded}));
+        }
+        let patch = serde_json::from_value(operations.into()).unwrap_or_default();
+        (!configuration.entries.iter().all(|entry| entry.bundle == bundle)).then_some(patch)
+    }
+
+    fn of<'a>(
+        metadata: &ObjectMeta,
+        entries: impl Iterator<Item = (&'a String, &'a WebhookClientConfig)>,
+    ) -> Self {
+        let entries = entries.map(|(name, client)| Entry {
+            name: name.clone(),
+            host: host(client),
+            bundle: client.ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default(),
+        });
+        Self::There(Configuration { version: metadata.resource_version.clone(), entries: entries.collect() })
+    }
+}
+
+/// As the API server derives it from where it calls.
+fn host(client: &WebhookClientConfig) -> String {
+    if let Some(service) = &client.service {
+        return format!("{}.{}.svc", service.name, service.namespace);
+    }
+    let url = client.url.as_deref().unwrap_or_default();
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+    name.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+impl From<MutatingWebhookConfiguration> for Known {
+    fn from(found: MutatingWebhookConfiguration) -> Self {
+        let webhooks = found.webhooks.unwrap_or_default();
+        Self::of(&found.metadata, webhooks.iter().map(|webhook| (&webhook.name, &webhook.client_config)))
+    }
+}
+
+impl From<ValidatingWebhookConfiguration> for Known {
+    fn from(found: ValidatingWebhookConfiguration) -> Self {
+        let webhooks = found.webhooks.unwrap_or_default();
+        Self::of(&found.metadata, webhooks.iter().map(|webhook| (&webhook.name, &webhook.client_config)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expected_name_is_the_services_or_the_urls_host() {
+        let service =
+            serde_json::from_value(json!({"service": {"name": "hook", "namespace": "ns"}})).unwrap();
+        assert_eq!(host(&service), "hook.ns.svc");
+        for (url, name) in [
+            ("https://127.0.0.1:8443/mutate", "127.0.0.1"),
+            ("https://[::1]:8443/mutate", "::1"),
+            ("https://hook.example.com/mutate", "hook.example.com"),
+        ] {
+            assert_eq!(host(&WebhookClientConfig { url: Some(url.to_owned()), ..Default::default() }), name);
+        }
+    }
+}
