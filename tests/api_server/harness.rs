@@ -100,6 +100,16 @@ impl Space {
         space
     }
 
+    /// Builds them where they are missing.
+    pub(crate) fn tools() {
+        cluster();
+    }
+
+    /// In no namespace, or in those that the objects name.
+    pub(crate) fn run_anywhere(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
+        run(tool, &cluster().kubeconfig, self.folder.path(), arguments, input)
+    }
+
     pub(crate) fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
         let arguments = [arguments, &["--namespace", &self.name]].concat();
         run(tool, &cluster().kubeconfig, self.folder.path(), &arguments, input)

@@ -10,6 +10,7 @@
 
 mod behaviour;
 mod certificates;
+mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;
 mod harness;
