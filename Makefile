@@ -1,22 +1,43 @@
 # Plain lines: each can be typed by hand, and make is never required.
 
-.PHONY: run test lint bench fuzz
+.PHONY: run test lint bench fuzz chaos chart image
 
 # Serves the example mapping on this machine, with a certificate made on the spot.
 run:
 	cargo run --release -- serve --mapping docs/mapping.example.yaml
 
-# Every test. The first time it builds a Kubernetes API server and Helm; then those against the oldest one that is supported.
+# Every test. The first time it builds Kubernetes, containerd and Helm. Then those against the oldest API server that is supported, and
+# those on a real node, which this machine becomes for the time: they need Linux and root. With KUBECONFIG and IMAGE they run on a
+# cluster of your own; NODE=0 leaves them out.
+NODE ?= 1
 test:
-	./tests/kube/build
+	./tests/kube/build $(if $(filter 0,$(NODE)),,node)
 	cargo test --all-targets
 	cargo test --doc
 	KUBE_APISERVER=kube-apiserver-1.30 cargo test --test api_server
+	[ "$(NODE)" = 0 ] || cargo test --test node
+
+# The tests on the node with faults that go on for FAULT_SECONDS (60) each, and 5,000 ServiceAccounts; what was measured is printed.
+FAULT_SECONDS ?= 60
+chaos:
+	FAULT_SECONDS=$(FAULT_SECONDS) cargo test --test node -- --nocapture
+
+# What is made from the chart: its README, and the plain manifests in deploy/.
+chart:
+	./charts/readme >charts/gitlab-iam-webhook/README.md
+	./deploy/make
+
+# The image of this machine's architecture as an archive, target/image.tar: the Dockerfile without its build stage, which needs a
+# container engine. With one: docker buildx build --platform linux/amd64,linux/arm64 .
+image:
+	./tests/node/binary
+	./tests/node/image gitlab-iam-webhook:dev target/image.tar
 
 # Formatting, lints, documentation, licences.
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
+	cargo clippy --test node -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	./tests/lint-dependencies
 

@@ -1,0 +1,130 @@
+//! The webhook's account may do what it has to, and nothing else.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::harness::{OURS, ROLE, Stage, arn, eventually, mapping};
+
+/// Everything that the account may do in a namespace beyond what everybody may, a line each.
+fn rules(stage: &Stage, namespace: &str) -> BTreeSet<String> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
+    });
+    let file = stage.folder().join("review.json");
+    std::fs::write(&file, review.to_string()).unwrap();
+    let create = ["create", "-f", &file.display().to_string(), "-o", "json"].map(str::to_owned);
+    let create: Vec<&str> = create.iter().map(String::as_str).collect();
+    let done = stage.as_the_webhook(&create).good();
+    let review: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let mut lines = BTreeSet::new();
+    for rule in review["status"]["resourceRules"].as_array().unwrap() {
+        let words = |key: &str| -> Vec<&str> {
+            rule[key]
+                .as_array()
+                .map(|words| words.iter().filter_map(|word| word.as_str()).collect())
+                .unwrap_or_default()
+        };
+        let (mut verbs, names) = (words("verbs"), words("resourceNames"));
+        verbs.sort_unstable();
+        for resource in words("resources") {
+            // What every account may ask about itself.
+            if resource.starts_with("selfsubject") {
+                continue;
+            }
+            let names = if names.is_empty() { "*".to_owned() } else { names.join(",") };
+            lines.insert(format!("{} {resource} {names}: {}", words("apiGroups").join(","), verbs.join(" ")));
+        }
+    }
+    lines
+}
+
+#[test]
+fn its_rights_are_exactly_those_of_the_chart() {
+    let stage = Stage::new();
+    stage.install(&[]);
+    stage.namespace("elsewhere", "some=label");
+    let cluster_wide = [
+        " namespaces *: get list watch",
+        " serviceaccounts *: get list patch watch",
+        "admissionregistration.k8s.io mutatingwebhookconfigurations gitlab-iam-webhook: get list patch watch",
+        "admissionregistration.k8s.io validatingwebhookconfigurations gitlab-iam-webhook: get list patch watch",
+        "events.k8s.io events *: create patch",
+    ];
+    let own = [
+        " configmaps role-mapping,role-mapping-last-good: create get list patch watch",
+        " secrets gitlab-iam-webhook-tls: create get list patch watch",
+    ];
+    let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(rules(&stage, "elsewhere"), set(&cluster_wide));
+    assert_eq!(rules(&stage, OURS), set(&[&cluster_wide[..], &own].concat()));
+    for (verb, what) in [
+        ("get", "pods"),
+        ("patch", "pods"),
+        ("create", "serviceaccounts"),
+        ("delete", "serviceaccounts"),
+        ("create", "serviceaccounts/token"),
+        ("get", "secrets/other"),
+        ("get", "configmaps/other"),
+        ("patch", "mutatingwebhookconfigurations/other"),
+        ("create", "mutatingwebhookconfigurations"),
+        ("patch", "namespaces"),
+    ] {
+        let asked = stage.as_the_webhook(&["auth", "can-i", verb, what, "-n", OURS]);
+        assert_eq!(asked.out.trim(), "no", "{verb} {what}");
+    }
+}
+
+#[test]
+fn with_its_token_nothing_can_be_changed_but_role_annotations() {
+    let stage = Stage::new();
+    stage.install(&[]);
+    stage.opt_in("gitlab", "enabled");
+    stage.map(&mapping("gitlab-", "given"));
+    stage.kubectl(&["create", "serviceaccount", "gitlab-kas", "-n", "gitlab"]).good();
+    eventually("it has its role", || {
+        (stage.role("gitlab", "gitlab-kas") == Some(arn("given"))).then_some(())
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain", "namespace": "gitlab"},
+        "spec": {"containers": [{"name": "main", "image": "localhost/none"}]},
+    });
+    stage.apply(&pod);
+    let patch = |kind: &str, name: &str, patch: serde_json::Value| {
+        stage.as_the_webhook(&[
+            "patch",
+            kind,
+            name,
+            "-n",
+            "gitlab",
+            "--type",
+            "merge",
+            "-p",
+            &patch.to_string(),
+        ])
+    };
+    let image = patch(
+        "pod",
+        "plain",
+        json!({"spec": {"containers": [{"name": "main", "image": "localhost/other"}]}}),
+    );
+    assert!(!image.ok && image.err.contains("forbidden"), "{}", image.err);
+    for (what, change) in [
+        ("changes no labels", json!({"metadata": {"labels": {"a": "b"}}})),
+        ("changes no annotations but those of roles", json!({"metadata": {"annotations": {"a": "b"}}})),
+        ("changes no imagePullSecrets", json!({"imagePullSecrets": [{"name": "a"}]})),
+        ("changes no automountServiceAccountToken", json!({"automountServiceAccountToken": false})),
+    ] {
+        let refused = eventually("the policy is in force", || {
+            let done = patch("serviceaccount", "gitlab-kas", change.clone());
+            (!done.ok).then_some(done.err)
+        });
+        assert!(refused.contains(what), "{refused}");
+    }
+    patch("serviceaccount", "gitlab-kas", json!({})).good();
+    assert_eq!(stage.role("gitlab", "gitlab-kas"), Some(arn("given")));
+    assert!(
+        stage.json(&["get", "serviceaccount", "gitlab-kas", "-n", "gitlab"])["metadata"]["annotations"][ROLE]
+            .is_string()
+    );
+}

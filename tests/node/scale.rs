@@ -1,0 +1,96 @@
+//! Many ServiceAccounts, and one edit for all of them.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kube::Api;
+use kube::api::PostParams;
+use tokio::task::JoinSet;
+
+use crate::harness::{OURS, Stage, arn, eventually_within, mapping, state};
+use crate::load::{account, client, count, runtime};
+
+/// In each namespace.
+const ACCOUNTS: usize = 100;
+
+/// The chart's memory limit, bytes.
+const LIMIT: u64 = 32 << 20;
+
+/// 5, or 50 for `make chaos`.
+fn namespaces() -> usize {
+    std::env::var("FAULT_SECONDS").map_or(5, |_| 50)
+}
+
+#[test]
+fn an_edit_reaches_every_account_of_many_namespaces_within_the_memory_limit() {
+    let Some(stage) = Stage::on_our_node("an edit reaches every account of many namespaces") else { return };
+    stage.install(&[]);
+    let names: Vec<String> = (0..namespaces()).map(|n| format!("many-{n}")).collect();
+    for name in &names {
+        stage.opt_in(name, "enabled");
+    }
+    runtime().block_on(async {
+        let client = client().await;
+        let mut calls = JoinSet::new();
+        for name in &names {
+            let api = Api::namespaced(client.clone(), name);
+            for n in 0..ACCOUNTS {
+                while calls.len() >= 16 {
+                    calls.join_next().await.unwrap().unwrap();
+                }
+                let api = api.clone();
+                calls.spawn(async move {
+                    api.create(&PostParams::default(), &account(&format!("gitlab-{n}"))).await.unwrap();
+                });
+            }
+        }
+        calls.join_all().await;
+    });
+    let all = names.len() * ACCOUNTS;
+    let (calls, edited) = (calls_of_ours(), Instant::now());
+    stage.map(&mapping("gitlab-", "everywhere"));
+    let role = arn("everywhere");
+    eventually_within(Duration::from_mins(5), "all follow", || {
+        // The last ones are the last to be listed.
+        let done = names.iter().rev().all(|name| count(name, "gitlab-", &role) == (ACCOUNTS, 0));
+        done.then_some(())
+    });
+    let took = edited.elapsed();
+    let calls = calls_of_ours() - calls;
+    for pod in stage.pods() {
+        let peak = peak(&pod);
+        let name = &pod["metadata"]["name"];
+        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["memory"], "32Mi");
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{name} was killed");
+        assert!(peak < LIMIT, "{name}: {peak} bytes");
+        println!("{name}: at most {} KiB resident", peak / 1024);
+    }
+    println!(
+        "{all} ServiceAccounts in {} namespaces follow after {took:?}, with {calls} API calls of both replicas",
+        names.len()
+    );
+}
+
+/// Requests of our account so far.
+fn calls_of_ours() -> usize {
+    let log = fs::read_to_string(state("audit.log")).unwrap();
+    log.lines()
+        .filter(|line| line.contains(&format!("\"username\":\"system:serviceaccount:{OURS}:{OURS}\"")))
+        .count()
+}
+
+/// The most memory that the webhook's process ever had resident, bytes.
+fn peak(pod: &serde_json::Value) -> u64 {
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    // Our own processes, found by the cgroup that the kubelet made for the Pod.
+    let pids = Command::new("pgrep").args(["-x", "gitlab-iam-webh"]).output().unwrap();
+    let pids = String::from_utf8(pids.stdout).unwrap();
+    let pid = pids.lines().find(|pid| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        groups.contains(uid) || groups.contains(&uid.replace('-', "_"))
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.expect("the Pod's process"))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
