@@ -25,6 +25,7 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 # Cargo wants every target that the manifest names to exist.
 COPY benches benches
+COPY .cargo .cargo
 COPY src src
 # Each architecture has its own cache: two builds at once do not wait for each other.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=shared \

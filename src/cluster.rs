@@ -10,6 +10,7 @@ pub mod trust;
 
 use std::time::Duration;
 
+use kube::runtime::utils::Backoff;
 use kube::{Client, Config};
 
 use crate::telemetry::causes;
@@ -71,5 +72,26 @@ async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failure::Conflict),
         Ok(Err(error)) => Err(Failure::Api(error)),
         Err(_) => Err(Failure::TooLate),
+    }
+}
+
+/// The pauses of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long again. Short, because
+/// the watches of a webhook are few, and whoever waits for a role waits for them.
+#[derive(Default)]
+struct Pauses(u32);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.0));
+        self.0 = self.0.saturating_add(1);
+        Some(pause.min(Duration::from_secs(5)).mul_f64(1.0 + fastrand::f64() / 2.0))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = 0;
     }
 }

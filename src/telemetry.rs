@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// The form of log lines on standard error.
@@ -14,19 +15,24 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging. `filter` is in the syntax of `tracing-subscriber`'s `EnvFilter`: `info`, `warn,gitlab_iam_webhook=debug`.
+/// Starts logging. `filter` is in the syntax of `tracing-subscriber`'s `Targets`: `info`, `warn,gitlab_iam_webhook=debug`.
 ///
 /// # Errors
 /// When the process logs already.
-pub fn init(format: Format, filter: EnvFilter) -> Result<(), TryInitError> {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
+    // What the filter lets through is not filtered again.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(io::stderr)
+        .with_target(false);
     match format {
         Format::Text => {
             let colour = io::IsTerminal::is_terminal(&io::stderr());
-            builder.with_ansi(colour).finish().try_init()?;
+            builder.with_ansi(colour).finish().with(filter).try_init()?;
         }
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).finish().try_init()?,
+        Format::Json => {
+            builder.json().flatten_event(true).with_current_span(false).finish().with(filter).try_init()?;
+        }
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

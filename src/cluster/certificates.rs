@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mapping_watch::Place;
 use super::trust::Bundles;
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, Pauses, within};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::roll::{Plan, Step, Store, View};
@@ -76,7 +76,7 @@ impl Certificates {
 
     /// Follows the Secret, what is trusted and the time, until stopped.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let stream = watch_object(self.api.clone(), &self.place.name).default_backoff();
+        let stream = watch_object(self.api.clone(), &self.place.name).backoff(Pauses::default());
         let mut stream = std::pin::pin!(stream);
         let mut rest = AT_LEAST;
         loop {

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, Pauses, within};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_intake::Intake;
@@ -145,7 +145,7 @@ impl MappingWatch {
     }
 
     async fn watch(&mut self) {
-        let stream = watch_object(self.api.clone(), &self.place.name).default_backoff();
+        let stream = watch_object(self.api.clone(), &self.place.name).backoff(Pauses::default());
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
             match event {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Pauses;
 use crate::engine::subject::INJECT;
 use crate::metrics::Metrics;
 use crate::telemetry::causes;
@@ -71,7 +72,7 @@ struct Follower {
 impl Follower {
     async fn follow(self, api: Api<PartialObjectMeta<Namespace>>, config: Config, stop: CancellationToken) {
         let mut listed = BTreeSet::new();
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, config).backoff(Pauses::default()));
         while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
             match event {
                 Ok(Event::Init) => listed.clear(),

@@ -29,7 +29,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 use super::accounts::with_subject;
 use super::mapping_watch::Newest;
 use super::opted_in::OptedIn;
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, Pauses, within};
 use crate::engine::decision::decide;
 use crate::engine::ruleset::Ruleset;
 use crate::health::Readiness;
@@ -220,23 +220,26 @@ impl Watch {
 
     /// Lists and watches; ends when nobody listens.
     async fn watch(&self) {
-        let mut turn = self.listing.acquire().await.ok();
+        let (mut turn, mut failing) = (self.listing.acquire().await.ok(), false);
         let config = Config::default().page_size(PAGE);
-        let mut events = std::pin::pin!(watcher(self.api.clone(), config).default_backoff());
+        let mut events = std::pin::pin!(watcher(self.api.clone(), config).backoff(Pauses::default()));
         while let Some(event) = events.next().await {
             let (account, gone) = match event {
                 Ok(Event::InitApply(account) | Event::Apply(account)) => (account, false),
                 Ok(Event::Delete(account)) => (account, true),
                 Ok(Event::InitDone) => {
-                    turn = None;
+                    (turn, failing) = (None, false);
                     continue;
                 }
                 Ok(Event::Init) => continue,
                 Err(error) => {
                     // The others need not wait for this one.
                     turn = None;
-                    let namespace = &self.namespace;
-                    tracing::warn!(%namespace, "watching ServiceAccounts: {}; trying again", causes(&error));
+                    // Said once for each outage: there are many of these watches.
+                    if !std::mem::replace(&mut failing, true) {
+                        let namespace = &self.namespace;
+                        tracing::warn!(%namespace, "watching ServiceAccounts: {}; trying again", causes(&error));
+                    }
                     continue;
                 }
             };

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, Pauses, within};
 use crate::health::{Hold, Readiness};
 use crate::telemetry::causes;
 use crate::tls::served::Served;
@@ -119,8 +119,8 @@ impl Trust {
 
     /// Follows the configurations and what is served, until stopped.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let mutating = watch_object(self.mutating.clone(), &self.name).default_backoff();
-        let validating = watch_object(self.validating.clone(), &self.name).default_backoff();
+        let mutating = watch_object(self.mutating.clone(), &self.name).backoff(Pauses::default());
+        let validating = watch_object(self.validating.clone(), &self.name).backoff(Pauses::default());
         let events = stream::select(
             mutating.map(|event| event.map(Event::Mutating)),
             validating.map(|event| event.map(Event::Validating)),

@@ -29,7 +29,7 @@ fn two_replicas_that_start_at_once_on_an_empty_secret_share_one_certificate() {
     one.wait_for("there is no MutatingWebhookConfiguration");
     let (status, words) = one.admin("/readyz");
     assert_eq!(status, 503);
-    assert!(words.contains("waiting for the caBundle of the webhook configuration"), "{words}");
+    assert!(words.contains("the caBundle of the webhook configuration to trust the certificate"), "{words}");
     assert_eq!(one.admin("/livez").0, 200);
 
     space.register_unsigned(&[&one, &two], |_| {});

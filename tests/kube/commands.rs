@@ -69,6 +69,8 @@ pub(crate) fn run(tool: &str, kubeconfig: &Path, home: &Path, arguments: &[&str]
         .args(arguments)
         .env("KUBECONFIG", kubeconfig)
         .env("HOME", home)
+        // What `kubectl apply --prune` knows its objects by, also those of a server-side apply.
+        .env("KUBECTL_APPLYSET", "true")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

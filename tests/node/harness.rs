@@ -28,8 +28,9 @@ struct Cluster {
     own: Option<(Child, ChildStdin)>,
 }
 
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
 fn cluster() -> &'static Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| match std::env::var_os("KUBECONFIG") {
         Some(kubeconfig) => Cluster {
             kubeconfig: kubeconfig.into(),
@@ -255,6 +256,10 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        // Where there is no cluster, its absence was the failure.
+        if CLUSTER.get().is_none() {
+            return;
+        }
         if std::thread::panicking() {
             let tell = ["get", "pods,events,mutatingwebhookconfigurations", "--namespace", OURS];
             println!("{}", self.kubectl(&tell).out);
@@ -299,4 +304,17 @@ pub(crate) fn mapping(prefix: &str, role: &str) -> String {
 
 pub(crate) fn arn(role: &str) -> String {
     format!("arn:aws:iam::123456789012:role/{role}")
+}
+
+/// The process of a Pod of ours on the node, as this machine numbers it.
+pub(crate) fn process_of(pod: &Value) -> String {
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    // Found by the control group that the kubelet made for the Pod.
+    let pids = Command::new("pgrep").args(["-x", "gitlab-iam-webh"]).output().unwrap();
+    let pids = String::from_utf8(pids.stdout).unwrap();
+    let of_the_pod = pids.lines().find(|pid| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        groups.contains(uid) || groups.contains(&uid.replace('-', "_"))
+    });
+    of_the_pod.expect("the Pod's process").to_owned()
 }

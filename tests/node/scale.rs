@@ -1,14 +1,13 @@
 //! Many ServiceAccounts, and one edit for all of them.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::PostParams;
 use tokio::task::JoinSet;
 
-use crate::harness::{OURS, Stage, arn, eventually_within, mapping, state};
+use crate::harness::{OURS, Stage, arn, eventually_within, mapping, process_of, state};
 use crate::load::{account, client, count, runtime};
 
 /// In each namespace.
@@ -82,15 +81,7 @@ fn calls_of_ours() -> usize {
 
 /// The most memory that the webhook's process ever had resident, bytes.
 fn peak(pod: &serde_json::Value) -> u64 {
-    let uid = pod["metadata"]["uid"].as_str().unwrap();
-    // Our own processes, found by the cgroup that the kubelet made for the Pod.
-    let pids = Command::new("pgrep").args(["-x", "gitlab-iam-webh"]).output().unwrap();
-    let pids = String::from_utf8(pids.stdout).unwrap();
-    let pid = pids.lines().find(|pid| {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        groups.contains(uid) || groups.contains(&uid.replace('-', "_"))
-    });
-    let status = fs::read_to_string(format!("/proc/{}/status", pid.expect("the Pod's process"))).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", process_of(pod))).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::cli::BoundsArgs;
 use crate::cluster::mapping_watch::Place;
@@ -83,7 +82,7 @@ pub(crate) struct ServeArgs {
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
     #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off", value_parser = log_filter)]
-    pub(super) log: EnvFilter,
+    pub(super) log: Targets,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,
@@ -122,10 +121,10 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 /// A bare word that is no level would be taken for a target that nothing logs under.
-fn log_filter(text: &str) -> Result<EnvFilter, String> {
+fn log_filter(text: &str) -> Result<Targets, String> {
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
-    let known = text.split(',').map(str::trim).all(|part| part.contains(['=', '[']) || is_level(part));
-    EnvFilter::builder().parse(text).ok().filter(|_| known).ok_or_else(|| {
+    let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
+    text.parse().ok().filter(|_| known).ok_or_else(|| {
         "write off, error, warn, info, debug or trace, or TARGET=LEVEL, as in warn,gitlab_iam_webhook=debug".to_owned()
     })
 }
