@@ -6,9 +6,10 @@
 //! main          parse, run, print one error
 //!  └ cli        one file for each command: serve, check, explain
 //!     ├ server   HTTPS for the API server, plain HTTP for probes and metrics
-//!     ├ cluster  what is watched and written in the cluster: the mapping's ConfigMap
+//!     ├ cluster  what is watched and written in the cluster: the mapping's ConfigMap, the certificate's Secret,
+//!     │          the webhook configurations' caBundle, and ServiceAccounts that are to be re-admitted
 //!     └ mapping_file  a mapping on disk, followed
-//!        └ tls   certificates: made, loaded, swapped
+//!        └ tls   certificates: made, loaded, rolled, served, trusted
 //!           └ mapping_intake  the one way in for a mapping, wherever it comes from
 //!              └ live, health, metrics, telemetry, shutdown
 //!                 └ engine   the decision: pure, no I/O, no clock, no async

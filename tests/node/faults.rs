@@ -54,7 +54,7 @@ fn a_replica_is_killed_outright_and_what_slips_through_is_repaired() {
     let mut kills = 0;
     while kills == 0 || start.elapsed() < fault_seconds() {
         // As when its node dies: it falls silent first, and its connections stay open.
-        let victim = process_of(&stage.pods()[0]);
+        let victim = process_of(&stage.busiest());
         signal("-STOP", &victim);
         pause(3);
         signal("-KILL", &victim);

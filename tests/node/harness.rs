@@ -96,6 +96,8 @@ impl Stage {
 
     /// Nothing of an earlier test, or of a run that was killed.
     fn clear(&self) {
+        // With the level that the chart promises to fit.
+        self.namespace(OURS, "pod-security.kubernetes.io/enforce=restricted");
         for helm in ["helm", "helm3"] {
             self.run(helm, &["uninstall", OURS, "--namespace", OURS, "--ignore-not-found", "--wait"]).good();
         }
@@ -160,10 +162,14 @@ impl Stage {
         self.run_with("kubectl", &["apply", "-f", "-"], &object.to_string()).good()
     }
 
-    /// With a label, `KEY=VALUE`.
+    /// With a label, `KEY=VALUE`. Never one that was there before the tests.
     pub(crate) fn namespace(&self, name: &str, label: &str) {
-        if !self.kubectl(&["get", "namespace", name]).ok {
-            self.kubectl(&["create", "namespace", name]).good();
+        match self.run("kubectl", &["get", "namespace", name, "-o", "jsonpath={.metadata.labels}"]) {
+            found if found.ok => assert!(
+                found.out.contains("\"gitlab-iam-webhook-test\":\"node\""),
+                "the cluster has a namespace {name} that these tests did not make: they need another cluster"
+            ),
+            _ => drop(self.kubectl(&["create", "namespace", name]).good()),
         }
         self.kubectl(&["label", "namespace", name, "--overwrite", LABEL, label]).good();
     }
@@ -238,13 +244,21 @@ impl Stage {
 
     /// A metric, added up over the replicas.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let of = |pod: &String| {
-            let path = format!("/api/v1/namespaces/{OURS}/pods/{pod}:8080/proxy/metrics");
-            let text = self.kubectl(&["get", "--raw", &path]).good().out;
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            value.map_or(0, |value| value.parse::<u64>().unwrap())
-        };
-        self.pod_names().iter().map(of).sum()
+        self.pod_names().iter().map(|pod| self.metric_of(pod, name)).sum()
+    }
+
+    fn metric_of(&self, pod: &str, name: &str) -> u64 {
+        let path = format!("/api/v1/namespaces/{OURS}/pods/{pod}:8080/proxy/metrics");
+        let text = self.kubectl(&["get", "--raw", &path]).good().out;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse::<u64>().unwrap())
+    }
+
+    /// The replica that has answered most: API servers keep their connections, so that another one may have nothing to do.
+    pub(crate) fn busiest(&self) -> Value {
+        let answered = "gitlab_iam_webhook_review_duration_seconds_count";
+        let pods = self.pods().into_iter();
+        pods.max_by_key(|pod| self.metric_of(pod["metadata"]["name"].as_str().unwrap(), answered)).unwrap()
     }
 
     /// What all replicas have logged, and those before a restart of theirs.
