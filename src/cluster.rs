@@ -4,13 +4,13 @@ mod accounts;
 pub mod certificates;
 pub mod mapping_watch;
 pub mod opted_in;
+mod pauses;
 pub mod rehearsal;
 pub mod repair;
 pub mod trust;
 
 use std::time::Duration;
 
-use kube::runtime::utils::Backoff;
 use kube::{Client, Config};
 
 use crate::telemetry::causes;
@@ -18,7 +18,10 @@ use crate::telemetry::causes;
 /// The field manager of what we write.
 const MANAGER: &str = "gitlab-iam-webhook";
 
-/// How long one call may take, with the client's own retries.
+/// How long a connection may be silent. The API server ends watches after 290 seconds.
+const SILENCE: Duration = Duration::from_secs(310);
+
+/// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);
 
 /// Why the cluster cannot be reached at all.
@@ -40,7 +43,11 @@ pub enum ConnectError {
 /// When there are neither, or they cannot be used.
 pub async fn connect() -> Result<Client, ConnectError> {
     // What kube says of it names each place twice; the places are in our own sentence.
-    let config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
+    let mut config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
+    // Each caller has its own pauses, and must be told to wait rather than wait unknowingly.
+    config.default_retry = false;
+    // An API server that accepts and never answers; watches live for less.
+    config.read_timeout = Some(SILENCE);
     Client::try_from(config).map_err(ConnectError::Client)
 }
 
@@ -72,26 +79,5 @@ async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failure::Conflict),
         Ok(Err(error)) => Err(Failure::Api(error)),
         Err(_) => Err(Failure::TooLate),
-    }
-}
-
-/// The pauses of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long again. Short, because
-/// the watches of a webhook are few, and whoever waits for a role waits for them.
-#[derive(Default)]
-struct Pauses(u32);
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.0));
-        self.0 = self.0.saturating_add(1);
-        Some(pause.min(Duration::from_secs(5)).mul_f64(1.0 + fastrand::f64() / 2.0))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = 0;
     }
 }

@@ -189,12 +189,14 @@ pub enum RepairResult {
     NoEffect,
     /// The API server refused, or did not answer.
     Failed,
+    /// The API server refuses it, for good as it seems.
+    Refused,
     /// It was changed back too often, and is left alone.
     LeftAlone,
 }
 
 impl RepairResult {
-    const ALL: [Self; 4] = [Self::Repaired, Self::NoEffect, Self::Failed, Self::LeftAlone];
+    const ALL: [Self; 5] = [Self::Repaired, Self::NoEffect, Self::Failed, Self::Refused, Self::LeftAlone];
 }
 
 impl EncodeLabelValue for RepairResult {
@@ -203,6 +205,7 @@ impl EncodeLabelValue for RepairResult {
             Self::Repaired => "repaired",
             Self::NoEffect => "no_effect",
             Self::Failed => "failed",
+            Self::Refused => "refused",
             Self::LeftAlone => "left_alone",
         }
         .encode(encoder)

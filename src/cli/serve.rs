@@ -65,6 +65,8 @@ struct Beside {
     metrics: Arc<Metrics>,
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// One of them has ended by itself.
+    broken: CancellationToken,
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
@@ -109,6 +111,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         metrics: Arc::clone(&metrics),
         tracker: TaskTracker::new(),
         stop: CancellationToken::new(),
+        broken: CancellationToken::new(),
     };
     if let Some(files) = files {
         beside.spawn(files.follow(Arc::clone(&beside.served), beside.stop.clone()));
@@ -148,6 +151,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     tokio::select! {
         ended = &mut webhook => return Err(ended_early(ended)).context("serving the webhook"),
         ended = &mut admin => return Err(ended_early(ended)).context("serving probes and metrics"),
+        () = beside.broken.cancelled() => {
+            anyhow::bail!("a part of it ended by itself, as the log above may tell: it is to be started anew")
+        }
         () = shutdown.begin.cancelled() => {}
     }
     readiness.stop();
@@ -172,7 +178,15 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 impl Beside {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(task);
+        let task = tokio::spawn(task);
+        let (stop, broken) = (self.stop.clone(), self.broken.clone());
+        self.tracker.spawn(async move {
+            // Also by a panic. Without it the process would be but half of what it says it is.
+            let ended = task.await;
+            if ended.is_err() || !stop.is_cancelled() {
+                broken.cancel();
+            }
+        });
     }
 
     async fn end(self) {

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::mapping_watch::Place;
+use super::pauses::{Pace, Pauses};
 use super::trust::Bundles;
-use super::{Failure, MANAGER, Pauses, within};
+use super::{Failure, MANAGER, within};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::roll::{Plan, Step, Store, View};
@@ -32,7 +33,7 @@ const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
 const NEXT: [&str; 2] = ["next.crt", "next.key"];
 const PREVIOUS: &str = "previous.crt";
 
-/// After a write that failed, and at least this often: clocks are set, machines sleep.
+/// After a write that failed, at first; and at least this often: clocks are set, machines sleep.
 const AGAIN: Duration = Duration::from_secs(1);
 const AT_LEAST: Duration = Duration::from_hours(1);
 
@@ -49,6 +50,7 @@ pub struct Certificates {
     seen: Seen,
     /// The bundle that is trusted everywhere, and since when.
     trusted_since: Option<(Vec<u8>, Instant)>,
+    pace: Pace,
 }
 
 /// The Secret as it was seen last.
@@ -71,7 +73,17 @@ impl Certificates {
         trusted: watch::Receiver<Bundles>,
     ) -> Self {
         let api = Api::namespaced(client, &place.namespace);
-        Self { api, place, plan, served, wanted, trusted, seen: Seen::NotYet, trusted_since: None }
+        Self {
+            api,
+            place,
+            plan,
+            served,
+            wanted,
+            trusted,
+            seen: Seen::NotYet,
+            trusted_since: None,
+            pace: Pace::default(),
+        }
     }
 
     /// Follows the Secret, what is trusted and the time, until stopped.
@@ -97,9 +109,10 @@ impl Certificates {
                 }
                 None => {}
             }
-            rest = self.act().await.unwrap_or_else(|failure| {
+            let Some(done) = stop.run_until_cancelled(self.act()).await else { return };
+            rest = done.unwrap_or_else(|failure| {
                 failure.log(&format!("writing the Secret {}", self.place));
-                AGAIN
+                self.pace.left(Instant::now()).unwrap_or_default().max(AGAIN)
             });
         }
     }
@@ -109,6 +122,10 @@ impl Certificates {
         let secret = match self.seen.clone() {
             Seen::NotYet => return Ok(AT_LEAST),
             Seen::Absent => {
+                if let Some(left) = self.pace.left(Instant::now()) {
+                    return Ok(left);
+                }
+                self.pace.begin(Instant::now());
                 self.create().await?;
                 return Ok(AGAIN);
             }
@@ -136,6 +153,13 @@ impl Certificates {
         match step {
             Step::Rest(rest) => Ok(rest.clamp(Duration::from_millis(100), AT_LEAST)),
             Step::Write(store, why) => {
+                if let Some(left) = self.pace.left(Instant::now()) {
+                    return Ok(left);
+                }
+                self.pace.begin(Instant::now());
+                if self.pace.is_slow() {
+                    tracing::warn!(secret = %self.place, "it has to be written again and again: something else writes it, or refuses it");
+                }
                 let written = self.write(&secret, &store).await?;
                 tracing::info!(secret = %self.place, "certificate: {why}");
                 self.seen = Seen::There(Box::new(written));

@@ -18,7 +18,8 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, MANAGER, Pauses, within};
+use super::pauses::Pauses;
+use super::{Failure, MANAGER, within};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_intake::Intake;
@@ -66,7 +67,12 @@ pub struct MappingWatch {
     /// The version of the ConfigMap that was taken last.
     taken: watch::Sender<Taken>,
     behind: Arc<Notify>,
+    /// A text that came into force and is still to be kept.
+    unkept: Option<String>,
 }
+
+/// After how long a text that could not be kept is tried again.
+const KEEP_AGAIN: Duration = Duration::from_secs(30);
 
 /// The version of the ConfigMap that was taken last, empty where there was none; none before the first look.
 type Taken = Option<String>;
@@ -83,7 +89,8 @@ pub struct Newest {
 
 #[derive(Default)]
 struct Asked {
-    confirmed: Option<Instant>,
+    /// When, and whether it was in force; not where nobody answered.
+    last: Option<(Instant, Option<bool>)>,
     behind_since: Option<Instant>,
 }
 
@@ -94,24 +101,35 @@ const CONFIRMED: Duration = Duration::from_secs(1);
 const BEHIND: Duration = Duration::from_secs(5);
 
 impl Newest {
-    /// Asks the API server, at most once a second.
-    pub(super) async fn is_in_force(&self) -> Result<bool, Failure> {
+    /// Asks the API server, at most once a second; `None` where it does not answer.
+    pub(super) async fn is_in_force(&self) -> Option<bool> {
         let mut asked = self.asked.lock().await;
-        if asked.confirmed.is_some_and(|at| at.elapsed() < CONFIRMED) {
-            return Ok(true);
+        if let Some((at, answer)) = asked.last
+            && at.elapsed() < CONFIRMED
+        {
+            return answer;
         }
-        let there = within(self.api.get_metadata_opt(&self.place.name)).await?;
-        let version = there.and_then(|there| there.metadata.resource_version).unwrap_or_default();
-        let in_force = self.taken.borrow().as_ref() == Some(&version);
-        asked.confirmed = in_force.then(Instant::now);
-        if in_force {
+        let answer = match within(self.api.get_metadata_opt(&self.place.name)).await {
+            Ok(there) => {
+                let version = there.and_then(|there| there.metadata.resource_version).unwrap_or_default();
+                Some(self.taken.borrow().as_ref() == Some(&version))
+            }
+            Err(failure) => {
+                failure.log(&format!("asking for the version of {}", self.place));
+                None
+            }
+        };
+        asked.last = Some((Instant::now(), answer));
+        if answer == Some(true) {
             asked.behind_since = None;
-        } else if asked.behind_since.get_or_insert_with(Instant::now).elapsed() >= BEHIND {
+        } else if answer == Some(false)
+            && asked.behind_since.get_or_insert_with(Instant::now).elapsed() >= BEHIND
+        {
             asked.behind_since = None;
             tracing::warn!(config_map = %self.place, "the watch on the mapping fell silent: beginning anew");
             self.behind.notify_one();
         }
-        Ok(in_force)
+        answer
     }
 }
 
@@ -121,7 +139,7 @@ impl MappingWatch {
     pub fn new(client: Client, place: Place, starter: bool, intake: Intake, unknown: Hold) -> Self {
         let api = Api::namespaced(client, &place.namespace);
         let (taken, behind) = (watch::Sender::new(None), Arc::default());
-        Self { api, place, starter, intake, unknown: Some(unknown), taken, behind }
+        Self { api, place, starter, intake, unknown: Some(unknown), taken, behind, unkept: None }
     }
 
     /// Tells whether what this takes is the newest.
@@ -147,7 +165,14 @@ impl MappingWatch {
     async fn watch(&mut self) {
         let stream = watch_object(self.api.clone(), &self.place.name).backoff(Pauses::default());
         let mut stream = std::pin::pin!(stream);
-        while let Some(event) = stream.next().await {
+        loop {
+            // Only once what is in force has been told: whoever repairs waits for that.
+            self.keep_last_good().await;
+            let event = match tokio::time::timeout(KEEP_AGAIN, stream.next()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                Err(_) => continue,
+            };
             match event {
                 Ok(config_map) => {
                     let version =
@@ -167,7 +192,7 @@ impl MappingWatch {
         let text = config_map.as_ref().map(|config_map| config_map.data.as_ref()?.get(CONFIG_MAP_KEY));
         match text {
             Some(Some(text)) => match self.intake.offer(text) {
-                Ok(true) => self.keep_last_good(text).await,
+                Ok(true) => self.unkept = Some(text.clone()),
                 // Seen before: a label changed, or the watch began anew. It may be a bad one, and must not be kept.
                 Ok(false) => tracing::debug!(config_map = %self.place, "reading the mapping: nothing new"),
                 Err(_) if first => drop(self.use_last_good().await),
@@ -200,7 +225,7 @@ impl MappingWatch {
     /// Whether there was one that can still be used. It is checked again: bounds may have changed since.
     async fn use_last_good(&mut self) -> bool {
         let name = self.last_good();
-        let kept = match self.api.get_opt(&name).await {
+        let kept = match within(self.api.get_opt(&name)).await {
             Ok(kept) => kept,
             Err(error) => {
                 tracing::error!(config_map = %self.place, "reading {name}: {error}");
@@ -214,10 +239,14 @@ impl MappingWatch {
     }
 
     /// Keeps a text that came into force, for a start beside one that broke meanwhile. Every replica writes the same.
-    async fn keep_last_good(&self, text: &str) {
+    async fn keep_last_good(&mut self) {
+        let Some(text) = &self.unkept else { return };
         let name = self.last_good();
-        if let Err(error) = self.write(&name, text, true).await {
-            tracing::warn!(config_map = %self.place, "keeping the mapping in {name}: {error}");
+        match self.write(&name, text, true).await {
+            Ok(()) => self.unkept = None,
+            Err(error) => {
+                tracing::warn!(config_map = %self.place, "keeping the mapping in {name}: {error}; trying again");
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Pauses;
+use super::pauses::Pauses;
 use crate::engine::subject::INJECT;
 use crate::metrics::Metrics;
 use crate::telemetry::causes;

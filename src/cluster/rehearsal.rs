@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::ListParams;
-use kube::{Api, Client};
-use tokio::sync::{Semaphore, watch};
+use kube::Client;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::accounts::with_subject;
+use super::accounts::{ListError, Pages, with_subject};
 use super::opted_in::OptedIn;
 use crate::engine::effect::Effect;
 use crate::engine::ruleset::Ruleset;
@@ -17,34 +15,38 @@ use crate::engine::ruleset::Ruleset;
 /// The API server waits for 5 seconds, and the edit must come through also where there is very much to look at.
 const TIME: Duration = Duration::from_secs(3);
 
-/// ServiceAccounts asked for at once: about 4 kB each.
-const PAGE: u32 = 200;
+/// Between the beginnings of two.
+const GAP: Duration = Duration::from_secs(1);
 
 /// Looks at what exists with the eyes of a mapping that is not in force yet.
 #[derive(Clone)]
 pub struct Rehearsal {
     client: Client,
     namespaces: watch::Receiver<OptedIn>,
-    /// One at a time; an edit during another one is told nothing.
-    turn: Arc<Semaphore>,
+    /// One at a time, and one a second: whoever reaches the port can ask. An edit during another one is told nothing.
+    turn: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Rehearsal {
     /// In these namespaces.
     #[must_use]
     pub fn new(client: Client, namespaces: watch::Receiver<OptedIn>) -> Self {
-        Self { client, namespaces, turn: Arc::new(Semaphore::new(1)) }
+        Self { client, namespaces, turn: Arc::default() }
     }
 
     /// What it would do, as warnings; none where nobody could look.
     pub async fn warnings(&self, ruleset: &Ruleset) -> Vec<String> {
-        let Ok(_turn) = self.turn.try_acquire() else { return Vec::new() };
+        let Ok(mut last) = self.turn.try_lock() else { return Vec::new() };
         let Some(namespaces) = self.namespaces.borrow().clone() else { return Vec::new() };
         let (mut effect, mut complete) = (Effect::default(), true);
-        let end = Instant::now() + TIME;
+        let now = Instant::now();
+        let (begin, end) = (last.map_or(now, |last| now.max(last + GAP)), now + TIME);
+        // Before it is done: who hangs up meanwhile has had a turn.
+        *last = Some(begin);
+        tokio::time::sleep_until(begin).await;
         for namespace in namespaces {
-            let api = Api::namespaced(self.client.clone(), &namespace);
-            match tokio::time::timeout_at(end, look(&api, ruleset, &mut effect)).await {
+            let look = look(&self.client, &namespace, ruleset, &mut effect);
+            match tokio::time::timeout_at(end, look).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     complete = false;
@@ -60,16 +62,17 @@ impl Rehearsal {
     }
 }
 
-async fn look(api: &Api<ServiceAccount>, ruleset: &Ruleset, effect: &mut Effect) -> Result<(), kube::Error> {
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let accounts = api.list_metadata(&page).await?;
-        for account in &accounts.items {
-            with_subject(&account.metadata, |subject| effect.add(ruleset, subject));
-        }
-        match accounts.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(()),
+async fn look(
+    client: &Client,
+    namespace: &str,
+    ruleset: &Ruleset,
+    effect: &mut Effect,
+) -> Result<(), ListError> {
+    let mut pages = Pages::new(client.clone(), namespace);
+    while let Some(page) = pages.next().await? {
+        for account in &page.accounts {
+            with_subject(account, |subject| effect.add(ruleset, subject));
         }
     }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! watch anew, and so does the time: whatever was missed is found again.
 
 mod patience;
+mod watches;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,52 +13,36 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
-use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::events::{Event as Told, EventType, Recorder};
-use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue};
 
-use super::accounts::with_subject;
 use super::mapping_watch::Newest;
 use super::opted_in::OptedIn;
-use super::{Failure, MANAGER, Pauses, within};
-use crate::engine::decision::decide;
-use crate::engine::ruleset::Ruleset;
+use super::{Failure, MANAGER, within};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
-use crate::telemetry::causes;
 use patience::{Next, Patience};
+use watches::{Key, Seen, State, Watches, judge};
 
 /// Patches under way at once.
 const IN_FLIGHT: usize = 4;
 
-/// Namespaces listed at once: memory follows the pages that are held.
-const LISTING: usize = 2;
-
-/// ServiceAccounts asked for at once.
-const PAGE: u32 = 200;
-
 /// Each waits a random part of it before it is tried: of several replicas one is first, and the others see that it is done.
 const JITTER: Duration = Duration::from_millis(500);
 
-/// How often everything is looked at again, whatever the watches said, and up to twice that.
-const AGAIN: Duration = Duration::from_mins(10);
+/// The longest time for which the API server's wish for patience is honoured.
+const LONGEST_HOLD: Duration = Duration::from_mins(1);
 
 /// Between two looks at whether the webhook itself is ready and its mapping the newest one.
 const NOT_NOW: Duration = Duration::from_secs(1);
-
-/// A ServiceAccount: namespace and name.
-type Key = (Arc<str>, Arc<str>);
 
 /// The repair of what exists.
 pub struct Repair {
@@ -67,21 +52,6 @@ pub struct Repair {
     newest: Newest,
     readiness: Readiness,
     metrics: Arc<Metrics>,
-}
-
-/// What a watch saw.
-struct Seen {
-    key: Key,
-    /// By which mapping it was judged.
-    generation: u64,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    InStep,
-    OutOfStep,
-    Gone,
 }
 
 /// What came of one try.
@@ -109,13 +79,7 @@ impl Repair {
     /// Repairs until stopped.
     pub async fn follow(self, stop: CancellationToken) {
         let (sender, mut seen) = mpsc::channel(256);
-        let mut watches = Watches {
-            client: self.client.clone(),
-            live: Arc::clone(&self.live),
-            sender,
-            listing: Arc::new(Semaphore::new(LISTING)),
-            running: HashMap::new(),
-        };
+        let mut watches = Watches::new(self.client.clone(), Arc::clone(&self.live), sender);
         let mut generations = self.live.subscribe();
         let mut namespaces = self.namespaces.clone();
         let mut work = Work::new(self);
@@ -138,130 +102,20 @@ impl Repair {
                     Err(_) => return,
                 },
                 Some(seen) = seen.recv() => work.take(seen, Instant::now()),
-                Some(done) = work.under_way.join_next() => {
-                    if let Ok((key, generation, tried)) = done {
-                        work.tried(key, generation, tried, Instant::now());
-                    }
-                }
-                Some(due) = work.queue.next(), if work.under_way.len() < IN_FLIGHT => {
+                Some(done) = work.under_way.join_next() => match done {
+                    Ok((key, generation, tried)) => work.tried(key, generation, tried, Instant::now()),
+                    Err(error) if error.is_panic() => return,
+                    // Begun anew meanwhile.
+                    Err(_) => {}
+                },
+                () = tokio::time::sleep_until(work.held_until), if work.is_held() => {}
+                Some(due) = work.queue.next(), if work.under_way.len() < IN_FLIGHT && !work.is_held() => {
                     work.try_now(due.into_inner());
                 }
                 _ = ticks.tick() => work.tell(Instant::now()),
             }
         }
     }
-}
-
-/// One watch for each namespace.
-struct Watches {
-    client: Client,
-    live: Arc<Live>,
-    sender: mpsc::Sender<Seen>,
-    listing: Arc<Semaphore>,
-    running: HashMap<String, CancellationToken>,
-}
-
-impl Watches {
-    /// In these namespaces, and no others.
-    fn only(&mut self, names: &BTreeSet<String>) {
-        self.running.retain(|name, stop| {
-            let stays = names.contains(name);
-            if !stays {
-                stop.cancel();
-            }
-            stays
-        });
-        for name in names {
-            if !self.running.contains_key(name) {
-                let stop = CancellationToken::new();
-                self.running.insert(name.clone(), stop.clone());
-                let watch = Watch {
-                    api: Api::namespaced(self.client.clone(), name),
-                    namespace: name.as_str().into(),
-                    live: Arc::clone(&self.live),
-                    sender: self.sender.clone(),
-                    listing: Arc::clone(&self.listing),
-                };
-                tokio::spawn(async move { stop.run_until_cancelled(watch.follow()).await });
-            }
-        }
-    }
-}
-
-impl Drop for Watches {
-    fn drop(&mut self) {
-        self.running.values().for_each(CancellationToken::cancel);
-    }
-}
-
-struct Watch {
-    api: Api<PartialObjectMeta<ServiceAccount>>,
-    namespace: Arc<str>,
-    live: Arc<Live>,
-    sender: mpsc::Sender<Seen>,
-    listing: Arc<Semaphore>,
-}
-
-impl Watch {
-    /// Until nobody listens.
-    async fn follow(self) {
-        let mut generations = self.live.subscribe();
-        loop {
-            generations.borrow_and_update();
-            let again = AGAIN + AGAIN.mul_f64(fastrand::f64());
-            tokio::select! {
-                () = self.watch() => return,
-                // Judged by a new mapping, everything may be different.
-                changed = generations.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(again) => {}
-            }
-        }
-    }
-
-    /// Lists and watches; ends when nobody listens.
-    async fn watch(&self) {
-        let (mut turn, mut failing) = (self.listing.acquire().await.ok(), false);
-        let config = Config::default().page_size(PAGE);
-        let mut events = std::pin::pin!(watcher(self.api.clone(), config).backoff(Pauses::default()));
-        while let Some(event) = events.next().await {
-            let (account, gone) = match event {
-                Ok(Event::InitApply(account) | Event::Apply(account)) => (account, false),
-                Ok(Event::Delete(account)) => (account, true),
-                Ok(Event::InitDone) => {
-                    (turn, failing) = (None, false);
-                    continue;
-                }
-                Ok(Event::Init) => continue,
-                Err(error) => {
-                    // The others need not wait for this one.
-                    turn = None;
-                    // Said once for each outage: there are many of these watches.
-                    if !std::mem::replace(&mut failing, true) {
-                        let namespace = &self.namespace;
-                        tracing::warn!(%namespace, "watching ServiceAccounts: {}; trying again", causes(&error));
-                    }
-                    continue;
-                }
-            };
-            let live = self.live.load_full();
-            let state = if gone { State::Gone } else { judge(&live.ruleset, &account.metadata) };
-            let key = (Arc::clone(&self.namespace), account.metadata.name.unwrap_or_default().into());
-            let seen = Seen { key, generation: live.number, state };
-            if self.sender.send(seen).await.is_err() {
-                return;
-            }
-        }
-        drop(turn);
-    }
-}
-
-fn judge(ruleset: &Ruleset, metadata: &ObjectMeta) -> State {
-    // On its way out nothing is worth a write.
-    if metadata.deletion_timestamp.is_some() {
-        return State::Gone;
-    }
-    let in_step = with_subject(metadata, |subject| decide(ruleset, subject).edits.is_empty());
-    if in_step { State::InStep } else { State::OutOfStep }
 }
 
 /// What is to be done, and what is remembered.
@@ -272,6 +126,8 @@ struct Work {
     cases: HashMap<Key, Case>,
     queue: DelayQueue<Key>,
     under_way: JoinSet<(Key, u64, Tried)>,
+    /// The API server asked for patience until then.
+    held_until: Instant,
     progress: Progress,
 }
 
@@ -280,6 +136,8 @@ struct Case {
     patience: Patience,
     queued: Option<delay_queue::Key>,
     under_way: bool,
+    /// It was out of step again while a try was under way.
+    again: bool,
 }
 
 /// For the log: since it was last said.
@@ -300,6 +158,7 @@ impl Work {
             cases: HashMap::new(),
             queue: DelayQueue::new(),
             under_way: JoinSet::new(),
+            held_until: Instant::now(),
             progress: Progress::default(),
         }
     }
@@ -310,6 +169,7 @@ impl Work {
             self.generation = generation;
             self.cases.clear();
             self.queue.clear();
+            self.under_way.abort_all();
         }
     }
 
@@ -334,6 +194,7 @@ impl Work {
             State::OutOfStep => self.enqueue(&key, now),
             State::InStep | State::Gone => {
                 let Some(case) = self.cases.get_mut(&key) else { return };
+                case.again = false;
                 if let Some(queued) = case.queued.take() {
                     self.queue.try_remove(&queued);
                     if state == State::InStep {
@@ -350,6 +211,7 @@ impl Work {
     fn enqueue(&mut self, key: &Key, now: Instant) {
         let case = self.cases.entry(key.clone()).or_default();
         if case.queued.is_some() || case.under_way {
+            case.again = case.under_way;
             return;
         }
         let jitter = JITTER.mul_f64(fastrand::f64());
@@ -380,8 +242,10 @@ impl Work {
     }
 
     fn tried(&mut self, key: Key, generation: u64, tried: Tried, now: Instant) {
-        let Some(case) = self.cases.get_mut(&key) else { return };
+        // What was begun under an older mapping is no case any more.
+        let Some(case) = self.cases.get_mut(&key).filter(|_| generation == self.generation) else { return };
         case.under_way = false;
+        let again = std::mem::take(&mut case.again);
         match tried {
             Tried::NotNow => {
                 let jitter = JITTER.mul_f64(fastrand::f64());
@@ -391,9 +255,11 @@ impl Work {
                 self.progress.repaired += 1;
                 self.repair.count(RepairResult::Repaired);
                 case.patience.mended(now);
+                if again {
+                    self.enqueue(&key, now);
+                }
             }
             Tried::Found(State::Gone) => drop(self.cases.remove(&key)),
-            Tried::Found(State::OutOfStep) if generation < self.generation => self.enqueue(&key, now),
             Tried::Found(State::OutOfStep) => {
                 self.progress.in_vain += 1;
                 self.repair.count(RepairResult::NoEffect);
@@ -402,12 +268,41 @@ impl Work {
             }
             Tried::Failed(failure) => {
                 self.progress.failed += 1;
-                self.repair.count(RepairResult::Failed);
-                failure.log(&format!("re-admitting ServiceAccount {}/{}", key.0, key.1));
-                case.patience.in_vain();
+                self.failed(&key, &failure);
                 self.enqueue(&key, now);
             }
         }
+    }
+
+    fn failed(&mut self, key: &Key, failure: &Failure) {
+        let Some(case) = self.cases.get_mut(key) else { return };
+        let status = match failure {
+            Failure::Api(kube::Error::Api(status)) => Some(status),
+            _ => None,
+        };
+        match status.map(|status| status.code) {
+            Some(403 | 422) => {
+                let (namespace, name) = key;
+                tracing::warn!(%namespace, %name, "ServiceAccount cannot be re-admitted: {failure}; next try in an hour");
+                self.repair.count(RepairResult::Refused);
+                case.patience.refused();
+                return;
+            }
+            Some(429) => {
+                let seconds =
+                    status.and_then(|status| Some(u64::from(status.details.as_ref()?.retry_after_seconds)));
+                let wait =
+                    Duration::from_secs(seconds.unwrap_or(1)).clamp(Duration::from_secs(1), LONGEST_HOLD);
+                self.held_until = Instant::now() + wait;
+            }
+            _ => failure.log(&format!("re-admitting ServiceAccount {}/{}", key.0, key.1)),
+        }
+        self.repair.count(RepairResult::Failed);
+        case.patience.in_vain();
+    }
+
+    fn is_held(&self) -> bool {
+        Instant::now() < self.held_until
     }
 
     /// Somebody must settle who sets the annotation.
@@ -467,10 +362,8 @@ impl Repair {
         if self.readiness.check().is_err() {
             return Tried::NotNow;
         }
-        match self.newest.is_in_force().await {
-            Ok(true) => {}
-            Ok(false) => return Tried::NotNow,
-            Err(failure) => return Tried::Failed(failure),
+        if self.newest.is_in_force().await != Some(true) {
+            return Tried::NotNow;
         }
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };

@@ -22,9 +22,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, MANAGER, Pauses, within};
+use super::pauses::{Pace, Pauses};
+use super::{Failure, MANAGER, within};
 use crate::health::{Hold, Readiness};
 use crate::telemetry::causes;
+use crate::tls::Pair;
 use crate::tls::served::Served;
 use crate::tls::trust;
 
@@ -33,11 +35,11 @@ pub type Bundles = Arc<[Vec<u8>]>;
 
 const WAITING: &str = "the caBundle of the webhook configuration to trust the certificate";
 
-/// After a write that failed.
+/// After a write that failed, at first.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Somebody who writes another caBundle again and again is answered ever more slowly.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often the certificate is judged where nothing happens: it ends some day.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// The two webhook configurations of one name.
 pub struct Trust {
@@ -53,8 +55,8 @@ pub struct Trust {
     seen: Seen,
     /// What was wrong the last time, so that it is said once.
     said: Option<String>,
-    pause: Duration,
-    last_write: Option<Instant>,
+    warned: Option<String>,
+    pace: Pace,
 }
 
 #[derive(Default)]
@@ -112,8 +114,8 @@ impl Trust {
             hold,
             seen: Seen::default(),
             said: None,
-            pause: Duration::ZERO,
-            last_write: None,
+            warned: None,
+            pace: Pace::default(),
         }
     }
 
@@ -128,14 +130,8 @@ impl Trust {
         let mut events = std::pin::pin!(events);
         let mut served = self.served.subscribe();
         let mut wanted = self.wanted.clone();
-        let mut again = None;
+        let mut again = LOOK;
         loop {
-            let sleep = async {
-                match again {
-                    Some(rest) => tokio::time::sleep(rest).await,
-                    None => std::future::pending().await,
-                }
-            };
             let wanted_changes = async {
                 match &mut wanted {
                     Some(wanted) => wanted.changed().await.is_ok(),
@@ -147,7 +143,7 @@ impl Trust {
                 event = events.next() => event,
                 changed = served.changed() => match changed { Ok(()) => None, Err(_) => return },
                 there = wanted_changes => if there { None } else { return },
-                () = sleep => None,
+                () = tokio::time::sleep(again) => None,
             };
             match event {
                 Some(Ok(Event::Mutating(found))) => {
@@ -165,21 +161,22 @@ impl Trust {
                 }
                 None => {}
             }
-            again = self.act().await;
+            let Some(rest) = stop.run_until_cancelled(self.act()).await else { return };
+            again = rest;
         }
     }
 
     /// Writes what is to be written and judges what there is. When to come again without being told.
-    async fn act(&mut self) -> Option<Duration> {
+    async fn act(&mut self) -> Duration {
         let again = match self.write().await {
             Ok(again) => again,
             Err(failure) => {
                 failure.log(&format!("writing the caBundle of {}", self.name));
-                Some(AGAIN)
+                Some(self.pace.left(Instant::now()).unwrap_or_default().max(AGAIN))
             }
         };
         self.judge();
-        again
+        again.unwrap_or(LOOK)
     }
 
     fn judge(&mut self) {
@@ -191,6 +188,7 @@ impl Trust {
             *trusted = bundles;
             differs
         });
+        self.warn_of_validation();
         match self.reason_for_distrust() {
             None => {
                 if self.hold.take().is_some() {
@@ -224,11 +222,17 @@ impl Trust {
             _ => {}
         }
         let Some(served) = self.served.pair() else { return Some("there is no certificate yet".to_owned()) };
-        let now = SystemTime::now();
-        self.seen.entries().find_map(|entry| {
-            let reason = trust::check(&entry.bundle, &served.certificate, &entry.host, now).err()?;
-            Some(format!("the caBundle of webhook {} does not let the API server in: {reason}", entry.name))
-        })
+        distrust(self.seen.mutating.entries(), &served)
+    }
+
+    /// The validating entries are always `Ignore`: without them edits are not judged, and everything else goes on.
+    fn warn_of_validation(&mut self) {
+        let Some(served) = self.served.pair() else { return };
+        let reason = distrust(self.seen.validating.entries(), &served);
+        if reason.is_some() && self.warned != reason {
+            tracing::warn!("edits of the mapping are not judged: {}", reason.as_deref().unwrap_or_default());
+        }
+        self.warned = reason;
     }
 
     /// When to come again.
@@ -239,9 +243,15 @@ impl Trust {
         if wanted.is_empty() || !self.seen.entries().any(|entry| entry.bundle != wanted) {
             return Ok(None);
         }
-        let since = self.last_write.map_or(LONGEST_PAUSE * 2, |at| at.elapsed());
-        if since < self.pause {
-            return Ok(Some(self.pause.saturating_sub(since)));
+        if let Some(left) = self.pace.left(Instant::now()) {
+            return Ok(Some(left));
+        }
+        self.pace.begin(Instant::now());
+        if self.pace.is_slow() {
+            tracing::warn!(
+                "the caBundle of {} has to be written again and again: something else writes it",
+                self.name
+            );
         }
         if let Some(patch) = self.seen.mutating.patch(&wanted) {
             self.seen.mutating = Known::from(apply(&self.mutating, &self.name, patch).await?);
@@ -249,22 +259,18 @@ impl Trust {
         if let Some(patch) = self.seen.validating.patch(&wanted) {
             self.seen.validating = Known::from(apply(&self.validating, &self.name, patch).await?);
         }
-        self.last_write = Some(Instant::now());
-        self.pause = if since > LONGEST_PAUSE {
-            Duration::ZERO
-        } else {
-            (self.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE)
-        };
-        if self.pause >= AGAIN {
-            tracing::warn!(
-                "somebody else keeps writing the caBundle of {}; next try in {:?}",
-                self.name,
-                self.pause
-            );
-        }
         tracing::info!("caBundle written to the webhook configurations {}", self.name);
         Ok(None)
     }
+}
+
+/// Why the API server would not come through by one of these entries.
+fn distrust(entries: &[Entry], served: &Pair) -> Option<String> {
+    let now = SystemTime::now();
+    entries.iter().find_map(|entry| {
+        let reason = trust::check(&entry.bundle, &served.certificate, &entry.host, now).err()?;
+        Some(format!("the caBundle of webhook {} does not let the API server in: {reason}", entry.name))
+    })
 }
 
 async fn apply<K>(api: &Api<K>, name: &str, patch: json_patch::Patch) -> Result<K, Failure>

@@ -24,6 +24,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// How many values a mapping may hold: 20 for each of 20,000 rules. Bounds what reading one takes.
 const MAX_NODES: usize = 400_000;
 
+/// How many characters of a mapping the parser may hold before it knows what they are.
+const MAX_LOOKAHEAD: usize = 16 << 10;
+
 /// One thing that is wrong with a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -81,7 +84,7 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
         problems.push(Problem { at, path: String::new(), message });
     };
     let start = Position { line: 1, column: 1 };
-    let documents = match yaml::read_within(text, MAX_NODES) {
+    let documents = match yaml::read_within(text, MAX_NODES, MAX_LOOKAHEAD) {
         Ok(documents) => documents,
         Err(error) => {
             let hint = if error.message.contains("alias") {
@@ -143,7 +146,7 @@ fn read(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Rule
 
 /// A mapping that was a ConfigMap's text: a ConfigMap within it would be one too many.
 fn read_bare(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option<Ruleset> {
-    match yaml::read_within(text, MAX_NODES) {
+    match yaml::read_within(text, MAX_NODES, MAX_LOOKAHEAD) {
         Ok(documents) if documents.iter().any(is_config_map) => {
             let at = Position { line: 1, column: 1 };
             let message = format!("`{CONFIG_MAP_KEY}` holds the manifest of a ConfigMap, not a mapping");
@@ -154,7 +157,7 @@ fn read_bare(text: &str, bounds: &Bounds, problems: &mut Vec<Problem>) -> Option
     }
 }
 
-fn size_message(bytes: usize) -> String {
+pub(super) fn size_message(bytes: usize) -> String {
     format!("the mapping has {bytes} bytes, a ConfigMap holds at most {MAX_BYTES}")
 }
 

@@ -103,15 +103,12 @@ struct Cause {
 pub fn validate(body: &[u8], bounds: &Bounds) -> Result<Verdict, ReviewError> {
     let request: Request<'_> = review::open(body)?;
     review::check_uid(&request.uid)?;
-    let text = |config_map: Option<&ConfigMap<'_>>| -> Option<String> {
-        Some(config_map?.data.as_ref()?.mapping.as_ref()?.0.to_string())
-    };
     let (new, old) = (text(request.object.as_ref()), text(request.old_object.as_ref()));
     // What does not touch the text may always be done, also where the text was broken before.
     let judged = if request.operation.0 == "DELETE" || (request.operation.0 == "UPDATE" && new == old) {
         None
     } else {
-        Some(judge(new.as_deref(), bounds))
+        Some(judge(new, bounds))
     };
     let uid = request.uid.0.into_owned();
     Ok(match judged {
@@ -124,6 +121,10 @@ pub fn validate(body: &[u8], bounds: &Bounds) -> Result<Verdict, ReviewError> {
             Verdict { problems: problems.0.len(), accepted: None, uid, status, warnings: Vec::new() }
         }
     })
+}
+
+fn text<'t>(config_map: Option<&'t ConfigMap<'_>>) -> Option<&'t str> {
+    Some(&config_map?.data.as_ref()?.mapping.as_ref()?.0)
 }
 
 fn refusal(problems: &Problems, name: &Text<'_>) -> Status {
@@ -141,14 +142,15 @@ fn refusal(problems: &Problems, name: &Text<'_>) -> Status {
 }
 
 fn judge(text: Option<&str>, bounds: &Bounds) -> Result<(Ruleset, Vec<String>), Problems> {
-    let Some(text) = text else {
-        let problem = Problem {
-            at: super::yaml::Position { line: 1, column: 1 },
-            path: String::new(),
-            message: format!("there is no `data` key `{CONFIG_MAP_KEY}`"),
-        };
-        return Err(Problems(vec![problem]));
+    let whole = |message| {
+        let at = super::yaml::Position { line: 1, column: 1 };
+        Problems(vec![Problem { at, path: String::new(), message }])
     };
+    let text = text.ok_or_else(|| whole(format!("there is no `data` key `{CONFIG_MAP_KEY}`")))?;
+    // Before anything is read: whoever reaches the port can send more than a ConfigMap holds.
+    if text.len() > mapping::MAX_BYTES {
+        return Err(whole(mapping::size_message(text.len())));
+    }
     let ruleset = mapping::compile(text, bounds)?;
     let told = advise(&ruleset, text.len()).into_iter().filter(|advice| advice.kind != "every-namespace");
     // The API server passes on some thousands of characters of warnings in all.

@@ -17,6 +17,9 @@ const MAX_DEPTH: usize = 200;
 /// How many nodes one text may stand for, aliases followed. Bounds what a few aliases of aliases can grow to.
 const MAX_NODES: usize = 2_000_000;
 
+/// A manifest in JSON is one line.
+const MAX_LOOKAHEAD: usize = 1 << 20;
+
 /// A place in a text, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -190,18 +193,19 @@ impl<'t> Node<'t> {
 /// # Errors
 /// The first place that is not YAML, or that is nested or aliased beyond this reader's limits.
 pub fn read(text: &str) -> Result<Vec<Node<'_>>, SyntaxError> {
-    read_within(text, MAX_NODES)
+    read_within(text, MAX_NODES, MAX_LOOKAHEAD)
 }
 
-/// Reads as [`read`] does, where less than its bound is expected.
+/// Reads as [`read`] does, where less than its bounds is expected. `max_lookahead` is how many characters are looked through for the
+/// end of what may turn out to be a key: until then the parser holds all of it, 200 bytes for each.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_within(text: &str, max_nodes: usize) -> Result<Vec<Node<'_>>, SyntaxError> {
+pub fn read_within(text: &str, max_nodes: usize, max_lookahead: usize) -> Result<Vec<Node<'_>>, SyntaxError> {
     let mut options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
-        simple_key_max_lookahead: 1 << 20,
+        simple_key_max_lookahead: max_lookahead,
     };
     options.set_emit_comments(false);
     let mut tree = TreeBuilder { text, max_nodes, ..TreeBuilder::default() };

@@ -60,11 +60,9 @@ impl Store {
     #[must_use]
     pub fn bundle(&self) -> Vec<u8> {
         let pairs = [&self.current, &self.next].into_iter().flatten();
-        pairs
-            .map(|pair| pair.certificate.as_slice())
-            .chain([self.previous.as_slice()])
-            .collect::<Vec<_>>()
-            .concat()
+        let texts = pairs.map(|pair| pair.certificate.as_slice()).chain([self.previous.as_slice()]);
+        // Written anew: a text that somebody put there by hand may hold a key beside its certificate, or not end its last line.
+        keep(texts, usize::MAX)
     }
 }
 
@@ -81,6 +79,14 @@ impl Plan {
     /// # Errors
     /// When no certificate can be made for these names.
     pub fn step(&self, store: &Store, view: &View<'_>) -> Result<Step, rcgen::Error> {
+        Ok(match self.wish(store, view)? {
+            // What finds no room is not wished for again and again.
+            Step::Write(wish, _) if wish == *store => Step::Rest(self.wait),
+            step => step,
+        })
+    }
+
+    fn wish(&self, store: &Store, view: &View<'_>) -> Result<Step, rcgen::Error> {
         let accepted = |pair: &Option<Pair>| pair.clone().filter(|pair| self.accepts(pair, view.now));
         let Some(current) = accepted(&store.current) else {
             return self.fill(accepted(&store.next), view);
@@ -88,7 +94,7 @@ impl Plan {
         if let Some(served) = view.served.filter(|served| self.accepts(served, view.now))
             && !trust::contains(&store.bundle(), &served.certificate)
         {
-            let previous = keep(&[&served.certificate, &store.previous]);
+            let previous = keep([&*served.certificate, &store.previous], MAX_PREVIOUS);
             return Ok(Step::Write(
                 Store { previous, ..store.clone() },
                 "another certificate was put there: the one served so far stays trusted until every replica has followed",
@@ -104,7 +110,7 @@ impl Plan {
                 ));
             }
             if waited {
-                let previous = keep(&[&current.certificate, &store.previous]);
+                let previous = keep([&*current.certificate, &store.previous], MAX_PREVIOUS);
                 return Ok(Step::Write(
                     Store { current: Some(next.clone()), next: None, previous },
                     "the next certificate is trusted everywhere: it is served from now on",
@@ -144,19 +150,20 @@ impl Plan {
             None => issue::self_signed(&self.names, view.now, self.life)?,
         };
         // Another replica may be serving what is trusted now.
-        let store = Store { current: Some(current), next: None, previous: keep(&[view.trusted]) };
+        let store =
+            Store { current: Some(current), next: None, previous: keep([view.trusted], MAX_PREVIOUS) };
         Ok(Step::Write(store, "it held no usable certificate: a new one was made"))
     }
 }
 
-/// Whole certificates, one after the other, as far as there is room.
-fn keep(texts: &[&[u8]]) -> Vec<u8> {
+/// Certificates alone, each once, as far as there is room.
+fn keep<'t>(texts: impl IntoIterator<Item = &'t [u8]>, room: usize) -> Vec<u8> {
     let mut kept: Vec<u8> = Vec::new();
     for text in texts {
         for certificate in trust::certificates(text) {
             let pem = pem::Pem::new("CERTIFICATE", certificate.as_ref());
             let pem = pem::encode_config(&pem, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
-            if kept.len() + pem.len() <= MAX_PREVIOUS && !trust::contains(&kept, pem.as_bytes()) {
+            if kept.len() + pem.len() <= room && !trust::contains(&kept, pem.as_bytes()) {
                 kept.extend_from_slice(pem.as_bytes());
             }
         }
@@ -267,9 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn no_key_gets_into_the_bundle_and_every_certificate_is_whole() {
+        let (mut one, two) = (made(now()), made(now()));
+        // Key and certificate in one text, without a last line.
+        one.certificate = [one.key.as_slice(), one.certificate.trim_ascii_end()].concat();
+        let store = Store { current: Some(one), next: Some(two), ..Store::default() };
+        let bundle = String::from_utf8(store.bundle()).unwrap();
+        assert!(!bundle.contains("PRIVATE"));
+        assert_eq!(bundle.matches("-----END CERTIFICATE-----\n").count(), 2);
+    }
+
+    #[test]
     fn what_is_kept_stays_small() {
         let many: Vec<u8> = (0..40).flat_map(|_| made(now()).certificate).collect();
-        assert!(keep(&[&many]).len() <= MAX_PREVIOUS);
-        assert!(!keep(&[b"rubbish", &many]).is_empty());
+        assert!(keep([&*many], MAX_PREVIOUS).len() <= MAX_PREVIOUS);
+        assert!(!keep([&b"rubbish"[..], &many], MAX_PREVIOUS).is_empty());
     }
 }

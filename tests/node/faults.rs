@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::harness::{
     OURS, Stage, arn, eventually, eventually_within, fault_seconds, mapping, process_of, state,
 };
@@ -178,4 +180,23 @@ fn two_replicas_start_on_an_empty_secret_and_it_is_healed_when_it_is_lost() {
     eventually("and said", || {
         (stage.log().matches("filled with the one being served").count() >= 2).then_some(())
     });
+}
+
+#[test]
+fn a_mapping_that_is_made_to_eat_memory_is_refused_and_nobody_dies_of_it() {
+    let stage = Stage::new();
+    stage.install(&[]);
+    stage.map(&mapping("gitlab-", "safe"));
+    for text in [format!("[{}[]]", "[],".repeat(199_000)), "- []\n".repeat(190_000), "a: [".repeat(250_000)] {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "role-mapping", "namespace": OURS},
+            "data": {"mapping.yaml": text},
+        });
+        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        let refused = stage.run_with("kubectl", &apply, &object.to_string());
+        assert!(!refused.ok && refused.err.contains("mapping.yaml"), "{}", refused.err);
+    }
+    for pod in stage.pods() {
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "nobody was killed for it");
+    }
 }

@@ -127,3 +127,39 @@ fn with_its_token_nothing_can_be_changed_but_role_annotations() {
             .is_string()
     );
 }
+
+#[test]
+fn with_its_token_a_webhook_configuration_can_be_given_a_bundle_and_nothing_else() {
+    let stage = Stage::new();
+    stage.install(&[]);
+    let patch = |kind: &str, change: serde_json::Value| {
+        stage.as_the_webhook(&["patch", kind, OURS, "--type", "json", "-p", &json!([change]).to_string()])
+    };
+    for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+        for (path, value) in [
+            ("rules/0/resources", json!(["*"])),
+            ("clientConfig", json!({"url": "https://elsewhere.example.com/"})),
+            ("clientConfig/service/name", json!("elsewhere")),
+            ("failurePolicy", json!("Fail")),
+            ("namespaceSelector", json!({})),
+            ("matchConditions", json!([])),
+        ] {
+            // The last entry of either has the failure policy Ignore and matchConditions.
+            let last = if kind.starts_with("mutating") { 4 } else { 0 };
+            let change = json!({"op": "add", "path": format!("/webhooks/{last}/{path}"), "value": value});
+            let refused = eventually("the policy is in force", || {
+                let done = patch(kind, change.clone());
+                (!done.ok).then_some(done.err)
+            });
+            assert!(refused.contains("changes nothing but the caBundle"), "{kind} {path}: {refused}");
+        }
+        let bundle = json!({"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"});
+        patch(kind, bundle).good();
+    }
+    // The webhook puts it back.
+    eventually("every entry has its bundle", || {
+        let configuration = stage.json(&["get", "mutatingwebhookconfiguration", OURS]);
+        let webhooks = configuration["webhooks"].as_array().unwrap().clone();
+        webhooks.iter().all(|webhook| webhook["clientConfig"]["caBundle"].is_string()).then_some(())
+    });
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::PostParams;
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::harness::{OURS, Stage, arn, eventually_within, mapping, process_of, state};
@@ -46,6 +47,15 @@ fn an_edit_reaches_every_account_of_many_namespaces_within_the_memory_limit() {
         }
         calls.join_all().await;
     });
+    // Anybody who may write ServiceAccounts can write large ones.
+    stage.opt_in("large", "enabled");
+    for n in 0..40 {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": format!("gitlab-{n}"), "annotations": {"large": "x".repeat(240 << 10)}},
+        });
+        stage.run_with("kubectl", &["create", "-n", "large", "-f", "-"], &account.to_string()).good();
+    }
     let all = names.len() * ACCOUNTS;
     let (calls, edited) = (calls_of_ours(), Instant::now());
     stage.map(&mapping("gitlab-", "everywhere"));
@@ -53,7 +63,7 @@ fn an_edit_reaches_every_account_of_many_namespaces_within_the_memory_limit() {
     eventually_within(Duration::from_mins(5), "all follow", || {
         // The last ones are the last to be listed.
         let done = names.iter().rev().all(|name| count(name, "gitlab-", &role) == (ACCOUNTS, 0));
-        done.then_some(())
+        (done && count("large", "gitlab-", &role) == (40, 0)).then_some(())
     });
     let took = edited.elapsed();
     let calls = calls_of_ours() - calls;

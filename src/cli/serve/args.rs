@@ -81,7 +81,7 @@ pub(crate) struct ServeArgs {
     pub(super) log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
-    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off", value_parser = log_filter)]
+    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off,kube_runtime=off", value_parser = log_filter)]
     pub(super) log: Targets,
 
     #[command(flatten)]
@@ -198,10 +198,11 @@ impl CertificateArgs {
     pub(super) fn plan(&self) -> anyhow::Result<Option<(Place, Plan)>> {
         let Some(place) = self.certificate_secret.clone() else { return Ok(None) };
         let (life, wait) = (self.certificate_life, self.certificate_roll_wait);
+        let longest = Duration::from_hours(10 * 365 * 24);
         // Both waits must fit well into the third that is left when a roll begins.
         anyhow::ensure!(
-            wait <= life / 5 && life >= Duration::from_secs(10),
-            "--certificate-life {} must be at least 10s, and five times --certificate-roll-wait {}",
+            wait <= life / 5 && (Duration::from_secs(10)..=longest).contains(&life),
+            "--certificate-life {} must be from 10s to 10 years, and five times --certificate-roll-wait {}",
             humantime::format_duration(life),
             humantime::format_duration(wait)
         );

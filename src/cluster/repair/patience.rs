@@ -17,6 +17,9 @@ const LONGEST: Duration = Duration::from_hours(24);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// After the API server has refused: nothing but a change of something else helps.
+const REFUSED_PAUSE: Duration = Duration::from_hours(1);
+
 /// What is remembered of one ServiceAccount that was not as decided.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
@@ -59,6 +62,7 @@ impl Patience {
         }
         let pause = match self.in_vain {
             0 => Duration::ZERO,
+            u32::MAX => REFUSED_PAUSE,
             tries => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE),
         };
         Next::Try(pause)
@@ -73,6 +77,11 @@ impl Patience {
     /// A try came to nothing.
     pub(super) fn in_vain(&mut self) {
         self.in_vain = self.in_vain.saturating_add(1);
+    }
+
+    /// The API server refused a try.
+    pub(super) fn refused(&mut self) {
+        self.in_vain = u32::MAX;
     }
 
     /// Whether there is nothing left to remember.

@@ -1,0 +1,83 @@
+//! How long is it before the next try? What fails, and what does not last, is not tried again at once.
+
+use std::time::Duration;
+
+use kube::runtime::utils::Backoff;
+use tokio::time::Instant;
+
+/// The pauses of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long again. Short, because
+/// the watches of a webhook are few, and whoever waits for a role waits for them.
+#[derive(Default)]
+pub(super) struct Pauses(u32);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.0));
+        self.0 = self.0.saturating_add(1);
+        Some(pause.min(Duration::from_secs(5)).mul_f64(1.0 + fastrand::f64() / 2.0))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Pauses between writes that fail or do not last: none at first, then ever longer. Somebody who writes something else
+/// again and again is answered ever more slowly.
+#[derive(Default)]
+pub(super) struct Pace {
+    pause: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    /// How long the next write has to wait still; none where it need not.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        let left = self.pause.saturating_sub(now.duration_since(self.last?));
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// A write begins.
+    pub(super) fn begin(&mut self, now: Instant) {
+        // What has lasted for well longer than the pause is no fight.
+        let lasted = |last| now.duration_since(last) > self.pause * 4 + Duration::from_secs(1);
+        self.pause = if self.last.is_none_or(lasted) {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(Duration::from_millis(100), Self::LONGEST)
+        };
+        self.last = Some(now);
+    }
+
+    /// Whether it has come so far that somebody should know.
+    pub(super) fn is_slow(&self) -> bool {
+        self.pause >= Duration::from_secs(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fight_grows_slow_and_stays_slow_and_ends_when_something_lasts() {
+        let (mut pace, mut now, mut pauses) = (Pace::default(), Instant::now(), Vec::new());
+        for _ in 0..12 {
+            now += pace.left(now).unwrap_or_default();
+            assert_eq!(pace.left(now), None);
+            pace.begin(now);
+            pauses.push(pace.pause.as_millis());
+        }
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
+        assert!(pace.is_slow());
+        now += Duration::from_mins(3);
+        pace.begin(now);
+        assert_eq!(pace.left(now), None);
+    }
+}
