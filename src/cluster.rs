@@ -2,7 +2,9 @@
 
 mod accounts;
 pub mod certificates;
+mod configurations;
 pub mod mapping_watch;
+pub mod newest;
 pub mod opted_in;
 mod pauses;
 pub mod rehearsal;
@@ -23,6 +25,34 @@ const SILENCE: Duration = Duration::from_secs(310);
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(10);
+
+/// One object in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("write NAMESPACE/NAME, as in gitlab-iam-webhook/role-mapping".to_owned()),
+        }
+    }
+}
 
 /// Why the cluster cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
@@ -79,5 +109,18 @@ async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failure::Conflict),
         Ok(Err(error)) => Err(Failure::Api(error)),
         Err(_) => Err(Failure::TooLate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_a_namespace_and_a_name() {
+        assert_eq!("a/b".parse::<Place>().unwrap().to_string(), "a/b");
+        for bad in ["", "a", "/a", "a/", "a/b/c"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
     }
 }

@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster;
+use crate::cluster::Place;
 use crate::cluster::certificates::Certificates;
-use crate::cluster::mapping_watch::{MappingWatch, Newest, Place};
+use crate::cluster::mapping_watch::MappingWatch;
+use crate::cluster::newest::Newest;
 use crate::cluster::opted_in::{self, OptedIn, Scope};
 use crate::cluster::rehearsal::Rehearsal;
 use crate::cluster::repair::Repair;

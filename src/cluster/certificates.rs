@@ -18,10 +18,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::mapping_watch::Place;
 use super::pauses::{Pace, Pauses};
 use super::trust::Bundles;
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, Place, within};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::roll::{Plan, Step, Store, View};

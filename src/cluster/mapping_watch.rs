@@ -14,12 +14,12 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
-use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::newest::{Newest, Taken};
 use super::pauses::Pauses;
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, Place, within};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_intake::Intake;
@@ -28,33 +28,8 @@ use crate::telemetry::causes;
 /// What a new user finds in the ConfigMap.
 const STARTER: &str = include_str!("starter-mapping.yaml");
 
-/// The one ConfigMap that holds the mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-impl std::str::FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
-            }
-            _ => Err("write NAMESPACE/NAME, as in gitlab-iam-webhook/role-mapping".to_owned()),
-        }
-    }
-}
+/// After how long a text that could not be kept is tried again.
+const KEEP_AGAIN: Duration = Duration::from_secs(30);
 
 /// The watch on the mapping's ConfigMap.
 pub struct MappingWatch {
@@ -71,68 +46,6 @@ pub struct MappingWatch {
     unkept: Option<String>,
 }
 
-/// After how long a text that could not be kept is tried again.
-const KEEP_AGAIN: Duration = Duration::from_secs(30);
-
-/// The version of the ConfigMap that was taken last, empty where there was none; none before the first look.
-type Taken = Option<String>;
-
-/// Whether the mapping in force here is the newest one. A watch can fall silent, and its replica must not impose an old mapping.
-#[derive(Clone)]
-pub struct Newest {
-    api: Api<ConfigMap>,
-    place: Place,
-    taken: watch::Receiver<Taken>,
-    behind: Arc<Notify>,
-    asked: Arc<Mutex<Asked>>,
-}
-
-#[derive(Default)]
-struct Asked {
-    /// When, and whether it was in force; not where nobody answered.
-    last: Option<(Instant, Option<bool>)>,
-    behind_since: Option<Instant>,
-}
-
-/// For how long an answer holds.
-const CONFIRMED: Duration = Duration::from_secs(1);
-
-/// A watch that is behind for so long begins anew.
-const BEHIND: Duration = Duration::from_secs(5);
-
-impl Newest {
-    /// Asks the API server, at most once a second; `None` where it does not answer.
-    pub(super) async fn is_in_force(&self) -> Option<bool> {
-        let mut asked = self.asked.lock().await;
-        if let Some((at, answer)) = asked.last
-            && at.elapsed() < CONFIRMED
-        {
-            return answer;
-        }
-        let answer = match within(self.api.get_metadata_opt(&self.place.name)).await {
-            Ok(there) => {
-                let version = there.and_then(|there| there.metadata.resource_version).unwrap_or_default();
-                Some(self.taken.borrow().as_ref() == Some(&version))
-            }
-            Err(failure) => {
-                failure.log(&format!("asking for the version of {}", self.place));
-                None
-            }
-        };
-        asked.last = Some((Instant::now(), answer));
-        if answer == Some(true) {
-            asked.behind_since = None;
-        } else if answer == Some(false)
-            && asked.behind_since.get_or_insert_with(Instant::now).elapsed() >= BEHIND
-        {
-            asked.behind_since = None;
-            tracing::warn!(config_map = %self.place, "the watch on the mapping fell silent: beginning anew");
-            self.behind.notify_one();
-        }
-        answer
-    }
-}
-
 impl MappingWatch {
     /// A watch that has not begun. `starter` creates the ConfigMap where there is none.
     #[must_use]
@@ -147,7 +60,7 @@ impl MappingWatch {
     pub fn newest(&self) -> Newest {
         let (api, place) = (self.api.clone(), self.place.clone());
         let (taken, behind) = (self.taken.subscribe(), Arc::clone(&self.behind));
-        Newest { api, place, taken, behind, asked: Arc::default() }
+        Newest::new(api, place, taken, behind)
     }
 
     /// Follows the ConfigMap until stopped. A broken connection is tried again, with growing pauses.
@@ -287,13 +200,5 @@ mod tests {
             .collect();
         assert!(taught.contains("- match:"), "{taught}");
         assert_eq!(compile(&taught), Ok(()));
-    }
-
-    #[test]
-    fn places_are_a_namespace_and_a_name() {
-        assert_eq!("a/b".parse::<Place>().unwrap().to_string(), "a/b");
-        for bad in ["", "a", "/a", "a/", "a/b/c"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad}");
-        }
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue};
 
-use super::mapping_watch::Newest;
+use super::newest::Newest;
 use super::opted_in::OptedIn;
 use super::{Failure, MANAGER, within};
 use crate::health::Readiness;

@@ -1,27 +1,24 @@
 //! Does the API server trust the certificate that is served? The webhook configurations say so, in `caBundle`.
 //!
-//! Where certificates are self-managed their `caBundle` is also written, to every entry that has another one or none: by
-//! JSON Patch with tests, so that an entry that moved meanwhile is never given what belongs to another one.
+//! Where certificates are self-managed their `caBundle` is also written, to every entry that has another one or none.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
-use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::configurations::{Entry, Known};
 use super::pauses::{Pace, Pauses};
 use super::{Failure, MANAGER, within};
 use crate::health::{Hold, Readiness};
@@ -63,27 +60,6 @@ pub struct Trust {
 struct Seen {
     mutating: Known,
     validating: Known,
-}
-
-#[derive(Default)]
-enum Known {
-    #[default]
-    NotYet,
-    Absent,
-    There(Configuration),
-}
-
-/// What is read of a configuration of either kind.
-struct Configuration {
-    version: Option<String>,
-    entries: Vec<Entry>,
-}
-
-struct Entry {
-    name: String,
-    /// The name that the API server expects in the certificate.
-    host: String,
-    bundle: Vec<u8>,
 }
 
 enum Event {
@@ -288,89 +264,5 @@ impl Seen {
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
         [&self.mutating, &self.validating].into_iter().flat_map(Known::entries)
-    }
-}
-
-impl Known {
-    fn entries(&self) -> &[Entry] {
-        match self {
-            Self::There(configuration) => &configuration.entries,
-            Self::NotYet | Self::Absent => &[],
-        }
-    }
-
-    /// Gives every entry this bundle; none where they have it.
-    fn patch(&self, bundle: &[u8]) -> Option<json_patch::Patch> {
-        let Self::There(configuration) = self else { return None };
-        let encoded = json!(ByteString(bundle.to_owned()));
-        let mut operations = vec![
-            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": configuration.version}),
-        ];
-        for (index, entry) in
-            configuration.entries.iter().enumerate().filter(|(_, entry)| entry.bundle != bundle)
-        {
-            operations
-                .push(json!({"op": "test", "path": format!("/webhooks/{index}/name"), "value": entry.name}));
-            let path = format!("/webhooks/{index}/clientConfig/caBundle");
-            operations.push(json!({"op": "add", "path": path, "value": encoded}));
-        }
-        let patch = serde_json::from_value(operations.into()).unwrap_or_default();
-        (!configuration.entries.iter().all(|entry| entry.bundle == bundle)).then_some(patch)
-    }
-
-    fn of<'a>(
-        metadata: &ObjectMeta,
-        entries: impl Iterator<Item = (&'a String, &'a WebhookClientConfig)>,
-    ) -> Self {
-        let entries = entries.map(|(name, client)| Entry {
-            name: name.clone(),
-            host: host(client),
-            bundle: client.ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default(),
-        });
-        Self::There(Configuration { version: metadata.resource_version.clone(), entries: entries.collect() })
-    }
-}
-
-/// As the API server derives it from where it calls.
-fn host(client: &WebhookClientConfig) -> String {
-    if let Some(service) = &client.service {
-        return format!("{}.{}.svc", service.name, service.namespace);
-    }
-    let url = client.url.as_deref().unwrap_or_default();
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
-    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
-    name.trim_start_matches('[').trim_end_matches(']').to_owned()
-}
-
-impl From<MutatingWebhookConfiguration> for Known {
-    fn from(found: MutatingWebhookConfiguration) -> Self {
-        let webhooks = found.webhooks.unwrap_or_default();
-        Self::of(&found.metadata, webhooks.iter().map(|webhook| (&webhook.name, &webhook.client_config)))
-    }
-}
-
-impl From<ValidatingWebhookConfiguration> for Known {
-    fn from(found: ValidatingWebhookConfiguration) -> Self {
-        let webhooks = found.webhooks.unwrap_or_default();
-        Self::of(&found.metadata, webhooks.iter().map(|webhook| (&webhook.name, &webhook.client_config)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_expected_name_is_the_services_or_the_urls_host() {
-        let service =
-            serde_json::from_value(json!({"service": {"name": "hook", "namespace": "ns"}})).unwrap();
-        assert_eq!(host(&service), "hook.ns.svc");
-        for (url, name) in [
-            ("https://127.0.0.1:8443/mutate", "127.0.0.1"),
-            ("https://[::1]:8443/mutate", "::1"),
-            ("https://hook.example.com/mutate", "hook.example.com"),
-        ] {
-            assert_eq!(host(&WebhookClientConfig { url: Some(url.to_owned()), ..Default::default() }), name);
-        }
     }
 }

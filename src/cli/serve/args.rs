@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::cli::BoundsArgs;
-use crate::cluster::mapping_watch::Place;
+use crate::cluster::Place;
 use crate::server::Limits;
 use crate::tls::roll::Plan;
 
