@@ -1,11 +1,13 @@
 //! From `helm install` to `helm uninstall`, as people, Helm 3, Helm 4, kubectl and `GitOps` controllers do it.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use gitlab_iam_webhook::tls::{Pair, issue};
 use serde_json::{Value, json};
 
-use crate::harness::{OURS, ROLE, Stage, arn, eventually, fault_seconds, mapping, root};
+use crate::harness::{OURS, ROLE, Stage, arn, eventually, eventually_within, fault_seconds, mapping, root};
 
 const HELMS: [&str; 2] = ["helm", "helm3"];
 
@@ -240,7 +242,7 @@ fn a_gitops_controller_that_applies_by_force_again_and_again_and_prunes_causes_n
     let mut rounds = 0;
     while start.elapsed() < fault_seconds() {
         stage.kubectl(&prune).good();
-        std::thread::park_timeout(std::time::Duration::from_secs(2));
+        std::thread::park_timeout(Duration::from_secs(2));
         rounds += 1;
     }
     assert_eq!(versions(&stage), before, "after the first round nothing is written");
@@ -281,4 +283,42 @@ fn observe_writes_nothing_and_reports_and_enabled_repairs() {
     assert_eq!(stage.role("gitlab", "gitlab-kas"), Some(arn("watched")));
     let orphaned = "gitlab_iam_webhook_reviews_total{mode=\"mutate\",kind=\"ServiceAccount\",operation=\"UPDATE\",outcome=\"orphaned\"}";
     assert!(stage.metric(orphaned) >= 1);
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_served_and_renewed_without_a_restart() {
+    let stage = Stage::new();
+    let pair = || {
+        let names = [format!("{OURS}.{OURS}.svc")];
+        issue::self_signed(&names, SystemTime::now(), Duration::from_hours(1)).unwrap()
+    };
+    let (first, second) = (pair(), pair());
+    let secret = |pair: &Pair| {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+        stage.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": "own", "namespace": OURS},
+            "stringData": {"tls.crt": text(&pair.certificate), "tls.key": text(&pair.key)},
+        }));
+    };
+    secret(&first);
+    let both = [&*first.certificate, &second.certificate].concat();
+    let bundle = format!("certificates.caBundle={}", base64::engine::general_purpose::STANDARD.encode(both));
+    stage.install(&["certificates.mode=existing", "certificates.existingSecret=own", &bundle]);
+    stage.opt_in("gitlab", "enabled");
+    stage.map(&mapping("gitlab-", "owned"));
+    stage.kubectl(&["create", "serviceaccount", "gitlab-kas", "-n", "gitlab"]).good();
+    eventually("it has its role", || {
+        (stage.role("gitlab", "gitlab-kas") == Some(arn("owned"))).then_some(())
+    });
+    let asked = stage.as_the_webhook(&["auth", "can-i", "get", "secrets", "-n", OURS]);
+    assert_eq!(asked.out.trim(), "no", "what it does not write it cannot read either");
+
+    secret(&second);
+    // The kubelet brings it within its sync period.
+    eventually_within(Duration::from_mins(3), "both replicas serve it", || {
+        (stage.log().matches("new certificate served").count() >= 2).then_some(())
+    });
+    stage.kubectl(&["create", "serviceaccount", "gitlab-pages", "-n", "gitlab"]).good();
+    assert_eq!(stage.role("gitlab", "gitlab-pages"), Some(arn("owned")));
 }
