@@ -21,8 +21,8 @@ const EXAMPLES: &str = "Examples:
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
 
-Exit status: 0 nothing to report, 1 found what was asked for (problems),
-2 could not do it.";
+Exit status: check 0 no problems, 1 problems; explain 0 explained, 1 nothing
+to explain; 2 could not do it.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -44,6 +44,7 @@ enum Command {
 
 /// What the operator fixes and no mapping can exceed.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Bounds of every mapping")]
 struct BoundsArgs {
     /// A role that may be handed out; may be repeated (in the environment: separated by spaces). Without it, any may.
     ///

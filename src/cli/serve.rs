@@ -199,7 +199,11 @@ impl Beside {
 
     fn namespaces(&self, client: &Client, args: &RepairArgs) -> watch::Receiver<OptedIn> {
         let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
-        opted_in::follow(client, &scope, &self.metrics, &self.tracker, &self.stop)
+        let (namespaces, tasks) = opted_in::follow(client, &scope, &self.metrics, &self.stop);
+        for task in tasks {
+            self.spawn(task);
+        }
+        namespaces
     }
 
     fn repair(&self, client: &Client, namespaces: watch::Receiver<OptedIn>, newest: Newest) {

@@ -34,7 +34,7 @@ const PREVIOUS: &str = "previous.crt";
 
 /// After a write that failed, at first; and at least this often: clocks are set, machines sleep.
 const AGAIN: Duration = Duration::from_secs(1);
-const AT_LEAST: Duration = Duration::from_hours(1);
+const AT_LEAST: Duration = Duration::from_mins(1);
 
 /// The self-managed certificate.
 pub struct Certificates {

@@ -11,7 +11,6 @@ use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::pauses::Pauses;
 use crate::engine::subject::INJECT;
@@ -30,15 +29,14 @@ pub struct Scope {
 /// The namespaces that have opted in; none before they were listed for the first time.
 pub type OptedIn = Option<BTreeSet<String>>;
 
-/// Follows them until stopped, and tells `found`.
+/// Where they are told, and what has to run for it until it is stopped.
 #[must_use]
 pub fn follow(
     client: &Client,
     scope: &Scope,
     metrics: &Arc<Metrics>,
-    tracker: &TaskTracker,
     stop: &CancellationToken,
-) -> watch::Receiver<OptedIn> {
+) -> (watch::Receiver<OptedIn>, Vec<impl Future<Output = ()> + Send + 'static>) {
     let (found, receiver) = watch::channel(None);
     let found = Arc::new(found);
     let config = Config::default().labels(&format!("{INJECT}=enabled"));
@@ -49,16 +47,16 @@ pub fn follow(
             |name: &String| (Some(name.clone()), config.clone().fields(&format!("metadata.name={name}")));
         scope.only.iter().map(named).collect()
     };
-    for (own, config) in configs {
+    let tasks = configs.into_iter().map(|(own, config)| {
         let follower = Follower {
             own,
             except: scope.except.clone(),
             found: Arc::clone(&found),
             metrics: Arc::clone(metrics),
         };
-        tracker.spawn(follower.follow(Api::all(client.clone()), config, stop.clone()));
-    }
-    receiver
+        follower.follow(Api::all(client.clone()), config, stop.clone())
+    });
+    (receiver, tasks.collect())
 }
 
 /// One watch: on all namespaces, or on one of them.

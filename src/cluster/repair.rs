@@ -108,6 +108,7 @@ impl Repair {
                     // Begun anew meanwhile.
                     Err(_) => {}
                 },
+                Some(in_panic) = watches.ended_in_panic() => if in_panic { return },
                 () = tokio::time::sleep_until(work.held_until), if work.is_held() => {}
                 Some(due) = work.queue.next(), if work.under_way.len() < IN_FLIGHT && !work.is_held() => {
                     work.try_now(due.into_inner());

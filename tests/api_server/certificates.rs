@@ -178,7 +178,7 @@ fn a_plan_that_cannot_work_is_refused_at_the_start() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         words.contains(
-            "--certificate-life 1h must be from 10s to 10 years, and five times --certificate-roll-wait 30m"
+            "--certificate-life 1h must be from 10s to 10 years, and at least five times --certificate-roll-wait 30m"
         ),
         "{words}"
     );

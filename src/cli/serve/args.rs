@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::cli::BoundsArgs;
@@ -18,13 +18,18 @@ const EXAMPLES: &str = "Examples:
   With a certificate from a Secret volume, renewed without a restart:
     gitlab-iam-webhook serve --mapping mapping.yaml \\
       --tls-cert /tls/tls.crt --tls-key /tls/tls.key
+  In a Pod, as the chart does it; hook is the Service and the webhook configurations:
+    gitlab-iam-webhook serve --mapping-config-map NS/role-mapping --starter-mapping \\
+      --certificate-secret NS/hook-tls --certificate-name hook.NS.svc \\
+      --webhook-configuration hook --repair
 
+A DURATION has a unit: 500ms, 5s, 2m, 90d.
 Every option can also be given as an environment variable.
 SIGTERM drains and stops; a second one stops at once.";
 
 /// Serve the admission webhook over HTTPS.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("source").required(true).args(["mapping", "mapping_config_map"]))]
 pub(crate) struct ServeArgs {
     /// The role mapping; read again when its content changes, the last good one is kept.
     #[arg(long, short, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
@@ -34,20 +39,14 @@ pub(crate) struct ServeArgs {
     ///
     /// Reached with KUBECONFIG or the Pod's own credentials. The last good text is kept in NAME-last-good, and used at the
     /// start beside one that broke meanwhile.
-    #[arg(
-        long,
-        value_name = "NAMESPACE/NAME",
-        env = "GITLAB_IAM_WEBHOOK_MAPPING_CONFIG_MAP",
-        conflicts_with = "mapping",
-        required_unless_present = "mapping"
-    )]
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "GITLAB_IAM_WEBHOOK_MAPPING_CONFIG_MAP")]
     pub(super) mapping_config_map: Option<Place>,
 
     /// Create that ConfigMap where there is none, with comments that teach and no rules. It is never written again.
-    #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", requires = "mapping_config_map")]
+    #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", conflicts_with = "mapping")]
     pub(super) starter_mapping: bool,
 
-    /// Where the API server reaches POST /mutate and POST /observe, in HTTPS.
+    /// Where the API server reaches POST /mutate, /observe and /validate, in HTTPS.
     #[arg(long, value_name = "ADDRESS", env = "GITLAB_IAM_WEBHOOK_LISTEN", default_value = "[::]:8443", value_parser = address)]
     pub(super) listen: SocketAddr,
 
@@ -59,7 +58,7 @@ pub(crate) struct ServeArgs {
     )]
     pub(super) admin_listen: SocketAddr,
 
-    /// The certificate chain in PEM, the leaf first; read again every 2 seconds. Without it one is made in memory.
+    /// The certificate chain in PEM, the leaf first; read again every 2 seconds. Without it and --certificate-secret one for localhost is made.
     #[arg(long, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_TLS_CERT", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
 
@@ -77,23 +76,23 @@ pub(crate) struct ServeArgs {
     pub(super) bounds: BoundsArgs,
 
     /// The form of log lines on standard error.
-    #[arg(long, value_enum, env = "GITLAB_IAM_WEBHOOK_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, env = "GITLAB_IAM_WEBHOOK_LOG_FORMAT", default_value_t = LogFormat::Text, help_heading = "Log")]
     pub(super) log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
-    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off,kube_runtime=off", value_parser = log_filter)]
+    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off,kube_runtime=off", value_parser = log_filter, help_heading = "Log")]
     pub(super) log: Targets,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,
 
     /// After SIGTERM: how long to answer on while unready, so that endpoints can follow.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_SHUTDOWN_DELAY", default_value = "0s",
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_SHUTDOWN_DELAY", default_value = "0s", help_heading = "Stopping",
         value_parser = humantime::parse_duration)]
     pub(super) shutdown_delay: Duration,
 
     /// After that: how long to wait for requests under way.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_DRAIN_TIMEOUT", default_value = "15s",
+    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_DRAIN_TIMEOUT", default_value = "15s", help_heading = "Stopping",
         value_parser = humantime::parse_duration)]
     pub(super) drain_timeout: Duration,
 }
@@ -157,7 +156,7 @@ pub(super) struct CertificateArgs {
         value_parser = humantime::parse_duration)]
     pub(super) certificate_roll_wait: Duration,
 
-    /// The webhook configurations of this name, mutating and validating, must trust the certificate before we are ready.
+    /// The name of both webhook configurations. Ready means that the mutating one trusts the certificate.
     ///
     /// With --certificate-secret their caBundle is written; with --tls-cert it is only read.
     #[arg(long, value_name = "NAME", env = "GITLAB_IAM_WEBHOOK_WEBHOOK_CONFIGURATION")]
@@ -171,10 +170,10 @@ pub(super) struct RepairArgs {
     /// Re-admit ServiceAccounts that are not as decided, in namespaces labelled `gitlab-iam-webhook/inject=enabled`.
     ///
     /// The API server gets an empty patch, and asks the webhook. One that is changed back 3 times in 10 minutes is left alone.
-    #[arg(long, env = "GITLAB_IAM_WEBHOOK_REPAIR", requires = "mapping_config_map")]
+    #[arg(long, env = "GITLAB_IAM_WEBHOOK_REPAIR", conflicts_with = "mapping")]
     pub(super) repair: bool,
 
-    /// Look for such namespaces among these alone; may be repeated (in the environment: separated by spaces). Default: all.
+    /// Look for opted-in namespaces among these alone; may be repeated (in the environment: separated by spaces). Default: all.
     #[arg(
         long = "watch-namespace",
         value_name = "NAME",
@@ -202,7 +201,7 @@ impl CertificateArgs {
         // Both waits must fit well into the third that is left when a roll begins.
         anyhow::ensure!(
             wait <= life / 5 && (Duration::from_secs(10)..=longest).contains(&life),
-            "--certificate-life {} must be from 10s to 10 years, and five times --certificate-roll-wait {}",
+            "--certificate-life {} must be from 10s to 10 years, and at least five times --certificate-roll-wait {}",
             humantime::format_duration(life),
             humantime::format_duration(wait)
         );
@@ -214,22 +213,22 @@ impl CertificateArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
-    /// For a TLS handshake.
+    /// How long a TLS handshake may take.
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HANDSHAKE_TIMEOUT", default_value = "5s",
         value_parser = humantime::parse_duration)]
     pub(super) handshake_timeout: Duration,
 
-    /// For the head of a request.
+    /// How long the head of a request may take.
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HEADER_TIMEOUT", default_value = "2s",
         value_parser = humantime::parse_duration)]
     pub(super) header_timeout: Duration,
 
-    /// For a request, from its head to its answer.
+    /// How long a request may take, from its head to its answer.
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_REQUEST_TIMEOUT", default_value = "10s",
         value_parser = humantime::parse_duration)]
     pub(super) request_timeout: Duration,
 
-    /// For a connection between two requests; longer than the 90 seconds after which API servers close it themselves.
+    /// How long a connection may rest between two requests; longer than the 90 seconds after which API servers close it themselves.
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_IDLE_TIMEOUT", default_value = "2m",
         value_parser = humantime::parse_duration)]
     pub(super) idle_timeout: Duration,

@@ -13,6 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::utils::Backoff;
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,7 @@ pub(super) struct Watches {
     sender: mpsc::Sender<Seen>,
     turns: Arc<Turns>,
     running: HashMap<String, CancellationToken>,
+    tasks: JoinSet<()>,
 }
 
 impl Watches {
@@ -73,7 +75,12 @@ impl Watches {
             watching: Semaphore::new(WATCHES),
             namespaces: AtomicUsize::new(0),
         });
-        Self { client, live, sender, turns, running: HashMap::new() }
+        Self { client, live, sender, turns, running: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Whether the next one to end did so by a panic; none while none runs.
+    pub(super) async fn ended_in_panic(&mut self) -> Option<bool> {
+        self.tasks.join_next().await.map(|ended| ended.is_err_and(|error| error.is_panic()))
     }
 
     /// In these namespaces, and no others.
@@ -97,15 +104,10 @@ impl Watches {
                     sender: self.sender.clone(),
                     turns: Arc::clone(&self.turns),
                 };
-                tokio::spawn(async move { stop.run_until_cancelled(watch.follow()).await });
+                self.tasks
+                    .spawn(async move { stop.run_until_cancelled(watch.follow()).await.unwrap_or_default() });
             }
         }
-    }
-}
-
-impl Drop for Watches {
-    fn drop(&mut self) {
-        self.running.values().for_each(CancellationToken::cancel);
     }
 }
 
