@@ -4,12 +4,14 @@
 //! are typed as kubectl types them (YAML 1.1: `yes` and `on` are booleans, `0644` is a number), because that is
 //! what the user's other tools do with the same text. JSON is read as the YAML it is.
 
+mod tree;
+
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::Parser;
+use tree::TreeBuilder;
 
 /// How deep values may be nested, aliases followed. Bounds recursion over the tree.
 const MAX_DEPTH: usize = 200;
@@ -208,7 +210,7 @@ pub fn read_within(text: &str, max_nodes: usize, max_lookahead: usize) -> Result
         simple_key_max_lookahead: max_lookahead,
     };
     options.set_emit_comments(false);
-    let mut tree = TreeBuilder { text, max_nodes, ..TreeBuilder::default() };
+    let mut tree = TreeBuilder::new(text, max_nodes);
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| SyntaxError {
             at: position(*error.marker()),
@@ -231,188 +233,6 @@ fn position(marker: granit_parser::Marker) -> Position {
 /// Texts are shorter than 4 GiB: they are read into memory.
 fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// A collection whose end has not been read yet.
-struct Open<'t> {
-    node: Node<'t>,
-    anchor: usize,
-    key: Option<Node<'t>>,
-}
-
-#[derive(Default)]
-struct TreeBuilder<'t> {
-    text: &'t str,
-    max_nodes: usize,
-    open: Vec<Open<'t>>,
-    anchors: HashMap<usize, Node<'t>>,
-    nodes: usize,
-    documents: Vec<Node<'t>>,
-}
-
-impl<'t> TreeBuilder<'t> {
-    fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), SyntaxError> {
-        let range =
-            span.byte_range().map(|range| (narrow(range.start), narrow(range.end))).unwrap_or_default();
-        let at = position(span.start);
-        match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix() != "str");
-                let kind = if plain { scalar_kind(&text) } else { ScalarKind::Text };
-                let literal_block = style == ScalarStyle::Literal;
-                let value = Value::Scalar(Scalar { text, kind, literal_block });
-                self.place(Node { span: range, at, value }, anchor);
-                Ok(())
-            }
-            Event::SequenceStart(_, anchor, _) => self.begin(range, at, Value::Sequence(Vec::new()), anchor),
-            Event::MappingStart(_, anchor, _) => self.begin(range, at, Value::Mapping(Vec::new()), anchor),
-            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(mut open) => {
-                    open.node.span.1 = range.1.max(open.node.span.0);
-                    open.node.value.shrink();
-                    merge_keys(&mut open.node)?;
-                    self.place(open.node, open.anchor);
-                    Ok(())
-                }
-                None => Ok(()),
-            },
-            Event::Alias(id) => {
-                let Some(node) = self.anchors.get(&id) else {
-                    let message = "an alias cannot stand inside the value that it names".to_owned();
-                    return Err(SyntaxError { at, message });
-                };
-                let (nodes, depth) = node.size();
-                if self.open.len() + depth > MAX_DEPTH {
-                    return Err(too_deep(at));
-                }
-                self.nodes += nodes;
-                let node = node.clone();
-                self.place(node, 0);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn begin(
-        &mut self,
-        span: (u32, u32),
-        at: Position,
-        value: Value<'t>,
-        anchor: usize,
-    ) -> Result<(), SyntaxError> {
-        if self.open.len() >= MAX_DEPTH {
-            return Err(too_deep(at));
-        }
-        self.open.push(Open { node: Node { span, at, value }, anchor, key: None });
-        Ok(())
-    }
-
-    /// Puts a finished node where it belongs: under its key, into its list, or as a document.
-    fn place(&mut self, node: Node<'t>, anchor: usize) {
-        self.nodes += 1;
-        if anchor != 0 {
-            self.nodes += node.size().0;
-            if self.nodes <= self.max_nodes {
-                self.anchors.insert(anchor, node.clone());
-            }
-        }
-        let Some(parent) = self.open.last_mut() else {
-            // A document that is only a comment arrives as an empty scalar.
-            if !(node.is_null() && self.text.get(node.span()).is_none_or(str::is_empty)) {
-                self.documents.push(node);
-            }
-            return;
-        };
-        match &mut parent.node.value {
-            Value::Sequence(items) => items.push(node),
-            Value::Mapping(entries) => match parent.key.take() {
-                None => parent.key = Some(node),
-                Some(key) => entries.push((key, node)),
-            },
-            Value::Scalar(_) => {}
-        }
-    }
-}
-
-fn too_deep(at: Position) -> SyntaxError {
-    SyntaxError { at, message: format!("values are nested deeper than {MAX_DEPTH} levels") }
-}
-
-/// Replaces `<<: *defaults` by the entries it names, as YAML 1.1 does; keys written out win.
-fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
-    let Value::Mapping(entries) = &mut node.value else {
-        return Ok(());
-    };
-    let is_merge = |key: &Node<'_>| key.as_text() == Some("<<");
-    if !entries.iter().any(|(key, _)| is_merge(key)) {
-        return Ok(());
-    }
-    let (merges, mut own): (Vec<_>, Vec<_>) = entries.drain(..).partition(|(key, _)| is_merge(key));
-    let mut present: HashSet<String> =
-        own.iter().filter_map(|(key, _)| Some(key.as_scalar()?.text.to_string())).collect();
-    for (key, merge) in merges {
-        let sources = match merge.value {
-            Value::Mapping(_) => vec![merge],
-            Value::Sequence(items) => items,
-            Value::Scalar(_) => Vec::new(),
-        };
-        let no_mapping =
-            || SyntaxError { at: key.at, message: "`<<` takes a mapping or a list of mappings".to_owned() };
-        if sources.is_empty() {
-            return Err(no_mapping());
-        }
-        for source in sources {
-            let Value::Mapping(inherited) = source.value else {
-                return Err(no_mapping());
-            };
-            for (name, value) in inherited {
-                let key = name.as_scalar().map(|scalar| scalar.text.to_string());
-                if key.is_some_and(|key| present.insert(key)) {
-                    own.push((name, value));
-                }
-            }
-        }
-    }
-    *entries = own;
-    Ok(())
-}
-
-/// The type of a plain scalar by YAML 1.1's rules, as kubectl's reader applies them.
-fn scalar_kind(text: &str) -> ScalarKind {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return ScalarKind::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
-            return ScalarKind::Boolean(true);
-        }
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
-            return ScalarKind::Boolean(false);
-        }
-        _ => {}
-    }
-    if is_number(text) { ScalarKind::Number } else { ScalarKind::Text }
-}
-
-fn is_number(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return true;
-    }
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return false;
-    }
-    let digits = unsigned.replace('_', "");
-    let radix = |prefixes: [&str; 2], radix: u32| {
-        prefixes
-            .iter()
-            .filter_map(|prefix| digits.strip_prefix(prefix))
-            .any(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)))
-    };
-    radix(["0x", "0X"], 16)
-        || radix(["0o", "0O"], 8)
-        || radix(["0b", "0B"], 2)
-        // Rust's grammar of floats is YAML's, but for the words `inf` and `nan`, which cannot begin with a digit or a dot.
-        || (digits.chars().any(|c| c.is_ascii_digit()) && digits.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]
