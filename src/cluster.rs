@@ -13,7 +13,9 @@ pub mod trust;
 
 use std::time::Duration;
 
+use kube::api::PatchParams;
 use kube::{Client, Config};
+use tokio::sync::watch;
 
 use crate::telemetry::causes;
 
@@ -100,6 +102,20 @@ impl Failure {
             Self::Api(_) | Self::TooLate => tracing::warn!("{doing}: {self}; trying again"),
         }
     }
+}
+
+/// For a patch that is written in our name.
+fn in_our_name() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Tells a value to whoever follows it, where it is another one.
+fn tell<T: PartialEq>(told: &watch::Sender<T>, value: T) {
+    told.send_if_modified(|last| {
+        let differs = *last != value;
+        *last = value;
+        differs
+    });
 }
 
 /// A call with its time limit.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pauses::{Pace, Pauses};
 use super::trust::Bundles;
-use super::{Failure, MANAGER, Place, within};
+use super::{Failure, MANAGER, Place, in_our_name, tell, within};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::roll::{Plan, Step, Store, View};
@@ -32,8 +32,10 @@ const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
 const NEXT: [&str; 2] = ["next.crt", "next.key"];
 const PREVIOUS: &str = "previous.crt";
 
-/// After a write that failed, at first; and at least this often: clocks are set, machines sleep.
+/// After the Secret was created, where the watch does not show it at once.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// At least this often: clocks are set, machines sleep.
 const AT_LEAST: Duration = Duration::from_mins(1);
 
 /// The self-managed certificate.
@@ -111,7 +113,7 @@ impl Certificates {
             let Some(done) = stop.run_until_cancelled(self.act()).await else { return };
             rest = done.unwrap_or_else(|failure| {
                 failure.log(&format!("writing the Secret {}", self.place));
-                self.pace.left(Instant::now()).unwrap_or_default().max(AGAIN)
+                self.pace.after_failure(Instant::now())
             });
         }
     }
@@ -121,10 +123,9 @@ impl Certificates {
         let secret = match self.seen.clone() {
             Seen::NotYet => return Ok(AT_LEAST),
             Seen::Absent => {
-                if let Some(left) = self.pace.left(Instant::now()) {
+                if let Err(left) = self.pace.begin(Instant::now()) {
                     return Ok(left);
                 }
-                self.pace.begin(Instant::now());
                 self.create().await?;
                 return Ok(AGAIN);
             }
@@ -152,10 +153,9 @@ impl Certificates {
         match step {
             Step::Rest(rest) => Ok(rest.clamp(Duration::from_millis(100), AT_LEAST)),
             Step::Write(store, why) => {
-                if let Some(left) = self.pace.left(Instant::now()) {
+                if let Err(left) = self.pace.begin(Instant::now()) {
                     return Ok(left);
                 }
-                self.pace.begin(Instant::now());
                 if self.pace.is_slow() {
                     tracing::warn!(secret = %self.place, "it has to be written again and again: something else writes it, or refuses it");
                 }
@@ -171,7 +171,7 @@ impl Certificates {
     /// Since when all of the store is trusted.
     fn follow_trust(&mut self, store: &Store, bundles: &Bundles) {
         let bundle = store.bundle();
-        let trusted = !bundles.is_empty() && bundles.iter().all(|held| trust::contains(held, &bundle));
+        let trusted = all_trust(bundles, &bundle);
         match &self.trusted_since {
             Some((since, _)) if trusted && *since == bundle => {}
             _ => self.trusted_since = trusted.then(|| (bundle, Instant::now())),
@@ -184,9 +184,8 @@ impl Certificates {
             return;
         };
         let served = self.served.pair();
-        let is_trusted =
-            !bundles.is_empty() && bundles.iter().all(|held| trust::contains(held, &current.certificate));
-        let has_better = served.as_ref().is_some_and(|served| self.plan.accepts(served, now)) && !is_trusted;
+        let has_better = served.as_ref().is_some_and(|served| self.plan.accepts(served, now))
+            && !all_trust(bundles, &current.certificate);
         if served.as_ref() != Some(current) && !has_better {
             match self.served.serve(current) {
                 Ok(not_after) => tracing::info!(secret = %self.place, not_after, "new certificate served"),
@@ -197,11 +196,7 @@ impl Certificates {
         let served = self.served.pair();
         let bundle = store.bundle();
         if served.is_none_or(|served| trust::contains(&bundle, &served.certificate)) {
-            self.wanted.send_if_modified(|wanted| {
-                let differs = *wanted != bundle;
-                *wanted = bundle;
-                differs
-            });
+            tell(&self.wanted, bundle);
         }
     }
 
@@ -228,9 +223,13 @@ impl Certificates {
         put(PREVIOUS, Some(store.previous.as_slice()).filter(|previous| !previous.is_empty()));
         // With the version that was seen, a write over another one is refused.
         let patch = json!({"metadata": {"resourceVersion": seen.metadata.resource_version}, "data": data});
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        within(self.api.patch(&self.place.name, &parameters, &Patch::Merge(&patch))).await
+        within(self.api.patch(&self.place.name, &in_our_name(), &Patch::Merge(&patch))).await
     }
+}
+
+/// Whether each entry trusts all of these certificates; not where there is none.
+fn all_trust(bundles: &Bundles, certificates: &[u8]) -> bool {
+    !bundles.is_empty() && bundles.iter().all(|held| trust::contains(held, certificates))
 }
 
 fn read(secret: &Secret) -> Store {

@@ -42,20 +42,22 @@ impl Known {
     /// Gives every entry this bundle; none where they have it.
     pub(super) fn patch(&self, bundle: &[u8]) -> Option<json_patch::Patch> {
         let Self::There(configuration) = self else { return None };
+        let entries = configuration.entries.iter().enumerate();
+        let others: Vec<_> = entries.filter(|(_, entry)| entry.bundle != bundle).collect();
+        if others.is_empty() {
+            return None;
+        }
         let encoded = json!(ByteString(bundle.to_owned()));
         let mut operations = vec![
             json!({"op": "replace", "path": "/metadata/resourceVersion", "value": configuration.version}),
         ];
-        for (index, entry) in
-            configuration.entries.iter().enumerate().filter(|(_, entry)| entry.bundle != bundle)
-        {
+        for (index, entry) in others {
             operations
                 .push(json!({"op": "test", "path": format!("/webhooks/{index}/name"), "value": entry.name}));
             let path = format!("/webhooks/{index}/clientConfig/caBundle");
             operations.push(json!({"op": "add", "path": path, "value": encoded}));
         }
-        let patch = serde_json::from_value(operations.into()).unwrap_or_default();
-        (!configuration.entries.iter().all(|entry| entry.bundle == bundle)).then_some(patch)
+        serde_json::from_value(operations.into()).ok()
     }
 
     fn of<'a>(

@@ -14,13 +14,12 @@ use super::{Place, within};
 pub(super) type Taken = Option<String>;
 
 /// Whether the mapping in force here is the newest one. A watch can fall silent, and its replica must not impose an old mapping.
-#[derive(Clone)]
 pub struct Newest {
     api: Api<ConfigMap>,
     place: Place,
     taken: watch::Receiver<Taken>,
     behind: Arc<Notify>,
-    asked: Arc<Mutex<Asked>>,
+    asked: Mutex<Asked>,
 }
 
 #[derive(Default)]
@@ -44,7 +43,7 @@ impl Newest {
         taken: watch::Receiver<Taken>,
         behind: Arc<Notify>,
     ) -> Self {
-        Self { api, place, taken, behind, asked: Arc::default() }
+        Self { api, place, taken, behind, asked: Mutex::default() }
     }
 
     /// Asks the API server, at most once a second; `None` where it does not answer.

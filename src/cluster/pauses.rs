@@ -37,14 +37,28 @@ pub(super) struct Pace {
 impl Pace {
     const LONGEST: Duration = Duration::from_secs(30);
 
-    /// How long the next write has to wait still; none where it need not.
-    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
-        let left = self.pause.saturating_sub(now.duration_since(self.last?));
-        (!left.is_zero()).then_some(left)
+    /// After a write that failed, at first.
+    const AGAIN: Duration = Duration::from_secs(1);
+
+    /// How long the next write has to wait still.
+    fn left(&self, now: Instant) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| self.pause.saturating_sub(now.duration_since(last)))
+    }
+
+    /// How long to wait after a write that failed.
+    pub(super) fn after_failure(&self, now: Instant) -> Duration {
+        self.left(now).max(Self::AGAIN)
     }
 
     /// A write begins.
-    pub(super) fn begin(&mut self, now: Instant) {
+    ///
+    /// # Errors
+    /// Not yet: how long it has to wait still.
+    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Duration> {
+        let left = self.left(now);
+        if !left.is_zero() {
+            return Err(left);
+        }
         // What has lasted for well longer than the pause is no fight.
         let lasted = |last| now.duration_since(last) > self.pause * 4 + Duration::from_secs(1);
         self.pause = if self.last.is_none_or(lasted) {
@@ -53,6 +67,7 @@ impl Pace {
             (self.pause * 2).clamp(Duration::from_millis(100), Self::LONGEST)
         };
         self.last = Some(now);
+        Ok(())
     }
 
     /// Whether it has come so far that somebody should know.
@@ -69,15 +84,16 @@ mod tests {
     fn a_fight_grows_slow_and_stays_slow_and_ends_when_something_lasts() {
         let (mut pace, mut now, mut pauses) = (Pace::default(), Instant::now(), Vec::new());
         for _ in 0..12 {
-            now += pace.left(now).unwrap_or_default();
-            assert_eq!(pace.left(now), None);
-            pace.begin(now);
+            if let Err(left) = pace.begin(now) {
+                now += left;
+                assert_eq!(pace.begin(now), Ok(()));
+            }
             pauses.push(pace.pause.as_millis());
         }
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         assert!(pace.is_slow());
         now += Duration::from_mins(3);
-        pace.begin(now);
-        assert_eq!(pace.left(now), None);
+        assert_eq!(pace.begin(now), Ok(()));
+        assert_eq!(pace.begin(now), Ok(()), "it need not wait any more");
     }
 }

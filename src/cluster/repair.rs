@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::runtime::events::{Event as Told, EventType, Recorder};
 use kube::{Api, Client};
 use serde_json::json;
@@ -25,7 +25,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 use super::newest::Newest;
 use super::opted_in::OptedIn;
-use super::{Failure, MANAGER, within};
+use super::{Failure, MANAGER, in_our_name, within};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
@@ -117,6 +117,10 @@ impl Repair {
             }
         }
     }
+}
+
+fn jitter() -> Duration {
+    JITTER.mul_f64(fastrand::f64())
 }
 
 /// What is to be done, and what is remembered.
@@ -215,19 +219,12 @@ impl Work {
             case.again = case.under_way;
             return;
         }
-        let jitter = JITTER.mul_f64(fastrand::f64());
-        let delay = match case.patience.out_of_step(now) {
-            Next::Try(pause) => pause + jitter,
-            Next::LeaveAlone(time) => time + jitter,
-            Next::GiveUp(time) => {
-                self.repair.count(RepairResult::LeftAlone);
-                self.tell_owner(key, time);
-                time + jitter
-            }
-        };
-        let queued = self.queue.insert(key.clone(), delay);
-        if let Some(case) = self.cases.get_mut(key) {
-            case.queued = Some(queued);
+        let next = case.patience.out_of_step(now);
+        let (Next::Try(time) | Next::LeaveAlone(time) | Next::GiveUp(time)) = next;
+        case.queued = Some(self.queue.insert(key.clone(), time + jitter()));
+        if matches!(next, Next::GiveUp(_)) {
+            self.repair.count(RepairResult::LeftAlone);
+            self.tell_owner(key, time);
         }
     }
 
@@ -248,10 +245,7 @@ impl Work {
         case.under_way = false;
         let again = std::mem::take(&mut case.again);
         match tried {
-            Tried::NotNow => {
-                let jitter = JITTER.mul_f64(fastrand::f64());
-                case.queued = Some(self.queue.insert(key, NOT_NOW + jitter));
-            }
+            Tried::NotNow => case.queued = Some(self.queue.insert(key, NOT_NOW + jitter())),
             Tried::Found(State::InStep) => {
                 self.progress.repaired += 1;
                 self.repair.count(RepairResult::Repaired);
@@ -367,9 +361,8 @@ impl Repair {
             return Tried::NotNow;
         }
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let nothing = Patch::Merge(json!({}));
-        match within(api.patch_metadata(name, &parameters, &nothing)).await {
+        match within(api.patch_metadata(name, &in_our_name(), &nothing)).await {
             Ok(account) => Tried::Found(judge(&self.live.load().ruleset, &account.metadata)),
             Err(Failure::Api(kube::Error::Api(status))) if status.code == 404 => Tried::Found(State::Gone),
             Err(failure) => Tried::Failed(failure),

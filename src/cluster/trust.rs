@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::configurations::{Entry, Known};
 use super::pauses::{Pace, Pauses};
-use super::{Failure, MANAGER, within};
+use super::{Failure, in_our_name, tell, within};
 use crate::health::{Hold, Readiness};
 use crate::telemetry::causes;
 use crate::tls::Pair;
@@ -31,9 +31,6 @@ use crate::tls::trust;
 pub type Bundles = Arc<[Vec<u8>]>;
 
 const WAITING: &str = "the caBundle of the webhook configuration to trust the certificate";
-
-/// After a write that failed, at first.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the certificate is judged where nothing happens: it ends some day.
 const LOOK: Duration = Duration::from_mins(1);
@@ -148,7 +145,7 @@ impl Trust {
             Ok(again) => again,
             Err(failure) => {
                 failure.log(&format!("writing the caBundle of {}", self.name));
-                Some(self.pace.left(Instant::now()).unwrap_or_default().max(AGAIN))
+                Some(self.pace.after_failure(Instant::now()))
             }
         };
         self.judge();
@@ -159,11 +156,7 @@ impl Trust {
         let bundles: Vec<Vec<u8>> = self.seen.entries().map(|entry| entry.bundle.clone()).collect();
         // The certificate waits for all of them before it moves.
         let bundles: Bundles = if self.seen.is_complete() { bundles.into() } else { Arc::default() };
-        self.trusted.send_if_modified(|trusted| {
-            let differs = *trusted != bundles;
-            *trusted = bundles;
-            differs
-        });
+        tell(&self.trusted, bundles);
         self.warn_of_validation();
         match self.reason_for_distrust() {
             None => {
@@ -216,23 +209,26 @@ impl Trust {
         let Some(wanted) = self.wanted.as_ref().map(|wanted| wanted.borrow().clone()) else {
             return Ok(None);
         };
-        if wanted.is_empty() || !self.seen.entries().any(|entry| entry.bundle != wanted) {
+        if wanted.is_empty() {
             return Ok(None);
         }
-        if let Some(left) = self.pace.left(Instant::now()) {
+        let (mutating, validating) = (self.seen.mutating.patch(&wanted), self.seen.validating.patch(&wanted));
+        if mutating.is_none() && validating.is_none() {
+            return Ok(None);
+        }
+        if let Err(left) = self.pace.begin(Instant::now()) {
             return Ok(Some(left));
         }
-        self.pace.begin(Instant::now());
         if self.pace.is_slow() {
             tracing::warn!(
                 "the caBundle of {} has to be written again and again: something else writes it",
                 self.name
             );
         }
-        if let Some(patch) = self.seen.mutating.patch(&wanted) {
+        if let Some(patch) = mutating {
             self.seen.mutating = Known::from(apply(&self.mutating, &self.name, patch).await?);
         }
-        if let Some(patch) = self.seen.validating.patch(&wanted) {
+        if let Some(patch) = validating {
             self.seen.validating = Known::from(apply(&self.validating, &self.name, patch).await?);
         }
         tracing::info!("caBundle written to the webhook configurations {}", self.name);
@@ -253,8 +249,7 @@ async fn apply<K>(api: &Api<K>, name: &str, patch: json_patch::Patch) -> Result<
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    within(api.patch(name, &parameters, &Patch::<()>::Json(patch))).await
+    within(api.patch(name, &in_our_name(), &Patch::<()>::Json(patch))).await
 }
 
 impl Seen {

@@ -1,5 +1,6 @@
 //! One cluster for the run, a namespace for each test, and the real webhook in front of it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use gitlab_iam_webhook::tls::issue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::commands::{Done, gitlab_chart, path_of, root, run};
+use crate::commands::{Done, gitlab_chart, path_of, run, script, start};
 pub(crate) use crate::commands::{ROLE, eventually};
 
 pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
@@ -35,8 +36,7 @@ fn free_port() -> String {
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let build = Command::new(root().join("tests/kube/build")).status().unwrap();
-        assert!(build.success(), "tests/kube/build says what is missing");
+        script("tests/kube/build", &[]);
         Cluster::start()
     })
 }
@@ -48,20 +48,13 @@ impl Cluster {
         let key = rcgen::KeyPair::generate().unwrap();
         fs::write(folder.path().join("sa.key"), key.serialize_pem()).unwrap();
         fs::write(folder.path().join("sa.pub"), key.public_key_pem()).unwrap();
-        let mut up = Command::new(root().join("tests/kube/up"))
-            .arg(folder.path())
-            .args([free_port(), free_port(), free_port()])
-            // The oldest that is supported: KUBE_APISERVER=kube-apiserver-1.30.
-            .arg(std::env::var("KUBE_APISERVER").unwrap_or_else(|_| "kube-apiserver".to_owned()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "tests/kube/up says why not");
+        // The oldest that is supported: KUBE_APISERVER=kube-apiserver-1.30.
+        let apiserver = std::env::var_os("KUBE_APISERVER").unwrap_or_else(|| "kube-apiserver".into());
+        let ports = [free_port(), free_port(), free_port()];
+        let [api, etcd, peer] = ports.each_ref().map(OsStr::new);
+        let (up, stdin) = start("tests/kube/up", &[folder.path().as_ref(), api, etcd, peer, &apiserver]);
         let kubeconfig = folder.path().join("kubeconfig");
-        Self { kubeconfig, stdin: up.stdin.take().unwrap(), up, folder }
+        Self { kubeconfig, stdin, up, folder }
     }
 }
 

@@ -1,9 +1,10 @@
 //! What every test against a cluster types: kubectl, helm, and a chart shaped like GitLab's.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -41,6 +42,27 @@ pub(crate) fn eventually_within<T>(
         assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(50));
     }
+}
+
+/// Runs one of the project's own scripts, which says itself what is missing.
+pub(crate) fn script(name: &str, arguments: &[&str]) {
+    let status = Command::new(root().join(name)).args(arguments).status().unwrap();
+    assert!(status.success(), "{name} says what is missing");
+}
+
+/// Starts a cluster, and waits until it is ready. It ends when its standard input is closed: the system does so when we are gone.
+pub(crate) fn start(script: &str, arguments: &[&OsStr]) -> (Child, ChildStdin) {
+    let mut up = Command::new(root().join(script))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n", "{script} says why not");
+    let stdin = up.stdin.take().unwrap();
+    (up, stdin)
 }
 
 /// How a command ended.

@@ -1,17 +1,17 @@
 //! One cluster for the run, and one test at a time on it: what is installed is there for the whole cluster.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::commands::run;
 pub(crate) use crate::commands::{Done, ROLE, eventually, eventually_within, gitlab_chart, root};
+use crate::commands::{run, script, start};
 
 /// Where the webhook is installed, and what its objects are called.
 pub(crate) const OURS: &str = "gitlab-iam-webhook";
@@ -42,11 +42,6 @@ fn cluster() -> &'static Cluster {
     })
 }
 
-fn script(name: &str, arguments: &[&str]) {
-    let status = Command::new(root().join(name)).args(arguments).status().unwrap();
-    assert!(status.success(), "{name} says what is missing");
-}
-
 impl Cluster {
     fn make() -> Self {
         script("tests/kube/build", &["node"]);
@@ -55,17 +50,8 @@ impl Cluster {
         let image = format!("ghcr.io/gitlab-iam-webhook/gitlab-iam-webhook:{}", env!("CARGO_PKG_VERSION"));
         let archive = root().join("target/image.tar").display().to_string();
         script("tests/node/image", &[&image, &archive]);
-        let mut up = Command::new(root().join("tests/node/up"))
-            .arg(&archive)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "tests/node/up says why not");
-        let stdin = up.stdin.take().unwrap();
-        Self { kubeconfig: Path::new(STATE).join("kubeconfig"), image, own: Some((up, stdin)) }
+        let own = start("tests/node/up", &[archive.as_ref()]);
+        Self { kubeconfig: Path::new(STATE).join("kubeconfig"), image, own: Some(own) }
     }
 }
 
