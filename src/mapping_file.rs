@@ -41,7 +41,7 @@ pub enum MappingFileError {
 pub fn load(path: &Path, intake: &mut Intake) -> Result<(), MappingFileError> {
     let text = fs::read_to_string(path)
         .map_err(|source| MappingFileError::Read { path: path.to_owned(), source })?;
-    match intake.offer(&text) {
+    match intake.offer_unsaid(&text) {
         Ok(_) => Ok(()),
         Err(problems) => Err(MappingFileError::Problems { path: path.to_owned(), problems }),
     }

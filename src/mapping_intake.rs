@@ -40,6 +40,14 @@ impl Intake {
     /// # Errors
     /// What is wrong with it; the last good one stays in force.
     pub fn offer(&mut self, text: &str) -> Result<bool, Problems> {
+        self.offer_unsaid(text).inspect_err(|problems| self.say(&problems.to_string()))
+    }
+
+    /// The same for a caller who says the problems.
+    ///
+    /// # Errors
+    /// As [`Self::offer`].
+    pub fn offer_unsaid(&mut self, text: &str) -> Result<bool, Problems> {
         if self.seen.as_deref() == Some(text) {
             return Ok(false);
         }
@@ -53,7 +61,7 @@ impl Intake {
                 Ok(true)
             }
             Err(problems) => {
-                self.refuse(&problems.to_string());
+                self.metrics.mapping_refused();
                 Err(problems)
             }
         }
@@ -74,12 +82,17 @@ impl Intake {
     /// There is no mapping any more. Said once, until there is one again.
     pub fn missing(&mut self, why: &str) {
         if self.seen.take().is_some() {
-            self.refuse(why);
+            self.metrics.mapping_refused();
+            self.say(why);
         }
     }
 
-    fn refuse(&self, why: &str) {
-        self.metrics.mapping_refused();
-        tracing::error!(source = self.source, "the last good mapping stays in force: {why}");
+    fn say(&self, why: &str) {
+        let so = if self.live.load().number > 0 {
+            "the last good mapping stays in force"
+        } else {
+            "no mapping is in force"
+        };
+        tracing::error!(source = self.source, "{so}: {why}");
     }
 }

@@ -262,6 +262,17 @@ fn every_option_of_serve_is_documented_and_has_a_variable() {
 }
 
 #[test]
+fn a_wrong_mapping_at_the_start_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = folder.path().join("mapping.yaml");
+    fs::write(&mapping, "rulez: []\n").unwrap();
+    let (code, _, err) = run(&["serve", "--mapping", &mapping.display().to_string()]);
+    assert_eq!(code, 2);
+    assert_eq!(err.matches("did you mean `rules`?").count(), 1, "{err}");
+    assert!(!err.contains("stays in force"), "there was none before: {err}");
+}
+
+#[test]
 fn serve_says_in_one_line_why_it_does_not_start() {
     let (folder, [good, bad, _]) = files();
     let missing = folder.path().join("none").display().to_string();
