@@ -11,7 +11,7 @@
 //!     └ mapping_file  a mapping on disk, followed
 //!        └ tls   certificates: made, loaded, rolled, served, trusted
 //!           └ mapping_intake  the one way in for a mapping, wherever it comes from
-//!              └ live, health, metrics, telemetry, shutdown
+//!              └ live, health, memory, metrics, telemetry, shutdown
 //!                 └ engine   the decision: pure, no I/O, no clock, no async
 //! ```
 
@@ -22,6 +22,7 @@ pub mod health;
 pub mod live;
 pub mod mapping_file;
 pub mod mapping_intake;
+pub mod memory;
 pub mod metrics;
 pub mod server;
 pub mod shutdown;

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["tls"],
     &["mapping_intake"],
     &["telemetry", "shutdown"],
-    &["live", "health", "metrics"],
+    &["live", "health", "memory", "metrics"],
     &["engine"],
 ];
 
