@@ -14,7 +14,8 @@ use crate::engine::decision::Outcome;
 use crate::engine::review::Mode;
 
 /// Each reason for which a request gets no decision.
-pub const REFUSALS: [&str; 15] = [
+pub const REFUSALS: [&str; 16] = [
+    "annotations",
     "body",
     "busy",
     "connections",

@@ -16,6 +16,7 @@ use crate::engine::explain::{self, Explanation, Tried};
 use crate::engine::manifest;
 use crate::engine::mapping;
 use crate::engine::review;
+use crate::engine::ruleset::Ruleset;
 use crate::engine::subject::{Kind, Requester, Subject, value_of};
 
 const EXAMPLES: &str = "Examples:
@@ -84,7 +85,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             OutputFormat::Json => values.push(as_json(heading, subject, &explanation)),
         }
     };
-    let found = each_subject(&input, args, &mut show)?;
+    let found = each_subject(&input, &ruleset, args, &mut show)?;
     if found == 0 {
         output::error(&format!("no ServiceAccount, Pod or Pod template in {input}"));
         return Ok(ExitCode::from(1));
@@ -105,16 +106,19 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 /// How many there were.
 fn each_subject(
     input: &Input,
+    ruleset: &Ruleset,
     args: &ExplainArgs,
     show: &mut impl FnMut(&Heading<'_>, &Subject<'_>),
 ) -> anyhow::Result<usize> {
     if is_review(&input.text) {
-        let request = review::parse(input.text.as_bytes()).with_context(|| format!("reading {input}"))?;
-        let Some(subject) = request.as_subject() else {
+        let shown = review::parse(input.text.as_bytes(), ruleset).and_then(|request| {
+            request.with_subject(ruleset, |subject| {
+                show(&Heading { kind: subject.kind.name(), name: subject.name, line: 1 }, subject);
+            })
+        });
+        if shown.with_context(|| format!("reading {input}"))?.is_none() {
             bail!("reading {input}: the review is not about a ServiceAccount or about creating a Pod");
-        };
-        let (_, name) = request.namespace_and_name();
-        show(&Heading { kind: subject.kind.name(), name, line: 1 }, &subject);
+        }
         return Ok(1);
     }
     let objects = manifest::read(&input.text).with_context(|| format!("reading {input}"))?;

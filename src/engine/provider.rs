@@ -35,7 +35,10 @@ pub const POD_EXTERNAL_ID: &str = "iam.amazonaws.com/external-id";
 /// `iam.amazonaws.com/session-name`
 pub const POD_SESSION_NAME: &str = "iam.amazonaws.com/session-name";
 
-const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
+/// `eks.amazonaws.com/role-arn`
+pub const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
+/// `iam.amazonaws.com/role`
+pub const POD_ROLE: &str = "iam.amazonaws.com/role";
 
 const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
     role: IRSA_ROLE,
@@ -45,7 +48,7 @@ const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
 const IRSA_ON_PODS: Keys =
     Keys { role: IRSA_ROLE, options: &[IRSA_SKIP_CONTAINERS], read_only: &[IRSA_TOKEN_EXPIRATION] };
 const KUBE2IAM_ON_PODS: Keys =
-    Keys { role: "iam.amazonaws.com/role", options: &[POD_EXTERNAL_ID, POD_SESSION_NAME], read_only: &[] };
+    Keys { role: POD_ROLE, options: &[POD_EXTERNAL_ID, POD_SESSION_NAME], read_only: &[] };
 
 impl Provider {
     /// Every provider.

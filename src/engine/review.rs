@@ -1,26 +1,34 @@
 //! How does an AdmissionReview become an answer? The one pure call of the admission path.
 //!
-//! The wire types are our own: they borrow from the request's bytes and read only what a decision needs, and `patch` is
-//! written in base64 as the API documents it.
+//! A review is read in place, for one generation of the mapping: what neither its rules nor recognition look at is passed over. What
+//! was kept is unescaped only once its size is known ([`Request::weight`]), so that a review never weighs a multiple of its bytes.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use base64::Engine as _;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use base64::engine::general_purpose::STANDARD;
+use base64::write::EncoderStringWriter;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::decision::{self, Decision, Outcome};
+use super::json::{JsonError, RawText, Reader};
+use super::metadata::{MAX_NAME, Metadata, MetadataError, Pairs, once};
 use super::patch;
 use super::provider::Provider;
 use super::ruleset::Ruleset;
-use super::subject::{Kind, Pair, Requester, Subject, Text};
+use super::subject::{Kind, Requester, Subject, Text};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 /// The API server sends 36; the answer repeats it, so it must not be of any length.
 const MAX_UID: usize = 128;
+
+/// The longest username that is compared, in bytes. Those that rules and options can name are shorter.
+const MAX_USER: usize = 1024;
+
+/// The members of a request that are read.
+const MEMBERS: [&str; 9] =
+    ["uid", "kind", "subResource", "name", "namespace", "operation", "userInfo", "object", "dryRun"];
 
 /// Whether the answer carries its patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +55,16 @@ impl Mode {
 pub enum ReviewError {
     /// Not JSON, or cut off, or with a value of the wrong type.
     #[error("the body is not an AdmissionReview in JSON: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(#[from] JsonError),
+    /// The same of an edit of the mapping, or an answer that cannot be written.
+    #[error("the body is not an AdmissionReview in JSON: {0}")]
+    Serde(#[source] serde_json::Error),
+    /// A member that can only be there once.
+    #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]
+    Twice(&'static str),
+    /// An object that nobody could store.
+    #[error("the object cannot be stored: its annotations have more than 262144 bytes")]
+    Annotations,
     /// An older API.
     #[error("`{0}` is not supported: register the webhook with admissionReviewVersions [\"v1\"]")]
     Version(String),
@@ -77,12 +94,23 @@ impl ReviewError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Json(_) => "json",
+            Self::Json(_) | Self::Serde(_) | Self::Twice(_) => "json",
+            Self::Annotations => "annotations",
             Self::Version(_) => "version",
             Self::Kind { .. } => "kind",
             Self::NoRequest => "no_request",
             Self::NoUid => "no_uid",
             Self::NoObject => "no_object",
+        }
+    }
+}
+
+impl From<MetadataError> for ReviewError {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::Json(error) => Self::Json(error),
+            MetadataError::Twice(name) => Self::Twice(name),
+            MetadataError::TooLong => Self::Annotations,
         }
     }
 }
@@ -123,57 +151,49 @@ impl Reply<'_> {
 /// # Errors
 /// When it is none; the HTTP answer is then 400 with this sentence.
 pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<Reply<'a>, ReviewError> {
-    let request = parse(body)?;
-    let (decision, patch, mut warnings) = match request.acts_on() {
-        Ok(kind) => {
-            let object = request.object.as_ref().ok_or(ReviewError::NoObject)?;
-            let metadata = object.metadata.as_ref().ok_or(ReviewError::NoObject)?;
-            let mut decision = decision::decide(ruleset, &request.subject(kind, object, metadata));
-            let annotations = metadata.annotations.as_ref().map(|pairs| pairs.0.as_slice());
-            let patch = patch::patch(&decision.edits, annotations);
-            let warnings = std::mem::take(&mut decision.warnings);
-            (Some(decision), patch, warnings)
-        }
-        Err(reason) => (None, json_patch::Patch::default(), vec![decision::warning(reason)]),
-    };
-    let patch = match mode {
-        Mode::Observe => {
-            if let Some(decision) = decision.as_ref().filter(|_| !patch.0.is_empty()) {
-                warnings.insert(0, observed(decision));
-            }
-            None
-        }
-        Mode::Mutate if patch.0.is_empty() => None,
-        Mode::Mutate => {
-            let json = serde_json::to_vec(&patch).map_err(ReviewError::Json)?;
-            Some(base64::engine::general_purpose::STANDARD.encode(json))
-        }
-    };
-    let response = Response {
-        uid: &request.uid.0,
-        allowed: true,
-        patch_type: patch.as_ref().map(|_| "JSONPatch"),
-        patch,
-        warnings: &warnings,
-        audit_annotations: audit_annotations(mode, decision.as_ref()),
-    };
-    let body = close(&response)?;
-    Ok(request.reply(body, warnings, decision))
+    parse(body, ruleset)?.answer(ruleset, mode)
 }
 
-/// Reads a request, for commands that explain a stored review.
+/// Reads a request, to be judged by the rules that it is read for.
 ///
 /// # Errors
 /// As [`respond`].
-pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
-    let request: Request<'_> = open(body)?;
-    check_uid(&request.uid)?;
-    Ok(request)
+pub fn parse<'a>(body: &'a [u8], ruleset: &Ruleset) -> Result<Request<'a>, ReviewError> {
+    let mut request = None;
+    let mut envelope = [None, None];
+    let mut reader = Reader::new(body);
+    let is_object = reader.object(|name, reader| {
+        let [api_version, kind] = &mut envelope;
+        match &*name.to_name()? {
+            "apiVersion" => once(api_version, "apiVersion", reader.text()?)?,
+            "kind" => once(kind, "kind", reader.text()?)?,
+            "request" => once(&mut request, "request", Request::read(reader, ruleset)?)?,
+            _ => {}
+        }
+        Ok::<_, ReviewError>(())
+    })?;
+    reader.end()?;
+    let [api_version, kind] = envelope.map(shown);
+    let (api_version, kind) = (api_version?, kind?);
+    if !is_object || kind != KIND || api_version != API_VERSION {
+        if kind == KIND && api_version.starts_with("admission.k8s.io/") {
+            return Err(ReviewError::Version(api_version.into_owned()));
+        }
+        return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
+    }
+    let request = request.ok_or(ReviewError::NoRequest)?;
+    if request.uid.is_empty() { Err(ReviewError::NoUid) } else { Ok(request) }
+}
+
+/// A text that may be told: what is longer than any name is not.
+fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
+    let text = text.unwrap_or_default().within(MAX_NAME)?;
+    Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
 }
 
 /// Takes the request out of an AdmissionReview.
 pub(super) fn open<'a, R: Deserialize<'a>>(body: &'a [u8]) -> Result<R, ReviewError> {
-    let review: Review<'a, R> = serde_json::from_slice(body).map_err(ReviewError::Json)?;
+    let review: Review<'a, R> = serde_json::from_slice(body).map_err(ReviewError::Serde)?;
     let api_version = review.api_version.unwrap_or_default().0;
     let kind = review.kind.unwrap_or_default().0;
     if kind != KIND || api_version != API_VERSION {
@@ -185,10 +205,22 @@ pub(super) fn open<'a, R: Deserialize<'a>>(body: &'a [u8]) -> Result<R, ReviewEr
     review.request.ok_or(ReviewError::NoRequest)
 }
 
-/// Puts a response into an AdmissionReview.
-pub(super) fn close<R: Serialize>(response: &R) -> Result<Vec<u8>, ReviewError> {
+/// Puts a response into an AdmissionReview. It is written into room for its `long` part, so that it need not grow.
+pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, ReviewError> {
     let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
-    serde_json::to_vec(&review).map_err(ReviewError::Json)
+    let mut body = Vec::with_capacity(long + 1024);
+    serde_json::to_writer(&mut body, &review).map_err(ReviewError::Serde)?;
+    Ok(body)
+}
+
+/// The patch in base64, as the API documents it; `None` where it changes nothing. It is never there as JSON in one piece.
+fn encode(patch: &json_patch::Patch) -> Result<Option<String>, ReviewError> {
+    if patch.0.is_empty() {
+        return Ok(None);
+    }
+    let mut encoder = EncoderStringWriter::new(&STANDARD);
+    serde_json::to_writer(&mut encoder, patch).map_err(ReviewError::Serde)?;
+    Ok(Some(encoder.into_inner()))
 }
 
 pub(super) fn check_uid(uid: &Text<'_>) -> Result<(), ReviewError> {
@@ -227,32 +259,6 @@ fn audit_annotations<'a>(mode: Mode, decision: Option<&'a Decision<'_>>) -> Vec<
     annotations
 }
 
-/// A map of texts in its own order: labels, annotations.
-#[derive(Debug, Default)]
-struct Pairs<'a>(Vec<Pair<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PairsVisitor;
-        impl<'de> Visitor<'de> for PairsVisitor {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of texts")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::with_capacity(16);
-                while let Some((key, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
-                    pairs.push((key.0, value.0));
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(PairsVisitor)
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Review<'a, R> {
@@ -264,84 +270,200 @@ struct Review<'a, R> {
 }
 
 /// `request` of an AdmissionReview, as far as a decision needs it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Request<'a> {
-    #[serde(borrow, default)]
-    uid: Text<'a>,
-    #[serde(borrow, default)]
-    kind: GroupVersionKind<'a>,
-    #[serde(borrow)]
-    sub_resource: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    namespace: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    operation: Text<'a>,
-    #[serde(borrow, default)]
-    user_info: UserInfo<'a>,
-    #[serde(borrow)]
-    object: Option<Object<'a>>,
-    dry_run: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct GroupVersionKind<'a> {
-    #[serde(borrow, default)]
-    group: Text<'a>,
-    #[serde(borrow, default)]
-    version: Text<'a>,
-    #[serde(borrow, default)]
-    kind: Text<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct UserInfo<'a> {
-    #[serde(borrow)]
-    username: Option<Text<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Object<'a> {
-    #[serde(borrow)]
+    /// Empty where it is longer than any that is answered.
+    uid: Cow<'a, str>,
+    group: Cow<'a, str>,
+    version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    sub_resource: Cow<'a, str>,
+    name: Cow<'a, str>,
+    namespace: Cow<'a, str>,
+    operation: Cow<'a, str>,
+    /// Empty where it is longer than any that a rule can name.
+    username: Cow<'a, str>,
+    dry_run: bool,
     metadata: Option<Metadata<'a>>,
-    #[serde(borrow)]
-    spec: Option<Spec<'a>>,
+    /// What a Pod's `spec` says.
+    service_account: Cow<'a, str>,
+    /// A name that is longer than any in Kubernetes.
+    overlong: Option<&'static str>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    generate_name: Option<Text<'a>>,
-    #[serde(borrow)]
-    labels: Option<Pairs<'a>>,
-    #[serde(borrow)]
-    annotations: Option<Pairs<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec<'a> {
-    #[serde(borrow)]
-    service_account_name: Option<Text<'a>>,
-}
-
-fn as_str<'t>(text: Option<&'t Text<'_>>) -> &'t str {
-    text.map_or("", |text| text.0.as_ref())
+/// What an object is called.
+struct Names<'r> {
+    /// For people: its name, or the beginning of the one that will be made.
+    shown: Cow<'r, str>,
+    /// Its name; empty where the API server is still to make one. Rules and trust policies speak of it.
+    given: Cow<'r, str>,
 }
 
 impl<'a> Request<'a> {
+    fn read(reader: &mut Reader<'a>, ruleset: &Ruleset) -> Result<Option<Self>, ReviewError> {
+        let mut request = Self::default();
+        let mut seen = 0_u32;
+        let there = reader.object(|name, reader| {
+            let name = name.to_name()?;
+            let Some((place, member)) = MEMBERS.iter().enumerate().find(|(_, member)| ***member == *name)
+            else {
+                return Ok(());
+            };
+            // Where a member stands twice, two readers could take different ones.
+            if seen & 1 << place != 0 {
+                return Err(ReviewError::Twice(member));
+            }
+            seen |= 1 << place;
+            request.member(member, reader, ruleset)
+        })?;
+        Ok(there.then_some(request))
+    }
+
+    fn member(&mut self, name: &str, reader: &mut Reader<'a>, ruleset: &Ruleset) -> Result<(), ReviewError> {
+        match name {
+            "uid" => self.uid = reader.text()?.unwrap_or_default().within(MAX_UID)?.unwrap_or_default(),
+            "subResource" => self.sub_resource = shown(reader.text()?)?,
+            "operation" => self.operation = shown(reader.text()?)?,
+            "name" => self.name = self.bounded("request.name", reader.text()?)?,
+            "namespace" => self.namespace = self.bounded("request.namespace", reader.text()?)?,
+            "dryRun" => self.dry_run = reader.boolean()?.unwrap_or_default(),
+            "kind" => {
+                reader.object(|name, reader| {
+                    let place = match &*name.to_name()? {
+                        "group" => &mut self.group,
+                        "version" => &mut self.version,
+                        "kind" => &mut self.kind,
+                        _ => return Ok(()),
+                    };
+                    *place = shown(reader.text()?)?;
+                    Ok::<_, JsonError>(())
+                })?;
+            }
+            "userInfo" => {
+                reader.object(|name, reader| {
+                    if name.to_name()? == "username" {
+                        let user = reader.text()?.unwrap_or_default();
+                        self.username = user.within(MAX_USER)?.unwrap_or_default();
+                    }
+                    Ok::<_, JsonError>(())
+                })?;
+            }
+            "object" => {
+                reader.object(|name, reader| self.of_object(&name.to_name()?, reader, ruleset))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn of_object(
+        &mut self,
+        name: &str,
+        reader: &mut Reader<'a>,
+        ruleset: &Ruleset,
+    ) -> Result<(), ReviewError> {
+        match name {
+            "metadata" => once(&mut self.metadata, "metadata", Metadata::read(reader, ruleset)?)?,
+            "spec" => {
+                reader.object(|name, reader| {
+                    if name.to_name()? == "serviceAccountName" {
+                        self.service_account = self.bounded("spec.serviceAccountName", reader.text()?)?;
+                    }
+                    Ok::<_, JsonError>(())
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A name; one that is longer than any in Kubernetes is noted.
+    fn bounded(&mut self, what: &'static str, text: Option<RawText<'a>>) -> Result<Cow<'a, str>, JsonError> {
+        let name = text.unwrap_or_default().within(MAX_NAME)?;
+        if name.is_none() {
+            self.overlong = Some(what);
+        }
+        Ok(name.unwrap_or_default())
+    }
+
+    /// How many bytes it may take at most to judge and to answer it, beyond its own bytes and some kilobytes.
+    ///
+    /// # Errors
+    /// Where its object is too long to be stored.
+    pub fn weight(&self) -> Result<usize, ReviewError> {
+        Ok(self.metadata.as_ref().map_or(Ok(0), Metadata::weight)?)
+    }
+
+    /// Judges it, by the rules that it was read for, and writes the answer.
+    ///
+    /// # Errors
+    /// Where it lacks its object, or holds bytes that are no text.
+    pub fn answer<'r>(self, ruleset: &'r Ruleset, mode: Mode) -> Result<Reply<'r>, ReviewError>
+    where
+        'a: 'r,
+    {
+        let names = self.names()?;
+        let (decision, patch, mut warnings) = match self.acts_on() {
+            Ok(kind) => {
+                let metadata = self.metadata.as_ref().ok_or(ReviewError::NoObject)?;
+                let pairs = metadata.pairs(ruleset)?;
+                let mut decision = decision::decide(ruleset, &self.subject(kind, &names, &pairs));
+                let patch = patch::patch(&decision.edits, pairs.annotations.as_deref());
+                let warnings = std::mem::take(&mut decision.warnings);
+                (Some(decision), patch, warnings)
+            }
+            Err(reason) => (None, json_patch::Patch::default(), vec![decision::warning(reason)]),
+        };
+        if mode == Mode::Observe
+            && let Some(decision) = decision.as_ref().filter(|_| !patch.0.is_empty())
+        {
+            warnings.insert(0, observed(decision));
+        }
+        let patch = if mode == Mode::Mutate { encode(&patch)? } else { None };
+        let response = Response {
+            uid: &self.uid,
+            allowed: true,
+            patch_type: patch.as_ref().map(|_| "JSONPatch"),
+            patch: patch.as_deref(),
+            warnings: &warnings,
+            audit_annotations: audit_annotations(mode, decision.as_ref()),
+        };
+        let body = close(&response, patch.as_ref().map_or(0, String::len))?;
+        Ok(Reply {
+            body,
+            uid: self.uid,
+            operation: self.operation,
+            kind: self.kind,
+            namespace: self.namespace,
+            name: names.shown,
+            dry_run: self.dry_run,
+            warnings,
+            decision,
+        })
+    }
+
+    /// Lends the object as a decision sees it, with what it is called; `None` where there is nothing to decide.
+    ///
+    /// # Errors
+    /// Where it holds bytes that are no text.
+    pub fn with_subject<T>(
+        &self,
+        ruleset: &Ruleset,
+        see: impl FnOnce(&Subject<'_>) -> T,
+    ) -> Result<Option<T>, ReviewError> {
+        let (Ok(kind), Some(metadata)) = (self.acts_on(), &self.metadata) else { return Ok(None) };
+        let (names, pairs) = (self.names()?, metadata.pairs(ruleset)?);
+        Ok(Some(see(&self.subject(kind, &names, &pairs))))
+    }
+
     /// The kind to decide on, or why there is nothing to decide.
     fn acts_on(&self) -> Result<Kind, String> {
-        let GroupVersionKind { group, version, kind } = &self.kind;
-        let sub_resource = as_str(self.sub_resource.as_ref());
-        let operation = self.operation.0.as_ref();
-        let core = group.0.is_empty() && version.0 == "v1" && sub_resource.is_empty();
-        match (kind.0.as_ref(), operation) {
+        let Self { group, version, kind, sub_resource, operation, .. } = self;
+        if let Some(what) = self.overlong {
+            return Err(format!("nothing is decided: {what} is longer than any name in Kubernetes"));
+        }
+        let core = group.is_empty() && version == "v1" && sub_resource.is_empty();
+        match (&**kind, &**operation) {
             ("ServiceAccount", "CREATE" | "UPDATE") if core => Ok(Kind::ServiceAccount),
             ("Pod", "CREATE") if core => Ok(Kind::Pod),
             (kind, _) => {
@@ -353,66 +475,37 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The object as a decision sees it; `None` where there is nothing to decide.
-    #[must_use]
-    pub fn as_subject(&self) -> Option<Subject<'_>> {
-        let kind = self.acts_on().ok()?;
-        let object = self.object.as_ref()?;
-        Some(self.subject(kind, object, object.metadata.as_ref()?))
+    /// The one place that says what an object is called. Its name is made by the API server only where neither the request nor the
+    /// object has one, whatever else stands in `generateName`.
+    fn names(&self) -> Result<Names<'a>, JsonError> {
+        let metadata = self.metadata.as_ref();
+        let of = |text: Option<RawText<'a>>| shown(text.filter(|text| text.raw_len() > 0));
+        let given = match &*self.name {
+            "" => of(metadata.and_then(|metadata| metadata.name))?,
+            _ => self.name.clone(),
+        };
+        let shown = match &*given {
+            "" => of(metadata.and_then(|metadata| metadata.generate_name))?,
+            _ => given.clone(),
+        };
+        Ok(Names { shown, given })
     }
 
-    /// Where it is, and what it is called.
-    #[must_use]
-    pub fn namespace_and_name(&self) -> (&str, &str) {
-        let metadata = self.object.as_ref().and_then(|object| object.metadata.as_ref());
-        let names = [
-            as_str(self.name.as_ref()),
-            as_str(metadata.and_then(|metadata| metadata.name.as_ref())),
-            as_str(metadata.and_then(|metadata| metadata.generate_name.as_ref())),
-        ];
-        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-        (as_str(self.namespace.as_ref()), name)
-    }
-
-    fn subject<'s>(&'s self, kind: Kind, object: &'s Object<'a>, metadata: &'s Metadata<'a>) -> Subject<'s> {
-        let (namespace, name) = self.namespace_and_name();
+    fn subject<'s>(&'s self, kind: Kind, names: &'s Names<'_>, pairs: &'s Pairs<'_>) -> Subject<'s> {
         let service_account = match kind {
-            // A generateName is not yet the name that rules and trust policies speak of.
-            Kind::ServiceAccount if name == as_str(metadata.generate_name.as_ref()) => "",
-            Kind::ServiceAccount => name,
+            Kind::ServiceAccount => &*names.given,
             // The API server fills it in before it asks; a Pod without a name runs as `default`.
-            Kind::Pod => {
-                match as_str(object.spec.as_ref().and_then(|spec| spec.service_account_name.as_ref())) {
-                    "" => "default",
-                    name => name,
-                }
-            }
+            Kind::Pod if self.service_account.is_empty() => "default",
+            Kind::Pod => &*self.service_account,
         };
         Subject {
             kind,
-            namespace,
-            name,
+            namespace: &self.namespace,
+            name: &names.shown,
             service_account,
-            labels: metadata.labels.as_ref().map(|pairs| pairs.0.as_slice()).unwrap_or_default(),
-            annotations: metadata.annotations.as_ref().map(|pairs| pairs.0.as_slice()).unwrap_or_default(),
-            requester: Requester::User(as_str(self.user_info.username.as_ref())),
-        }
-    }
-
-    fn reply(self, body: Vec<u8>, warnings: Vec<String>, decision: Option<Decision<'a>>) -> Reply<'a> {
-        let metadata = self.object.and_then(|object| object.metadata);
-        let of_object = metadata.and_then(|metadata| metadata.name.or(metadata.generate_name));
-        let name = self.name.filter(|name| !name.0.is_empty()).or(of_object).unwrap_or_default().0;
-        Reply {
-            body,
-            uid: self.uid.0,
-            operation: self.operation.0,
-            kind: self.kind.kind.0,
-            namespace: self.namespace.unwrap_or_default().0,
-            name,
-            dry_run: self.dry_run.unwrap_or(false),
-            warnings,
-            decision,
+            labels: &pairs.labels,
+            annotations: pairs.annotations.as_deref().unwrap_or_default(),
+            requester: Requester::User(&self.username),
         }
     }
 }
@@ -433,7 +526,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
+    patch: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]

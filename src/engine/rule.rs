@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::component::{Component, ComponentSet};
 use super::glob::Glob;
+use super::metadata::MAX_LABEL;
 use super::provider::ProviderSet;
 use super::role::Role;
 use super::subject::{Kind, Subject, value_of};
@@ -199,12 +200,12 @@ impl Criteria {
         if !holds(&self.service_accounts, Some(subject.service_account)) {
             return Some(Mismatch::ServiceAccount(subject.service_account));
         }
-        if !holds(&self.releases, facts.release) {
+        if !holds_for_label(&self.releases, facts.release) {
             return Some(Mismatch::Release(facts.release));
         }
         for (key, globs) in &self.labels {
             let value = value_of(subject.labels, key);
-            if !holds(globs, value) {
+            if !holds_for_label(globs, value) {
                 return Some(Mismatch::Label(key, value));
             }
         }
@@ -257,6 +258,11 @@ impl Criteria {
 
 fn holds(globs: &[Glob], value: Option<&str>) -> bool {
     globs.is_empty() || value.is_some_and(|value| globs.iter().any(|glob| glob.matches(value)))
+}
+
+/// No glob matches the value of a label that is too long to be one.
+fn holds_for_label(globs: &[Glob], value: Option<&str>) -> bool {
+    holds(globs, value.filter(|value| value.len() <= MAX_LABEL))
 }
 
 impl fmt::Display for Mismatch<'_> {

@@ -28,6 +28,8 @@ pub struct Ruleset {
     pod_provider: Provider,
     /// Usernames that some rule names as `runner`.
     runners: Vec<Box<str>>,
+    /// The labels that some rule looks at, sorted, each once.
+    label_keys: Box<[Box<str>]>,
     index: Index,
 }
 
@@ -52,8 +54,12 @@ impl Ruleset {
             rules.iter().flat_map(|rule| rule.criteria.runners.iter().cloned()).collect();
         runners.sort_unstable();
         runners.dedup();
+        let mut label_keys: Vec<Box<str>> =
+            rules.iter().flat_map(|rule| rule.criteria.labels.iter().map(|(key, _)| key.clone())).collect();
+        label_keys.sort_unstable();
+        label_keys.dedup();
         let index = Index::new(&rules);
-        Self { rules, defaults, bounds, pod_provider, runners, index }
+        Self { rules, defaults, bounds, pod_provider, runners, label_keys: label_keys.into(), index }
     }
 
     /// In their order.
@@ -72,6 +78,12 @@ impl Ruleset {
     #[must_use]
     pub fn bounds(&self) -> &Bounds {
         &self.bounds
+    }
+
+    /// The labels that some rule looks at, sorted, each once.
+    #[must_use]
+    pub fn label_keys(&self) -> &[Box<str>] {
+        &self.label_keys
     }
 
     /// kube2iam or kiam.

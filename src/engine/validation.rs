@@ -31,7 +31,7 @@ impl Verdict {
         first.append(&mut self.warnings);
         let response =
             Response { uid: &self.uid, allowed: self.status.is_none(), status: self.status, warnings: first };
-        review::close(&response)
+        review::close(&response, 0)
     }
 }
 

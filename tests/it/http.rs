@@ -92,16 +92,20 @@ async fn what_is_no_review_is_400_with_a_sentence() {
         (
             "not JSON",
             "hello".into(),
-            "the body is not an AdmissionReview in JSON: expected value at line 1 column 1\n",
+            "the body is not an AdmissionReview in JSON: expected an object at byte 0\n",
         ),
         (
             "nothing",
             String::new(),
-            "the body is not an AdmissionReview in JSON: EOF while parsing a value at line 1 column 0\n",
+            "the body is not an AdmissionReview in JSON: expected a value at byte 0\n",
         ),
-        ("truncated", truncated, "the body is not an AdmissionReview in JSON: EOF while parsing"),
-        ("trailing", format!("{whole}x"), "the body is not an AdmissionReview in JSON: trailing characters"),
-        ("a list", "[]".into(), "the body is not an AdmissionReview in JSON: invalid length 0"),
+        ("truncated", truncated, "the body is not an AdmissionReview in JSON: expected "),
+        (
+            "trailing",
+            format!("{whole}x"),
+            "the body is not an AdmissionReview in JSON: expected nothing more at byte ",
+        ),
+        ("a list", "[]".into(), "the body is not an AdmissionReview in JSON: expected an object at byte 0"),
         (
             "no kind",
             "{}".into(),
@@ -157,17 +161,17 @@ async fn what_is_no_review_is_400_with_a_sentence() {
         (
             "labels of numbers",
             changed(|r| r["request"]["object"]["metadata"]["labels"] = json!({"a": 1})).to_string(),
-            "the body is not an AdmissionReview in JSON: invalid type: integer `1`, expected a string",
+            "the body is not an AdmissionReview in JSON: expected a text at byte ",
         ),
         (
             "an object that is text",
             changed(|r| r["request"]["object"] = "x".into()).to_string(),
-            "the body is not an AdmissionReview in JSON: invalid type",
+            "the body is not an AdmissionReview in JSON: expected an object at byte ",
         ),
         (
             "a key twice",
             whole.replacen("\"uid\"", "\"uid\":\"a\",\"uid\"", 1),
-            "the body is not an AdmissionReview in JSON: duplicate field `uid`",
+            "the body is not an AdmissionReview in JSON: `uid` stands there twice",
         ),
     ];
     for (what, body, want) in cases {

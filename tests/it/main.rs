@@ -13,6 +13,7 @@
 mod architecture;
 mod cli;
 mod decisions;
+mod hostile;
 mod http;
 mod live;
 mod objects;

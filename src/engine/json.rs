@@ -1,0 +1,406 @@
+//! How is JSON from outside read without holding more than was sent? In place: what is asked for is lent as it stands, and what
+//! nobody asks for is passed over.
+//!
+//! A general parser unescapes texts into memory of its own before anybody can say that they are too long, and puts them into its
+//! errors. This reader allocates nothing at all, so that a body weighs what its bytes weigh. It is no validator: of what is passed
+//! over it finds the end, and nothing more.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
+
+/// Why a text is not the JSON that was expected. It never quotes the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} at byte {at}")]
+pub struct JsonError {
+    expected: &'static str,
+    at: usize,
+}
+
+/// The longest name of a member that is compared, in bytes: a label's, 253 and `/` and 63.
+const LONGEST_NAME: usize = 317;
+
+/// Reads one JSON text from its beginning to its end.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// A JSON text as it was sent, without its quotes: with its escapes, and not yet known to be UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawText<'a> {
+    raw: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins at the first byte.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Reads an object, lending each member's name to `member`, which reads the value or leaves it to be passed over.
+    /// Whether there is an object: `null` is none.
+    ///
+    /// # Errors
+    /// Where it is neither, or not closed; and those of `member`.
+    pub fn object<E: From<JsonError>>(
+        &mut self,
+        mut member: impl FnMut(RawText<'a>, &mut Self) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if self.null()? {
+            return Ok(false);
+        }
+        self.open(b'{', "an object")?;
+        if self.closes(b'}') {
+            return Ok(true);
+        }
+        loop {
+            let name = self.raw_text("the name of a member")?;
+            self.open(b':', "`:`")?;
+            self.lend(|reader| member(name, reader))?;
+            if self.ends(b'}', "`,` or `}`")? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Reads a list, and lets `item` read each of its values or leave it to be passed over. Whether there is a list: `null` is none.
+    ///
+    /// # Errors
+    /// Where it is neither, or not closed; and those of `item`.
+    pub fn list<E: From<JsonError>>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if self.null()? {
+            return Ok(false);
+        }
+        self.open(b'[', "a list")?;
+        if self.closes(b']') {
+            return Ok(true);
+        }
+        loop {
+            self.lend(&mut item)?;
+            if self.ends(b']', "`,` or `]`")? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Reads a text; `None` where it is `null`.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub fn text(&mut self) -> Result<Option<RawText<'a>>, JsonError> {
+        if self.null()? { Ok(None) } else { self.raw_text("a text").map(Some) }
+    }
+
+    /// Reads `true` or `false`; `None` where it is `null`.
+    ///
+    /// # Errors
+    /// Where it is none of these.
+    pub fn boolean(&mut self) -> Result<Option<bool>, JsonError> {
+        if self.null()? {
+            return Ok(None);
+        }
+        for (word, value) in [("true", true), ("false", false)] {
+            if self.word(word) {
+                return Ok(Some(value));
+            }
+        }
+        Err(self.expected("true or false"))
+    }
+
+    /// Passes over one value, whatever it is.
+    ///
+    /// # Errors
+    /// Where there is none, or it does not end.
+    pub fn skip(&mut self) -> Result<(), JsonError> {
+        let mut depth = 0_usize;
+        self.space();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.raw_text("a text")?;
+                }
+                Some(b'{' | b'[') => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                Some(b'}' | b']') if depth > 0 => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                // Numbers, words, and what stands between values.
+                Some(byte) if depth > 0 || is_of_a_word(byte) => self.at += 1,
+                _ => return Err(self.expected("a value")),
+            }
+            let goes_on = depth > 0 || self.peek().is_some_and(is_of_a_word) && self.follows_a_word();
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Nothing but white space is left.
+    ///
+    /// # Errors
+    /// Where something follows.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at < self.bytes.len() { Err(self.expected("nothing more")) } else { Ok(()) }
+    }
+
+    /// Lets somebody read a value, and passes over it where they do not.
+    fn lend<E: From<JsonError>>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.space();
+        let before = self.at;
+        read(self)?;
+        if self.at == before {
+            self.skip()?;
+        }
+        Ok(())
+    }
+
+    fn raw_text(&mut self, expected: &'static str) -> Result<RawText<'a>, JsonError> {
+        self.open(b'"', expected)?;
+        let start = self.at;
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let found = memchr2(b'"', b'\\', rest);
+            let Some(found) = found else {
+                self.at = self.bytes.len();
+                return Err(self.expected("the end of a text"));
+            };
+            self.at += found;
+            if self.peek() == Some(b'"') {
+                let raw = self.bytes.get(start..self.at).unwrap_or_default();
+                self.at += 1;
+                return Ok(RawText { raw, at: start });
+            }
+            // The escape and what it escapes.
+            self.at += 2;
+        }
+    }
+
+    /// Whether a value is `null`, which is then read.
+    fn null(&mut self) -> Result<bool, JsonError> {
+        self.space();
+        if self.peek().is_none() {
+            return Err(self.expected("a value"));
+        }
+        Ok(self.word("null"))
+    }
+
+    fn word(&mut self, word: &str) -> bool {
+        let there = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes()));
+        if there {
+            self.at += word.len();
+        }
+        there
+    }
+
+    fn open(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
+        self.space();
+        if self.peek() != Some(byte) {
+            return Err(self.expected(expected));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn closes(&mut self, byte: u8) -> bool {
+        self.space();
+        let closes = self.peek() == Some(byte);
+        self.at += usize::from(closes);
+        closes
+    }
+
+    /// After a value: whether the object or list ends, and not another one follows.
+    fn ends(&mut self, byte: u8, expected: &'static str) -> Result<bool, JsonError> {
+        if self.closes(byte) {
+            return Ok(true);
+        }
+        self.open(b',', expected).map(|()| false)
+    }
+
+    fn space(&mut self) {
+        while self.peek().is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// The byte before this one is of a number or a word, which then goes on.
+    fn follows_a_word(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.bytes.get(at));
+        before.is_some_and(|byte| is_of_a_word(*byte))
+    }
+
+    fn expected(&self, expected: &'static str) -> JsonError {
+        JsonError { expected, at: self.at }
+    }
+}
+
+/// Numbers, `true`, `false` and `null` are made of these.
+fn is_of_a_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
+}
+
+impl<'a> RawText<'a> {
+    /// How many bytes it takes as it was sent.
+    #[must_use]
+    pub fn raw_len(self) -> usize {
+        self.raw.len()
+    }
+
+    /// How many bytes it has without its escapes, counted in place.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an empty text is of no special interest")]
+    pub fn len(self) -> usize {
+        let (mut bytes, mut rest) = (self.raw.len(), self.raw);
+        while let Some(found) = memchr(b'\\', rest) {
+            let escape = rest.get(found..).unwrap_or_default();
+            let (taken, stands_for) = match escape {
+                [_, b'u', digits @ ..] => (6, utf8_len(digits)),
+                _ => (2, 1),
+            };
+            bytes -= escape.len().min(taken).saturating_sub(stands_for);
+            rest = escape.get(taken..).unwrap_or_default();
+        }
+        bytes
+    }
+
+    /// The text itself, copied only where escapes stand in it.
+    ///
+    /// # Errors
+    /// Where it is no text.
+    pub fn to_text(self) -> Result<Cow<'a, str>, JsonError> {
+        let no_text = JsonError { expected: "a text in UTF-8 with JSON's escapes", at: self.at };
+        if memchr(b'\\', self.raw).is_none() {
+            return std::str::from_utf8(self.raw).map(Cow::Borrowed).map_err(|_| no_text);
+        }
+        let mut quoted = Vec::with_capacity(self.raw.len() + 2);
+        quoted.push(b'"');
+        quoted.extend_from_slice(self.raw);
+        quoted.push(b'"');
+        serde_json::from_slice(&quoted).map(Cow::Owned).map_err(|_| no_text)
+    }
+
+    /// The text, where it has at most so many bytes.
+    ///
+    /// # Errors
+    /// Where it is no text.
+    pub fn within(self, most: usize) -> Result<Option<Cow<'a, str>>, JsonError> {
+        // No escape makes six bytes of less than one.
+        if self.raw.len() > most.saturating_mul(6) || self.len() > most {
+            return Ok(None);
+        }
+        self.to_text().map(Some)
+    }
+
+    /// The text as the name of a member that somebody may be looking for; empty where it is longer than any of these.
+    ///
+    /// # Errors
+    /// Where it is no text.
+    pub fn to_name(self) -> Result<Cow<'a, str>, JsonError> {
+        self.within(LONGEST_NAME).map(Option::unwrap_or_default)
+    }
+
+    /// The bytes as they were sent.
+    #[must_use]
+    pub fn raw(self) -> &'a [u8] {
+        self.raw
+    }
+}
+
+/// How many bytes a `\u` escape's four digits stand for: half of four for each half of a pair.
+fn utf8_len(digits: &[u8]) -> usize {
+    let unit = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
+    match unit.and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or_default() {
+        0..=0x7f => 1,
+        0x80..=0x7ff | 0xd800..=0xdfff => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> RawText<'_> {
+        Reader::new(text.as_bytes()).text().unwrap().unwrap()
+    }
+
+    /// The names and raw texts of an object's members, those of inner objects too.
+    fn members(text: &str) -> Result<Vec<String>, JsonError> {
+        let mut found = Vec::new();
+        let mut reader = Reader::new(text.as_bytes());
+        reader.object(|name, reader| {
+            let name = name.to_name()?;
+            if name == "text" {
+                found.push(reader.text()?.map_or_else(|| "null".to_owned(), |t| t.to_text().unwrap().into()));
+            } else {
+                found.push(name.into_owned());
+            }
+            Ok::<_, JsonError>(())
+        })?;
+        reader.end()?;
+        Ok(found)
+    }
+
+    #[test]
+    fn what_nobody_reads_is_passed_over_whatever_it_is() {
+        let text = r#" {"a": {"x": [1, {"y": "}]\""}, true]}, "b":[], "c":-1.5e+3,"d" : null, "e":"\\", "text":"é\n" } "#;
+        assert_eq!(members(text).unwrap(), ["a", "b", "c", "d", "e", "é\n"]);
+        assert_eq!(members("{}").unwrap(), [""; 0]);
+        assert_eq!(members(r#"{"text":null}"#).unwrap(), ["null"]);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_something_else_is_said_with_its_place() {
+        let cases = [
+            ("", "expected a value at byte 0"),
+            ("[]", "expected an object at byte 0"),
+            (r#"{"a""#, "expected `:` at byte 4"),
+            (r#"{"a":"#, "expected a value at byte 5"),
+            (r#"{"a":}"#, "expected a value at byte 5"),
+            (r#"{"a":[1"#, "expected a value at byte 7"),
+            (r#"{"a":"x"#, "expected the end of a text at byte 7"),
+            (r#"{"a":"x\"#, "expected the end of a text at byte 8"),
+            (r#"{"a":1 "b":2}"#, "expected `,` or `}` at byte 7"),
+            (r#"{"a":1}x"#, "expected nothing more at byte 7"),
+            (r#"{"text":1}"#, "expected a text at byte 8"),
+            ("{\"text\":\"\u{1}", "expected the end of a text at byte 10"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(members(text).unwrap_err().to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_known_before_anything_is_unescaped() {
+        for text in ["", "abc", "é", "a\"b\\c\n", "\u{1}", "<", "\u{2028}", "\u{1f600}", "ÿ\u{7ff}\u{800}"]
+        {
+            let plain = serde_json::to_string(text).unwrap();
+            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            for json in [plain, format!("\"{escaped}\"")] {
+                assert_eq!(raw(&json).len(), text.len(), "{json}");
+                assert_eq!(raw(&json).to_text().unwrap(), text, "{json}");
+                assert_eq!(raw(&json).within(text.len()).unwrap().as_deref(), Some(text));
+                assert!(text.is_empty() || raw(&json).within(text.len() - 1).unwrap().is_none());
+            }
+        }
+        assert!(raw("\"\\x\"").to_text().is_err());
+        assert!(RawText { raw: b"\xff", at: 0 }.to_text().is_err());
+    }
+}

@@ -1,0 +1,371 @@
+//! What of an object's `metadata` is kept, and how much may that be?
+//!
+//! Anybody who may create a ServiceAccount or a Pod can send metadata of megabytes: the API server validates it only after it has
+//! asked the mutating webhooks. So labels and annotations are taken as they were sent, and of them only what some decision could
+//! read: the keys below, and the label keys that some rule names. Each key is kept once; where it stands twice the last one counts,
+//! as for the API server.
+
+use std::borrow::Cow;
+
+use super::decision::{APPLIED, WAS};
+use super::json::{JsonError, RawText, Reader};
+use super::provider;
+use super::ruleset::Ruleset;
+use super::subject::{INJECT, Pair};
+
+/// The labels that recognition reads, sorted.
+const LABELS: [&str; 12] = [
+    "app",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/name",
+    "batch.kubernetes.io/job-name",
+    "chart",
+    INJECT,
+    "helm.sh/chart",
+    "job-name",
+    "project.runner.gitlab.com/id",
+    "release",
+];
+
+/// The annotations that decisions read, sorted.
+const ANNOTATIONS: [&str; 13] = [
+    provider::IRSA_AUDIENCE,
+    provider::IRSA_ROLE,
+    provider::IRSA_SKIP_CONTAINERS,
+    provider::IRSA_STS_REGIONAL_ENDPOINTS,
+    provider::IRSA_TOKEN_EXPIRATION,
+    APPLIED,
+    INJECT,
+    WAS,
+    "helm.sh/hook",
+    provider::POD_EXTERNAL_ID,
+    provider::POD_ROLE,
+    provider::POD_SESSION_NAME,
+    "job.runner.gitlab.com/id",
+];
+
+/// The longest name of an object, in bytes.
+pub const MAX_NAME: usize = 253;
+
+/// The longest value of a label, in bytes (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
+pub const MAX_LABEL: usize = 63;
+
+/// Stands in for the value of a label that is too long. It is too long itself, and so matches nothing.
+pub const OVERLONG: &str = "a value that is longer than the 63 bytes that a label's value may have at most";
+
+/// The most bytes that all annotations of an object may have together, names and values: more is not stored by the API server
+/// (`TotalAnnotationSizeLimitB` in k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
+pub const MAX_ANNOTATIONS: usize = 256 << 10;
+
+/// Stands in for any label of GitLab Runner's that no rule names.
+const RUNNER_KEY: &str = "runner.gitlab.com/";
+
+/// Why metadata cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// No JSON, or of another shape.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A member that can only be there once.
+    #[error("`{0}` stands there twice")]
+    Twice(&'static str),
+    /// Nobody could store it.
+    #[error("its annotations have more than {MAX_ANNOTATIONS} bytes, which Kubernetes does not store")]
+    TooLong,
+}
+
+/// The metadata of one object, as it was sent.
+#[derive(Debug, Default)]
+pub struct Metadata<'a> {
+    /// `name`
+    pub name: Option<RawText<'a>>,
+    /// `generateName`
+    pub generate_name: Option<RawText<'a>>,
+    /// `namespace`
+    pub namespace: Option<RawText<'a>>,
+    /// `resourceVersion`
+    pub resource_version: Option<RawText<'a>>,
+    /// The object is on its way out: `deletionTimestamp` is there.
+    pub is_deleted: bool,
+    /// What is kept of each key that is wanted, in the order in which they are wanted.
+    labels: Vec<Option<RawText<'a>>>,
+    /// Some label is one of GitLab Runner's.
+    has_runner_label: bool,
+    /// `None` where there is no map of annotations.
+    annotations: Option<Box<[Option<RawText<'a>>; ANNOTATIONS.len()]>>,
+}
+
+/// Labels and annotations, unescaped, in the form that a decision reads.
+#[derive(Debug, Default)]
+pub struct Pairs<'a> {
+    /// Of the labels, those that some decision could read.
+    pub labels: Vec<Pair<'a>>,
+    /// Of the annotations likewise; `None` where there is no map of them.
+    pub annotations: Option<Vec<Pair<'a>>>,
+}
+
+impl<'a> Metadata<'a> {
+    /// Reads a `metadata` object, and of its labels those that this mapping's rules and recognition look at. `None` where it is
+    /// `null`.
+    ///
+    /// # Errors
+    /// Where it is no such object.
+    pub fn read(reader: &mut Reader<'a>, ruleset: &Ruleset) -> Result<Option<Self>, MetadataError> {
+        let mut metadata = Self::default();
+        let there = reader.object(|name, reader| metadata.member(&name.to_name()?, reader, ruleset))?;
+        Ok(there.then_some(metadata))
+    }
+
+    fn member(
+        &mut self,
+        name: &str,
+        reader: &mut Reader<'a>,
+        ruleset: &Ruleset,
+    ) -> Result<(), MetadataError> {
+        let (slot, name) = match name {
+            "name" => (&mut self.name, "name"),
+            "generateName" => (&mut self.generate_name, "generateName"),
+            "namespace" => (&mut self.namespace, "namespace"),
+            "resourceVersion" => (&mut self.resource_version, "resourceVersion"),
+            "deletionTimestamp" => {
+                self.is_deleted = reader.text()?.is_some();
+                return Ok(());
+            }
+            "labels" => return self.read_labels(reader, ruleset.label_keys()),
+            "annotations" => return self.read_annotations(reader),
+            _ => return Ok(()),
+        };
+        once(slot, name, reader.text()?)
+    }
+
+    fn read_labels(&mut self, reader: &mut Reader<'a>, of_rules: &[Box<str>]) -> Result<(), MetadataError> {
+        if !self.labels.is_empty() {
+            return Err(MetadataError::Twice("labels"));
+        }
+        self.labels.resize(LABELS.len() + of_rules.len(), None);
+        reader.object(|key, reader| {
+            let value = text(reader)?;
+            let name = key.to_name()?;
+            let known = LABELS.binary_search(&&*name);
+            let place = known.or_else(|_| {
+                of_rules.binary_search_by(|of_rule| (**of_rule).cmp(&name)).map(|index| LABELS.len() + index)
+            });
+            match place {
+                Ok(place) => {
+                    if let Some(slot) = self.labels.get_mut(place) {
+                        *slot = Some(value);
+                    }
+                }
+                // Also one whose name is too long to be any label's.
+                Err(_) => self.has_runner_label |= is_runner_key(key.raw()),
+            }
+            Ok::<_, MetadataError>(())
+        })?;
+        Ok(())
+    }
+
+    fn read_annotations(&mut self, reader: &mut Reader<'a>) -> Result<(), MetadataError> {
+        if self.annotations.is_some() {
+            return Err(MetadataError::Twice("annotations"));
+        }
+        let mut kept: Box<[_; ANNOTATIONS.len()]> = Box::default();
+        let there = reader.object(|key, reader| {
+            let value = text(reader)?;
+            let place = ANNOTATIONS.binary_search(&&*key.to_name()?);
+            if let Some(slot) = place.ok().and_then(|place| kept.get_mut(place)) {
+                *slot = Some(value);
+            }
+            Ok::<_, MetadataError>(())
+        })?;
+        self.annotations = there.then_some(kept);
+        Ok(())
+    }
+
+    /// How many bytes it may take at most to unescape what is kept and to write it into an answer.
+    ///
+    /// # Errors
+    /// [`MetadataError::TooLong`], before any of it is unescaped.
+    pub fn weight(&self) -> Result<usize, MetadataError> {
+        let values = self.annotations.iter().flat_map(|kept| kept.iter().flatten());
+        let (mut raw, mut bytes) = (0, 0);
+        for value in values {
+            raw += value.raw_len();
+            bytes += value.len();
+        }
+        if bytes > MAX_ANNOTATIONS {
+            return Err(MetadataError::TooLong);
+        }
+        // Unescaped (with the copy that unescaping makes), put away as `was`, and in the patch; escaped again and in base64, first
+        // alone and then in the body.
+        Ok(4 * bytes + 3 * raw)
+    }
+
+    /// Unescapes what was kept. `ruleset` is the one that it was read for.
+    ///
+    /// # Errors
+    /// Where a text is none, or the annotations are too long.
+    pub fn pairs<'p>(&self, ruleset: &'p Ruleset) -> Result<Pairs<'p>, MetadataError>
+    where
+        'a: 'p,
+    {
+        self.weight()?;
+        let label_keys = LABELS.into_iter().chain(ruleset.label_keys().iter().map(|key| &**key));
+        let mut labels: Vec<Pair<'p>> = Vec::with_capacity(LABELS.len());
+        for (key, value) in label_keys.zip(&self.labels) {
+            if let Some(value) = value {
+                let value = value.within(MAX_LABEL)?.unwrap_or(Cow::Borrowed(OVERLONG));
+                labels.push((Cow::Borrowed(key), value));
+            }
+        }
+        if self.has_runner_label {
+            labels.push((Cow::Borrowed(RUNNER_KEY), Cow::Borrowed("")));
+        }
+        let annotations = match &self.annotations {
+            Some(kept) => {
+                let mut annotations: Vec<Pair<'p>> = Vec::with_capacity(4);
+                for (key, value) in ANNOTATIONS.into_iter().zip(kept.iter()) {
+                    if let Some(value) = value {
+                        annotations.push((Cow::Borrowed(key), value.to_text()?));
+                    }
+                }
+                Some(annotations)
+            }
+            None => None,
+        };
+        Ok(Pairs { labels, annotations })
+    }
+}
+
+/// Puts a member into its place.
+///
+/// # Errors
+/// Where there is one already.
+pub(super) fn once<T>(
+    slot: &mut Option<T>,
+    name: &'static str,
+    value: Option<T>,
+) -> Result<(), MetadataError> {
+    if slot.is_some() {
+        return Err(MetadataError::Twice(name));
+    }
+    *slot = value;
+    Ok(())
+}
+
+/// The value of a label or an annotation.
+fn text<'a>(reader: &mut Reader<'a>) -> Result<RawText<'a>, JsonError> {
+    // Go takes null for an empty text.
+    Ok(reader.text()?.unwrap_or_default())
+}
+
+/// Whether a label is one of GitLab Runner's: its domain is `runner.gitlab.com` or below it.
+pub(super) fn is_runner_key(key: &[u8]) -> bool {
+    let domain = key.split(|byte| *byte == b'/').next().filter(|domain| domain.len() < key.len());
+    let start = domain.and_then(|domain| domain.strip_suffix(b"runner.gitlab.com"));
+    start.is_some_and(|start| start.last().is_none_or(|last| *last == b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::bounds::Bounds;
+    use crate::engine::mapping;
+
+    fn ruleset() -> Ruleset {
+        let text = "rules: [{match: {labels: {team: \"*\", a.b/c: x}}, skip: true}]";
+        mapping::compile(text, &Bounds::default()).unwrap()
+    }
+
+    type Owned = Vec<(String, String)>;
+
+    fn pairs(text: &str) -> (Owned, Option<Owned>) {
+        let ruleset = ruleset();
+        let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap().unwrap();
+        let Pairs { labels, annotations } = metadata.pairs(&ruleset).unwrap();
+        let owned =
+            |pairs: Vec<Pair<'_>>| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        (owned(labels), annotations.map(owned))
+    }
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn what_is_wanted_is_sorted_so_that_it_is_found() {
+        assert!(LABELS.is_sorted() && ANNOTATIONS.is_sorted());
+        for provider in provider::Provider::ALL {
+            let on_pods = [provider.pod_keys()].into_iter().chain(provider.service_account_keys());
+            for key in on_pods.flat_map(|keys| keys.iter().chain(keys.read_only.iter().copied())) {
+                assert!(ANNOTATIONS.contains(&key), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_a_decision_reads_is_kept_and_each_key_once() {
+        let (labels, annotations) = pairs(
+            r#"{"labels": {"other": "x", "app": "one", "team": "a", "app": "two", "a.b/c": "y"},
+                "annotations": {"other": "x", "gitlab-iam-webhook/was": "w"}, "managedFields": [{"a": {}}]}"#,
+        );
+        assert_eq!(labels, [pair("app", "two"), pair("a.b/c", "y"), pair("team", "a")]);
+        assert_eq!(annotations.unwrap(), [pair("gitlab-iam-webhook/was", "w")]);
+        assert_eq!(pairs(r#"{"annotations": null}"#).1, None);
+        assert_eq!(pairs(r#"{"annotations": {"x": "y"}}"#).1, Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_label_that_is_too_long_counts_as_present() {
+        let (long, fits) = ("v".repeat(64), "v".repeat(63));
+        let (labels, _) = pairs(&format!(r#"{{"labels": {{"team": "{long}", "app": "{fits}"}}}}"#));
+        assert_eq!(labels, [pair("app", &fits), pair("team", OVERLONG)]);
+        assert!(OVERLONG.len() > MAX_LABEL);
+        for key in
+            [&format!("x.runner.gitlab.com/{long}{long}{long}{long}{long}"), "\\u0061.runner.gitlab.com/x"]
+        {
+            let (labels, _) = pairs(&format!(r#"{{"labels": {{"{key}": "1"}}}}"#));
+            assert_eq!(labels, [pair(RUNNER_KEY, "")], "{key}");
+        }
+    }
+
+    #[test]
+    fn annotations_that_nobody_could_store_are_refused_before_they_are_unescaped() {
+        let ruleset = ruleset();
+        let read = |value: &str| {
+            let text = format!(r#"{{"annotations": {{"gitlab-iam-webhook/was": "{value}"}}}}"#);
+            let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap().unwrap();
+            metadata.weight()
+        };
+        // What is sent with six bytes for one may be stored.
+        assert!(read(&"\\u003c".repeat(MAX_ANNOTATIONS)).is_ok());
+        assert_eq!(read(&"\\u003c".repeat(MAX_ANNOTATIONS + 1)), Err(MetadataError::TooLong));
+        assert_eq!(read(&"x".repeat(MAX_ANNOTATIONS)), Ok(7 * MAX_ANNOTATIONS));
+    }
+
+    #[test]
+    fn metadata_of_another_shape_is_told() {
+        let ruleset = ruleset();
+        let error =
+            |text: &str| Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap_err().to_string();
+        assert_eq!(error(r#"{"labels": {"a": 1}}"#), "expected a text at byte 17");
+        assert_eq!(error(r#"{"labels": []}"#), "expected an object at byte 11");
+        assert_eq!(error(r#"{"name": "a", "name": "b"}"#), "`name` stands there twice");
+        assert_eq!(error(r#"{"labels": {}, "labels": {}}"#), "`labels` stands there twice");
+    }
+
+    #[test]
+    fn runner_keys_are_those_of_the_runners_domain() {
+        for key in
+            ["project.runner.gitlab.com/id", "runner.gitlab.com/pause-pod", "manager.runner.gitlab.com/name"]
+        {
+            assert!(is_runner_key(key.as_bytes()), "{key}");
+        }
+        for key in
+            ["runner.gitlab.com", "evilrunner.gitlab.com/id", "project.runner.gitlab.com.evil/id", "app"]
+        {
+            assert!(!is_runner_key(key.as_bytes()), "{key}");
+        }
+    }
+}
