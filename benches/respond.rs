@@ -73,6 +73,30 @@ fn answers(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A ServiceAccount whose labels are most of so many bytes: what nobody reads must cost what its bytes cost.
+fn service_account_of(bytes: usize) -> Vec<u8> {
+    let mut review: serde_json::Value = serde_json::from_slice(SERVICE_ACCOUNT).unwrap();
+    let labels = review["request"]["object"]["metadata"]["labels"].as_object_mut().unwrap();
+    for n in 0..bytes / 16 {
+        labels.insert(format!("label-{n:06}"), "".into());
+    }
+    serde_json::to_vec(&review).unwrap()
+}
+
+fn growth(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("growth");
+    group.sample_size(20);
+    let ruleset = ruleset(&mapping(10));
+    for bytes in [1 << 14, 1 << 17, 1 << 20] {
+        let review = service_account_of(bytes);
+        group.throughput(Throughput::Bytes(review.len() as u64));
+        group.bench_function(format!("labels/{bytes}-bytes"), |bencher| {
+            bencher.iter(|| respond(black_box(&review), &ruleset, Mode::Mutate).unwrap().body.len());
+        });
+    }
+    group.finish();
+}
+
 fn mappings(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("compile");
     group.sample_size(20);
@@ -84,5 +108,5 @@ fn mappings(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, answers, mappings);
+criterion_group!(benches, answers, growth, mappings);
 criterion_main!(benches);

@@ -15,6 +15,7 @@
 mod commands;
 mod faults;
 mod harness;
+mod hostile;
 mod install;
 mod load;
 mod rights;

@@ -8,7 +8,8 @@ use kube::api::PostParams;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::harness::{OURS, Stage, arn, eventually_within, mapping, process_of, state};
+use crate::harness::{OURS, Stage, arn, eventually_within, mapping, state};
+use crate::hostile::peak;
 use crate::load::{account, client, count, runtime};
 
 /// In each namespace.
@@ -87,11 +88,4 @@ fn calls_of_ours() -> usize {
     log.lines()
         .filter(|line| line.contains(&format!("\"username\":\"system:serviceaccount:{OURS}:{OURS}\"")))
         .count()
-}
-
-/// The most memory that the webhook's process ever had resident, bytes.
-fn peak(pod: &serde_json::Value) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process_of(pod))).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
