@@ -112,7 +112,7 @@ fn each_subject(
 ) -> anyhow::Result<usize> {
     if is_review(&input.text) {
         let shown = review::parse(input.text.as_bytes(), ruleset).and_then(|request| {
-            request.with_subject(ruleset, |subject| {
+            request.with_subject(|subject| {
                 show(&Heading { kind: subject.kind.name(), name: subject.name, line: 1 }, subject);
             })
         });

@@ -77,8 +77,10 @@ pub enum MetadataError {
 }
 
 /// The metadata of one object, as it was sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metadata<'a> {
+    /// The label keys of the rules that it was read for.
+    of_rules: &'a [Box<str>],
     /// `name`
     pub name: Option<RawText<'a>>,
     /// `generateName`
@@ -112,18 +114,23 @@ impl<'a> Metadata<'a> {
     ///
     /// # Errors
     /// Where it is no such object.
-    pub fn read(reader: &mut Reader<'a>, ruleset: &Ruleset) -> Result<Option<Self>, MetadataError> {
-        let mut metadata = Self::default();
-        let there = reader.object(|name, reader| metadata.member(&name.to_name()?, reader, ruleset))?;
+    pub fn read(reader: &mut Reader<'a>, ruleset: &'a Ruleset) -> Result<Option<Self>, MetadataError> {
+        let mut metadata = Self {
+            of_rules: ruleset.label_keys(),
+            name: None,
+            generate_name: None,
+            namespace: None,
+            resource_version: None,
+            is_deleted: false,
+            labels: Vec::new(),
+            has_runner_label: false,
+            annotations: None,
+        };
+        let there = reader.object(|name, reader| metadata.member(&name.to_name()?, reader))?;
         Ok(there.then_some(metadata))
     }
 
-    fn member(
-        &mut self,
-        name: &str,
-        reader: &mut Reader<'a>,
-        ruleset: &Ruleset,
-    ) -> Result<(), MetadataError> {
+    fn member(&mut self, name: &str, reader: &mut Reader<'a>) -> Result<(), MetadataError> {
         let (slot, name) = match name {
             "name" => (&mut self.name, "name"),
             "generateName" => (&mut self.generate_name, "generateName"),
@@ -133,14 +140,15 @@ impl<'a> Metadata<'a> {
                 self.is_deleted = reader.text()?.is_some();
                 return Ok(());
             }
-            "labels" => return self.read_labels(reader, ruleset.label_keys()),
+            "labels" => return self.read_labels(reader),
             "annotations" => return self.read_annotations(reader),
             _ => return Ok(()),
         };
         once(slot, name, reader.text()?)
     }
 
-    fn read_labels(&mut self, reader: &mut Reader<'a>, of_rules: &[Box<str>]) -> Result<(), MetadataError> {
+    fn read_labels(&mut self, reader: &mut Reader<'a>) -> Result<(), MetadataError> {
+        let of_rules = self.of_rules;
         if !self.labels.is_empty() {
             return Err(MetadataError::Twice("labels"));
         }
@@ -202,17 +210,14 @@ impl<'a> Metadata<'a> {
         Ok(4 * bytes + 3 * raw)
     }
 
-    /// Unescapes what was kept. `ruleset` is the one that it was read for.
+    /// Unescapes what was kept.
     ///
     /// # Errors
     /// Where a text is none, or the annotations are too long.
-    pub fn pairs<'p>(&self, ruleset: &'p Ruleset) -> Result<Pairs<'p>, MetadataError>
-    where
-        'a: 'p,
-    {
+    pub fn pairs(&self) -> Result<Pairs<'a>, MetadataError> {
         self.weight()?;
-        let label_keys = LABELS.into_iter().chain(ruleset.label_keys().iter().map(|key| &**key));
-        let mut labels: Vec<Pair<'p>> = Vec::with_capacity(LABELS.len());
+        let label_keys = LABELS.into_iter().chain(self.of_rules.iter().map(|key| &**key));
+        let mut labels: Vec<Pair<'a>> = Vec::with_capacity(LABELS.len());
         for (key, value) in label_keys.zip(&self.labels) {
             if let Some(value) = value {
                 let value = value.within(MAX_LABEL)?.unwrap_or(Cow::Borrowed(OVERLONG));
@@ -224,7 +229,7 @@ impl<'a> Metadata<'a> {
         }
         let annotations = match &self.annotations {
             Some(kept) => {
-                let mut annotations: Vec<Pair<'p>> = Vec::with_capacity(4);
+                let mut annotations: Vec<Pair<'a>> = Vec::with_capacity(4);
                 for (key, value) in ANNOTATIONS.into_iter().zip(kept.iter()) {
                     if let Some(value) = value {
                         annotations.push((Cow::Borrowed(key), value.to_text()?));
@@ -283,7 +288,7 @@ mod tests {
     fn pairs(text: &str) -> (Owned, Option<Owned>) {
         let ruleset = ruleset();
         let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap().unwrap();
-        let Pairs { labels, annotations } = metadata.pairs(&ruleset).unwrap();
+        let Pairs { labels, annotations } = metadata.pairs().unwrap();
         let owned =
             |pairs: Vec<Pair<'_>>| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         (owned(labels), annotations.map(owned))

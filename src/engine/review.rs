@@ -3,6 +3,8 @@
 //! A review is read in place, for one generation of the mapping: what neither its rules nor recognition look at is passed over. What
 //! was kept is unescaped only once its size is known ([`Request::weight`]), so that a review never weighs a multiple of its bytes.
 
+mod request;
+
 use std::borrow::Cow;
 
 use base64::engine::general_purpose::STANDARD;
@@ -10,25 +12,19 @@ use base64::write::EncoderStringWriter;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::decision::{self, Decision, Outcome};
-use super::json::{JsonError, RawText, Reader};
-use super::metadata::{MAX_NAME, Metadata, MetadataError, Pairs, once};
+use super::json::JsonError;
+use super::metadata::MetadataError;
 use super::patch;
 use super::provider::Provider;
 use super::ruleset::Ruleset;
-use super::subject::{Kind, Requester, Subject, Text};
+use super::subject::Text;
+pub use request::{Request, parse};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 /// The API server sends 36; the answer repeats it, so it must not be of any length.
 const MAX_UID: usize = 128;
-
-/// The longest username that is compared, in bytes. Those that rules and options can name are shorter.
-const MAX_USER: usize = 1024;
-
-/// The members of a request that are read.
-const MEMBERS: [&str; 9] =
-    ["uid", "kind", "subResource", "name", "namespace", "operation", "userInfo", "object", "dryRun"];
 
 /// Whether the answer carries its patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,44 +147,54 @@ impl Reply<'_> {
 /// # Errors
 /// When it is none; the HTTP answer is then 400 with this sentence.
 pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<Reply<'a>, ReviewError> {
-    parse(body, ruleset)?.answer(ruleset, mode)
+    parse(body, ruleset)?.answer(mode)
 }
 
-/// Reads a request, to be judged by the rules that it is read for.
-///
-/// # Errors
-/// As [`respond`].
-pub fn parse<'a>(body: &'a [u8], ruleset: &Ruleset) -> Result<Request<'a>, ReviewError> {
-    let mut request = None;
-    let mut envelope = [None, None];
-    let mut reader = Reader::new(body);
-    let is_object = reader.object(|name, reader| {
-        let [api_version, kind] = &mut envelope;
-        match &*name.to_name()? {
-            "apiVersion" => once(api_version, "apiVersion", reader.text()?)?,
-            "kind" => once(kind, "kind", reader.text()?)?,
-            "request" => once(&mut request, "request", Request::read(reader, ruleset)?)?,
-            _ => {}
+impl<'a> Request<'a> {
+    /// Judges it, by the rules that it was read for, and writes the answer.
+    ///
+    /// # Errors
+    /// Where it lacks its object, or holds bytes that are no text.
+    pub fn answer(self, mode: Mode) -> Result<Reply<'a>, ReviewError> {
+        let names = self.names()?;
+        let (decision, patch, mut warnings) = match self.acts_on() {
+            Ok(kind) => {
+                let metadata = self.metadata.as_ref().ok_or(ReviewError::NoObject)?;
+                let pairs = metadata.pairs()?;
+                let mut decision = decision::decide(self.ruleset, &self.subject(kind, &names, &pairs));
+                let patch = patch::patch(&decision.edits, pairs.annotations.as_deref());
+                let warnings = std::mem::take(&mut decision.warnings);
+                (Some(decision), patch, warnings)
+            }
+            Err(reason) => (None, json_patch::Patch::default(), vec![decision::warning(reason)]),
+        };
+        if mode == Mode::Observe
+            && let Some(decision) = decision.as_ref().filter(|_| !patch.0.is_empty())
+        {
+            warnings.insert(0, observed(decision));
         }
-        Ok::<_, ReviewError>(())
-    })?;
-    reader.end()?;
-    let [api_version, kind] = envelope.map(shown);
-    let (api_version, kind) = (api_version?, kind?);
-    if !is_object || kind != KIND || api_version != API_VERSION {
-        if kind == KIND && api_version.starts_with("admission.k8s.io/") {
-            return Err(ReviewError::Version(api_version.into_owned()));
-        }
-        return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
+        let patch = if mode == Mode::Mutate { encode(&patch)? } else { None };
+        let response = Response {
+            uid: &self.uid,
+            allowed: true,
+            patch_type: patch.as_ref().map(|_| "JSONPatch"),
+            patch: patch.as_deref(),
+            warnings: &warnings,
+            audit_annotations: audit_annotations(mode, decision.as_ref()),
+        };
+        let body = close(&response, patch.as_ref().map_or(0, String::len))?;
+        Ok(Reply {
+            body,
+            uid: self.uid,
+            operation: self.operation,
+            kind: self.kind,
+            namespace: self.namespace,
+            name: names.shown,
+            dry_run: self.dry_run,
+            warnings,
+            decision,
+        })
     }
-    let request = request.ok_or(ReviewError::NoRequest)?;
-    if request.uid.is_empty() { Err(ReviewError::NoUid) } else { Ok(request) }
-}
-
-/// A text that may be told: what is longer than any name is not.
-fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
-    let text = text.unwrap_or_default().within(MAX_NAME)?;
-    Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
 }
 
 /// Takes the request out of an AdmissionReview.
@@ -267,247 +273,6 @@ struct Review<'a, R> {
     #[serde(borrow)]
     kind: Option<Text<'a>>,
     request: Option<R>,
-}
-
-/// `request` of an AdmissionReview, as far as a decision needs it.
-#[derive(Debug, Default)]
-pub struct Request<'a> {
-    /// Empty where it is longer than any that is answered.
-    uid: Cow<'a, str>,
-    group: Cow<'a, str>,
-    version: Cow<'a, str>,
-    kind: Cow<'a, str>,
-    sub_resource: Cow<'a, str>,
-    name: Cow<'a, str>,
-    namespace: Cow<'a, str>,
-    operation: Cow<'a, str>,
-    /// Empty where it is longer than any that a rule can name.
-    username: Cow<'a, str>,
-    dry_run: bool,
-    metadata: Option<Metadata<'a>>,
-    /// What a Pod's `spec` says.
-    service_account: Cow<'a, str>,
-    /// A name that is longer than any in Kubernetes.
-    overlong: Option<&'static str>,
-}
-
-/// What an object is called.
-struct Names<'r> {
-    /// For people: its name, or the beginning of the one that will be made.
-    shown: Cow<'r, str>,
-    /// Its name; empty where the API server is still to make one. Rules and trust policies speak of it.
-    given: Cow<'r, str>,
-}
-
-impl<'a> Request<'a> {
-    fn read(reader: &mut Reader<'a>, ruleset: &Ruleset) -> Result<Option<Self>, ReviewError> {
-        let mut request = Self::default();
-        let mut seen = 0_u32;
-        let there = reader.object(|name, reader| {
-            let name = name.to_name()?;
-            let Some((place, member)) = MEMBERS.iter().enumerate().find(|(_, member)| ***member == *name)
-            else {
-                return Ok(());
-            };
-            // Where a member stands twice, two readers could take different ones.
-            if seen & 1 << place != 0 {
-                return Err(ReviewError::Twice(member));
-            }
-            seen |= 1 << place;
-            request.member(member, reader, ruleset)
-        })?;
-        Ok(there.then_some(request))
-    }
-
-    fn member(&mut self, name: &str, reader: &mut Reader<'a>, ruleset: &Ruleset) -> Result<(), ReviewError> {
-        match name {
-            "uid" => self.uid = reader.text()?.unwrap_or_default().within(MAX_UID)?.unwrap_or_default(),
-            "subResource" => self.sub_resource = shown(reader.text()?)?,
-            "operation" => self.operation = shown(reader.text()?)?,
-            "name" => self.name = self.bounded("request.name", reader.text()?)?,
-            "namespace" => self.namespace = self.bounded("request.namespace", reader.text()?)?,
-            "dryRun" => self.dry_run = reader.boolean()?.unwrap_or_default(),
-            "kind" => {
-                reader.object(|name, reader| {
-                    let place = match &*name.to_name()? {
-                        "group" => &mut self.group,
-                        "version" => &mut self.version,
-                        "kind" => &mut self.kind,
-                        _ => return Ok(()),
-                    };
-                    *place = shown(reader.text()?)?;
-                    Ok::<_, JsonError>(())
-                })?;
-            }
-            "userInfo" => {
-                reader.object(|name, reader| {
-                    if name.to_name()? == "username" {
-                        let user = reader.text()?.unwrap_or_default();
-                        self.username = user.within(MAX_USER)?.unwrap_or_default();
-                    }
-                    Ok::<_, JsonError>(())
-                })?;
-            }
-            "object" => {
-                reader.object(|name, reader| self.of_object(&name.to_name()?, reader, ruleset))?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn of_object(
-        &mut self,
-        name: &str,
-        reader: &mut Reader<'a>,
-        ruleset: &Ruleset,
-    ) -> Result<(), ReviewError> {
-        match name {
-            "metadata" => once(&mut self.metadata, "metadata", Metadata::read(reader, ruleset)?)?,
-            "spec" => {
-                reader.object(|name, reader| {
-                    if name.to_name()? == "serviceAccountName" {
-                        self.service_account = self.bounded("spec.serviceAccountName", reader.text()?)?;
-                    }
-                    Ok::<_, JsonError>(())
-                })?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A name; one that is longer than any in Kubernetes is noted.
-    fn bounded(&mut self, what: &'static str, text: Option<RawText<'a>>) -> Result<Cow<'a, str>, JsonError> {
-        let name = text.unwrap_or_default().within(MAX_NAME)?;
-        if name.is_none() {
-            self.overlong = Some(what);
-        }
-        Ok(name.unwrap_or_default())
-    }
-
-    /// How many bytes it may take at most to judge and to answer it, beyond its own bytes and some kilobytes.
-    ///
-    /// # Errors
-    /// Where its object is too long to be stored.
-    pub fn weight(&self) -> Result<usize, ReviewError> {
-        Ok(self.metadata.as_ref().map_or(Ok(0), Metadata::weight)?)
-    }
-
-    /// Judges it, by the rules that it was read for, and writes the answer.
-    ///
-    /// # Errors
-    /// Where it lacks its object, or holds bytes that are no text.
-    pub fn answer<'r>(self, ruleset: &'r Ruleset, mode: Mode) -> Result<Reply<'r>, ReviewError>
-    where
-        'a: 'r,
-    {
-        let names = self.names()?;
-        let (decision, patch, mut warnings) = match self.acts_on() {
-            Ok(kind) => {
-                let metadata = self.metadata.as_ref().ok_or(ReviewError::NoObject)?;
-                let pairs = metadata.pairs(ruleset)?;
-                let mut decision = decision::decide(ruleset, &self.subject(kind, &names, &pairs));
-                let patch = patch::patch(&decision.edits, pairs.annotations.as_deref());
-                let warnings = std::mem::take(&mut decision.warnings);
-                (Some(decision), patch, warnings)
-            }
-            Err(reason) => (None, json_patch::Patch::default(), vec![decision::warning(reason)]),
-        };
-        if mode == Mode::Observe
-            && let Some(decision) = decision.as_ref().filter(|_| !patch.0.is_empty())
-        {
-            warnings.insert(0, observed(decision));
-        }
-        let patch = if mode == Mode::Mutate { encode(&patch)? } else { None };
-        let response = Response {
-            uid: &self.uid,
-            allowed: true,
-            patch_type: patch.as_ref().map(|_| "JSONPatch"),
-            patch: patch.as_deref(),
-            warnings: &warnings,
-            audit_annotations: audit_annotations(mode, decision.as_ref()),
-        };
-        let body = close(&response, patch.as_ref().map_or(0, String::len))?;
-        Ok(Reply {
-            body,
-            uid: self.uid,
-            operation: self.operation,
-            kind: self.kind,
-            namespace: self.namespace,
-            name: names.shown,
-            dry_run: self.dry_run,
-            warnings,
-            decision,
-        })
-    }
-
-    /// Lends the object as a decision sees it, with what it is called; `None` where there is nothing to decide.
-    ///
-    /// # Errors
-    /// Where it holds bytes that are no text.
-    pub fn with_subject<T>(
-        &self,
-        ruleset: &Ruleset,
-        see: impl FnOnce(&Subject<'_>) -> T,
-    ) -> Result<Option<T>, ReviewError> {
-        let (Ok(kind), Some(metadata)) = (self.acts_on(), &self.metadata) else { return Ok(None) };
-        let (names, pairs) = (self.names()?, metadata.pairs(ruleset)?);
-        Ok(Some(see(&self.subject(kind, &names, &pairs))))
-    }
-
-    /// The kind to decide on, or why there is nothing to decide.
-    fn acts_on(&self) -> Result<Kind, String> {
-        let Self { group, version, kind, sub_resource, operation, .. } = self;
-        if let Some(what) = self.overlong {
-            return Err(format!("nothing is decided: {what} is longer than any name in Kubernetes"));
-        }
-        let core = group.is_empty() && version == "v1" && sub_resource.is_empty();
-        match (&**kind, &**operation) {
-            ("ServiceAccount", "CREATE" | "UPDATE") if core => Ok(Kind::ServiceAccount),
-            ("Pod", "CREATE") if core => Ok(Kind::Pod),
-            (kind, _) => {
-                let slash = if sub_resource.is_empty() { "" } else { "/" };
-                Err(format!(
-                    "{operation} of {kind}{slash}{sub_resource} is not for this webhook: mend the webhook configuration"
-                ))
-            }
-        }
-    }
-
-    /// The one place that says what an object is called. Its name is made by the API server only where neither the request nor the
-    /// object has one, whatever else stands in `generateName`.
-    fn names(&self) -> Result<Names<'a>, JsonError> {
-        let metadata = self.metadata.as_ref();
-        let of = |text: Option<RawText<'a>>| shown(text.filter(|text| text.raw_len() > 0));
-        let given = match &*self.name {
-            "" => of(metadata.and_then(|metadata| metadata.name))?,
-            _ => self.name.clone(),
-        };
-        let shown = match &*given {
-            "" => of(metadata.and_then(|metadata| metadata.generate_name))?,
-            _ => given.clone(),
-        };
-        Ok(Names { shown, given })
-    }
-
-    fn subject<'s>(&'s self, kind: Kind, names: &'s Names<'_>, pairs: &'s Pairs<'_>) -> Subject<'s> {
-        let service_account = match kind {
-            Kind::ServiceAccount => &*names.given,
-            // The API server fills it in before it asks; a Pod without a name runs as `default`.
-            Kind::Pod if self.service_account.is_empty() => "default",
-            Kind::Pod => &*self.service_account,
-        };
-        Subject {
-            kind,
-            namespace: &self.namespace,
-            name: &names.shown,
-            service_account,
-            labels: &pairs.labels,
-            annotations: pairs.annotations.as_deref().unwrap_or_default(),
-            requester: Requester::User(&self.username),
-        }
-    }
 }
 
 #[derive(Serialize)]
