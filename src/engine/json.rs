@@ -7,8 +7,6 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
-
 /// Why a text is not the JSON that was expected. It never quotes the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected} at byte {at}")]
@@ -32,6 +30,7 @@ pub struct Reader<'a> {
 pub struct RawText<'a> {
     raw: &'a [u8],
     at: usize,
+    has_escapes: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -119,27 +118,40 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Where there is none, or it does not end.
     pub fn skip(&mut self) -> Result<(), JsonError> {
-        let mut depth = 0_usize;
         self.space();
+        match self.peek() {
+            Some(b'"') => self.raw_text("a text").map(drop),
+            Some(b'{' | b'[') => self.skip_nested(),
+            // Numbers and words.
+            Some(byte) if is_of_a_word(byte) => {
+                while self.peek().is_some_and(is_of_a_word) {
+                    self.at += 1;
+                }
+                Ok(())
+            }
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    /// Passes over an object or a list, counting what opens and what closes.
+    fn skip_nested(&mut self) -> Result<(), JsonError> {
+        let mut depth = 0_usize;
         loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            // A bracket and the brace of its side differ in this one bit.
+            let telling = rest.iter().position(|byte| *byte == b'"' || matches!(byte | 0x20, b'{' | b'}'));
+            self.at += telling.unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => {
                     self.raw_text("a text")?;
+                    continue;
                 }
-                Some(b'{' | b'[') => {
-                    depth += 1;
-                    self.at += 1;
-                }
-                Some(b'}' | b']') if depth > 0 => {
-                    depth -= 1;
-                    self.at += 1;
-                }
-                // Numbers, words, and what stands between values.
-                Some(byte) if depth > 0 || is_of_a_word(byte) => self.at += 1,
-                _ => return Err(self.expected("a value")),
+                Some(b'{' | b'[') => depth += 1,
+                Some(_) => depth -= 1,
+                None => return Err(self.expected("a value")),
             }
-            let goes_on = depth > 0 || self.peek().is_some_and(is_of_a_word) && self.follows_a_word();
-            if !goes_on {
+            self.at += 1;
+            if depth == 0 {
                 return Ok(());
             }
         }
@@ -171,10 +183,10 @@ impl<'a> Reader<'a> {
     fn raw_text(&mut self, expected: &'static str) -> Result<RawText<'a>, JsonError> {
         self.open(b'"', expected)?;
         let start = self.at;
+        let mut has_escapes = false;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let found = memchr2(b'"', b'\\', rest);
-            let Some(found) = found else {
+            let Some(found) = find_either(rest, b'"', b'\\') else {
                 self.at = self.bytes.len();
                 return Err(self.expected("the end of a text"));
             };
@@ -182,9 +194,10 @@ impl<'a> Reader<'a> {
             if self.peek() == Some(b'"') {
                 let raw = self.bytes.get(start..self.at).unwrap_or_default();
                 self.at += 1;
-                return Ok(RawText { raw, at: start });
+                return Ok(RawText { raw, at: start, has_escapes });
             }
             // The escape and what it escapes.
+            has_escapes = true;
             self.at += 2;
         }
     }
@@ -240,15 +253,29 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.at).copied()
     }
 
-    /// The byte before this one is of a number or a word, which then goes on.
-    fn follows_a_word(&self) -> bool {
-        let before = self.at.checked_sub(1).and_then(|at| self.bytes.get(at));
-        before.is_some_and(|byte| is_of_a_word(*byte))
-    }
-
     fn expected(&self, expected: &'static str) -> JsonError {
         JsonError { expected, at: self.at }
     }
+}
+
+/// Where the first of two bytes stands. Eight bytes at a time in plain arithmetic: most texts of a review are so short that calling
+/// into vector instructions costs more than it saves.
+pub(super) fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let (one_each, other_each) = (ONES * u64::from(one), ONES * u64::from(other));
+    // The lowest high bit that is left stands in the first byte that is zero.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ one_each) | zeros(word ^ other_each);
+        if found != 0 {
+            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let found = rest.iter().position(|byte| *byte == one || *byte == other);
+    found.map(|index| words.len() * 8 + index)
 }
 
 /// Numbers, `true`, `false` and `null` are made of these.
@@ -268,7 +295,10 @@ impl<'a> RawText<'a> {
     #[expect(clippy::len_without_is_empty, reason = "an empty text is of no special interest")]
     pub fn len(self) -> usize {
         let (mut bytes, mut rest) = (self.raw.len(), self.raw);
-        while let Some(found) = memchr(b'\\', rest) {
+        if !self.has_escapes {
+            return bytes;
+        }
+        while let Some(found) = find_either(rest, b'\\', b'\\') {
             let escape = rest.get(found..).unwrap_or_default();
             let (taken, stands_for) = match escape {
                 [_, b'u', digits @ ..] => (6, utf8_len(digits)),
@@ -286,7 +316,7 @@ impl<'a> RawText<'a> {
     /// Where it is no text.
     pub fn to_text(self) -> Result<Cow<'a, str>, JsonError> {
         let no_text = JsonError { expected: "a text in UTF-8 with JSON's escapes", at: self.at };
-        if memchr(b'\\', self.raw).is_none() {
+        if !self.has_escapes {
             return std::str::from_utf8(self.raw).map(Cow::Borrowed).map_err(|_| no_text);
         }
         let mut quoted = Vec::with_capacity(self.raw.len() + 2);
@@ -320,6 +350,18 @@ impl<'a> RawText<'a> {
     #[must_use]
     pub fn raw(self) -> &'a [u8] {
         self.raw
+    }
+
+    /// The place of this text in a list that is sorted by length, and by the bytes among equals: most misses are told by the length.
+    #[must_use]
+    pub fn place_in<T: AsRef<str>>(self, sorted: &[T]) -> Option<usize> {
+        let unescaped = if self.has_escapes { Some(self.to_name().ok()?) } else { None };
+        let name = unescaped.as_ref().map_or(self.raw, |name| name.as_bytes());
+        let order = |known: &T| {
+            let known = known.as_ref().as_bytes();
+            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
+        };
+        sorted.binary_search_by(order).ok()
     }
 }
 
@@ -375,6 +417,7 @@ mod tests {
             (r#"{"a":"#, "expected a value at byte 5"),
             (r#"{"a":}"#, "expected a value at byte 5"),
             (r#"{"a":[1"#, "expected a value at byte 7"),
+            (r#"{"a":1 2}"#, "expected `,` or `}` at byte 7"),
             (r#"{"a":"x"#, "expected the end of a text at byte 7"),
             (r#"{"a":"x\"#, "expected the end of a text at byte 8"),
             (r#"{"a":1 "b":2}"#, "expected `,` or `}` at byte 7"),
@@ -384,6 +427,22 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(members(text).unwrap_err().to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_bytes_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            for at in 0..length {
+                for byte in [b'"', b'\\'] {
+                    let mut bytes: Vec<u8> =
+                        (0..length).map(|n| [0, 0x21, 0x23, 0x5b, 0x5d, 0xa2, 0xff][n % 7]).collect();
+                    bytes[at] = byte;
+                    bytes[at + 1..].fill(b'"');
+                    assert_eq!(find_either(&bytes, b'"', b'\\'), Some(at), "{bytes:?}");
+                }
+            }
+            assert_eq!(find_either(&vec![0x23; length], b'"', b'\\'), None);
         }
     }
 
@@ -401,6 +460,6 @@ mod tests {
             }
         }
         assert!(raw("\"\\x\"").to_text().is_err());
-        assert!(RawText { raw: b"\xff", at: 0 }.to_text().is_err());
+        assert!(RawText { raw: b"\xff", at: 0, has_escapes: false }.to_text().is_err());
     }
 }

@@ -8,42 +8,42 @@
 use std::borrow::Cow;
 
 use super::decision::{APPLIED, WAS};
-use super::json::{JsonError, RawText, Reader};
+use super::json::{JsonError, RawText, Reader, find_either};
 use super::provider;
 use super::ruleset::Ruleset;
 use super::subject::{INJECT, Pair};
 
-/// The labels that recognition reads, sorted.
+/// The labels that recognition reads, sorted by length.
 const LABELS: [&str; 12] = [
     "app",
-    "app.kubernetes.io/component",
-    "app.kubernetes.io/instance",
-    "app.kubernetes.io/managed-by",
-    "app.kubernetes.io/name",
-    "batch.kubernetes.io/job-name",
     "chart",
-    INJECT,
-    "helm.sh/chart",
-    "job-name",
-    "project.runner.gitlab.com/id",
     "release",
+    "job-name",
+    "helm.sh/chart",
+    "app.kubernetes.io/name",
+    INJECT,
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/managed-by",
+    "batch.kubernetes.io/job-name",
+    "project.runner.gitlab.com/id",
 ];
 
-/// The annotations that decisions read, sorted.
+/// The annotations that decisions read, sorted by length.
 const ANNOTATIONS: [&str; 13] = [
+    "helm.sh/hook",
+    WAS,
+    provider::POD_ROLE,
+    "job.runner.gitlab.com/id",
+    INJECT,
     provider::IRSA_AUDIENCE,
     provider::IRSA_ROLE,
-    provider::IRSA_SKIP_CONTAINERS,
-    provider::IRSA_STS_REGIONAL_ENDPOINTS,
-    provider::IRSA_TOKEN_EXPIRATION,
     APPLIED,
-    INJECT,
-    WAS,
-    "helm.sh/hook",
     provider::POD_EXTERNAL_ID,
-    provider::POD_ROLE,
     provider::POD_SESSION_NAME,
-    "job.runner.gitlab.com/id",
+    provider::IRSA_SKIP_CONTAINERS,
+    provider::IRSA_TOKEN_EXPIRATION,
+    provider::IRSA_STS_REGIONAL_ENDPOINTS,
 ];
 
 /// The longest name of an object, in bytes.
@@ -155,19 +155,16 @@ impl<'a> Metadata<'a> {
         self.labels.resize(LABELS.len() + of_rules.len(), None);
         reader.object(|key, reader| {
             let value = text(reader)?;
-            let name = key.to_name()?;
-            let known = LABELS.binary_search(&&*name);
-            let place = known.or_else(|_| {
-                of_rules.binary_search_by(|of_rule| (**of_rule).cmp(&name)).map(|index| LABELS.len() + index)
-            });
+            let of_rule = || key.place_in(of_rules).map(|place| LABELS.len() + place);
+            let place = key.place_in(&LABELS).or_else(of_rule);
             match place {
-                Ok(place) => {
+                Some(place) => {
                     if let Some(slot) = self.labels.get_mut(place) {
                         *slot = Some(value);
                     }
                 }
                 // Also one whose name is too long to be any label's.
-                Err(_) => self.has_runner_label |= is_runner_key(key.raw()),
+                None => self.has_runner_label |= is_runner_key(key.raw()),
             }
             Ok::<_, MetadataError>(())
         })?;
@@ -181,8 +178,8 @@ impl<'a> Metadata<'a> {
         let mut kept: Box<[_; ANNOTATIONS.len()]> = Box::default();
         let there = reader.object(|key, reader| {
             let value = text(reader)?;
-            let place = ANNOTATIONS.binary_search(&&*key.to_name()?);
-            if let Some(slot) = place.ok().and_then(|place| kept.get_mut(place)) {
+            let place = key.place_in(&ANNOTATIONS);
+            if let Some(slot) = place.and_then(|place| kept.get_mut(place)) {
                 *slot = Some(value);
             }
             Ok::<_, MetadataError>(())
@@ -267,7 +264,7 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<RawText<'a>, JsonError> {
 
 /// Whether a label is one of GitLab Runner's: its domain is `runner.gitlab.com` or below it.
 pub(super) fn is_runner_key(key: &[u8]) -> bool {
-    let domain = key.split(|byte| *byte == b'/').next().filter(|domain| domain.len() < key.len());
+    let domain = find_either(key, b'/', b'/').and_then(|slash| key.get(..slash));
     let start = domain.and_then(|domain| domain.strip_suffix(b"runner.gitlab.com"));
     start.is_some_and(|start| start.last().is_none_or(|last| *last == b'.'))
 }
@@ -300,7 +297,8 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_sorted_so_that_it_is_found() {
-        assert!(LABELS.is_sorted() && ANNOTATIONS.is_sorted());
+        let order = |key: &&'static str| (key.len(), *key);
+        assert!(LABELS.is_sorted_by_key(order) && ANNOTATIONS.is_sorted_by_key(order));
         for provider in provider::Provider::ALL {
             let on_pods = [provider.pod_keys()].into_iter().chain(provider.service_account_keys());
             for key in on_pods.flat_map(|keys| keys.iter().chain(keys.read_only.iter().copied())) {
@@ -315,7 +313,7 @@ mod tests {
             r#"{"labels": {"other": "x", "app": "one", "team": "a", "app": "two", "a.b/c": "y"},
                 "annotations": {"other": "x", "gitlab-iam-webhook/was": "w"}, "managedFields": [{"a": {}}]}"#,
         );
-        assert_eq!(labels, [pair("app", "two"), pair("a.b/c", "y"), pair("team", "a")]);
+        assert_eq!(labels, [pair("app", "two"), pair("team", "a"), pair("a.b/c", "y")]);
         assert_eq!(annotations.unwrap(), [pair("gitlab-iam-webhook/was", "w")]);
         assert_eq!(pairs(r#"{"annotations": null}"#).1, None);
         assert_eq!(pairs(r#"{"annotations": {"x": "y"}}"#).1, Some(Vec::new()));

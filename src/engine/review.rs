@@ -7,8 +7,8 @@ mod request;
 
 use std::borrow::Cow;
 
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use base64::write::EncoderStringWriter;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::decision::{self, Decision, Outcome};
@@ -173,16 +173,17 @@ impl<'a> Request<'a> {
         {
             warnings.insert(0, observed(decision));
         }
-        let patch = if mode == Mode::Mutate { encode(&patch)? } else { None };
+        let writes = mode == Mode::Mutate && !patch.0.is_empty();
+        let patch = if writes { serde_json::to_vec(&patch).map_err(ReviewError::Serde)? } else { Vec::new() };
         let response = Response {
             uid: &self.uid,
             allowed: true,
-            patch_type: patch.as_ref().map(|_| "JSONPatch"),
-            patch: patch.as_deref(),
+            patch_type: writes.then_some("JSONPatch"),
+            patch: writes.then_some(Base64(&patch)),
             warnings: &warnings,
             audit_annotations: audit_annotations(mode, decision.as_ref()),
         };
-        let body = close(&response, patch.as_ref().map_or(0, String::len))?;
+        let body = close(&response, patch.len() / 3 * 4)?;
         Ok(Reply {
             body,
             uid: self.uid,
@@ -219,18 +220,17 @@ pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, 
     Ok(body)
 }
 
-/// The patch in base64, as the API documents it; `None` where it changes nothing. It is never there as JSON in one piece.
-fn encode(patch: &json_patch::Patch) -> Result<Option<String>, ReviewError> {
-    if patch.0.is_empty() {
-        return Ok(None);
-    }
-    let mut encoder = EncoderStringWriter::new(&STANDARD);
-    serde_json::to_writer(&mut encoder, patch).map_err(ReviewError::Serde)?;
-    Ok(Some(encoder.into_inner()))
-}
-
 pub(super) fn check_uid(uid: &Text<'_>) -> Result<(), ReviewError> {
     if uid.0.is_empty() || uid.0.len() > MAX_UID { Err(ReviewError::NoUid) } else { Ok(()) }
+}
+
+/// A patch's JSON, written in base64 as the API documents it: straight into the answer, and never there as a text of its own.
+struct Base64<'a>(&'a [u8]);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
 }
 
 fn observed(decision: &Decision<'_>) -> String {
@@ -291,7 +291,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<&'a str>,
+    patch: Option<Base64<'a>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]

@@ -28,7 +28,7 @@ pub struct Ruleset {
     pod_provider: Provider,
     /// Usernames that some rule names as `runner`.
     runners: Vec<Box<str>>,
-    /// The labels that some rule looks at, sorted, each once.
+    /// The labels that some rule looks at, sorted by length, each once.
     label_keys: Box<[Box<str>]>,
     index: Index,
 }
@@ -56,7 +56,7 @@ impl Ruleset {
         runners.dedup();
         let mut label_keys: Vec<Box<str>> =
             rules.iter().flat_map(|rule| rule.criteria.labels.iter().map(|(key, _)| key.clone())).collect();
-        label_keys.sort_unstable();
+        label_keys.sort_unstable_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
         label_keys.dedup();
         let index = Index::new(&rules);
         Self { rules, defaults, bounds, pod_provider, runners, label_keys: label_keys.into(), index }
@@ -80,7 +80,7 @@ impl Ruleset {
         &self.bounds
     }
 
-    /// The labels that some rule looks at, sorted, each once.
+    /// The labels that some rule looks at, sorted by length, each once.
     #[must_use]
     pub fn label_keys(&self) -> &[Box<str>] {
         &self.label_keys
