@@ -11,7 +11,7 @@ use crate::harness::Space;
 
 const HELMS: [&str; 2] = ["helm", "helm3"];
 
-fn helm(helm: &str, arguments: &[&str]) -> Done {
+pub(crate) fn helm(helm: &str, arguments: &[&str]) -> Done {
     // So that neither this user's plugins nor their repositories matter.
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(path_of(helm));

@@ -18,3 +18,4 @@ mod install;
 mod mapping;
 mod pods;
 mod repair;
+mod rights;

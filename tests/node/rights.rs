@@ -129,6 +129,45 @@ fn with_its_token_nothing_can_be_changed_but_role_annotations() {
 }
 
 #[test]
+fn with_its_token_the_mapping_cannot_be_changed_and_what_is_kept_beside_it_can() {
+    let stage = Stage::new();
+    stage.install(&[]);
+    stage.map(&mapping("gitlab-", "given"));
+    let text = |name: &str| {
+        stage.json(&["get", "configmap", name, "-n", OURS])["data"]["mapping.yaml"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let patch = |name: &str, text: &str| {
+        let patch = json!({"data": {"mapping.yaml": text}}).to_string();
+        stage.as_the_webhook(&["patch", "configmap", name, "-n", OURS, "--type", "merge", "-p", &patch])
+    };
+    eventually("it is kept", || {
+        stage.kubectl(&["get", "configmap", "role-mapping-last-good", "-n", OURS]).ok.then_some(())
+    });
+    let refused = patch("role-mapping", &mapping("*", "stolen"));
+    assert!(!refused.ok && refused.err.contains("writes no ConfigMap but"), "{}", refused.err);
+    assert_eq!(text("role-mapping"), Some(mapping("gitlab-", "given")));
+    patch("role-mapping-last-good", &mapping("*", "stolen")).good();
+
+    // Where it is gone, it can be begun anew, and without rules.
+    stage.kubectl(&["delete", "configmap", "role-mapping", "-n", OURS]).good();
+    let apply = |text: &str| {
+        let file = stage.folder().join("mapping.json");
+        let config_map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "role-mapping", "namespace": OURS},
+            "data": {"mapping.yaml": text},
+        });
+        std::fs::write(&file, config_map.to_string()).unwrap();
+        let file = file.display().to_string();
+        stage.as_the_webhook(&["apply", "--server-side", "--validate=false", "-f", &file])
+    };
+    let refused = apply(&mapping("*", "stolen"));
+    assert!(!refused.ok && refused.err.contains("without rules"), "{}", refused.err);
+    apply(include_str!("../../src/cluster/starter-mapping.yaml")).good();
+}
+
+#[test]
 fn with_its_token_a_webhook_configuration_can_be_given_a_bundle_and_nothing_else() {
     let stage = Stage::new();
     stage.install(&[]);

@@ -16,7 +16,7 @@ use crate::load::{account, client, count, runtime};
 const ACCOUNTS: usize = 100;
 
 /// The chart's memory limit, bytes.
-const LIMIT: u64 = 32 << 20;
+const LIMIT: u64 = 64 << 20;
 
 /// 5, or 50 for `make chaos`.
 fn namespaces() -> usize {
@@ -71,7 +71,7 @@ fn an_edit_reaches_every_account_of_many_namespaces_within_the_memory_limit() {
     for pod in stage.pods() {
         let peak = peak(&pod);
         let name = &pod["metadata"]["name"];
-        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["memory"], "32Mi");
+        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["memory"], "64Mi");
         assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{name} was killed");
         assert!(peak < LIMIT, "{name}: {peak} bytes");
         println!("{name}: at most {} KiB resident", peak / 1024);
