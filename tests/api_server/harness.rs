@@ -98,6 +98,10 @@ impl Space {
         cluster();
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// In no namespace, or in those that the objects name.
     pub(crate) fn run_anywhere(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
         run(tool, &cluster().kubeconfig, self.folder.path(), arguments, input)

@@ -16,8 +16,8 @@
 {{- end -}}
 
 {{- define "webhook.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "webhook.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "webhook.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- /* Our own labels come last in the merge: the selectors depend on them. */ -}}
@@ -58,6 +58,21 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{- /* Each name once. Charts that share the global list write names or objects. */ -}}
+{{- define "webhook.imagePullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (default list (default dict .Values.global).imagePullSecrets) (default list .Values.imagePullSecrets) -}}
+{{- if kindIs "string" . -}}
+{{- $names = append $names . -}}
+{{- else -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+{{- range uniq $names }}
+- name: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
 {{- /* The Secret that is mounted; a self-managed one is not. */ -}}
 {{- define "webhook.mountedSecret" -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
@@ -70,7 +85,7 @@ annotations:
 
 {{- define "webhook.caInjection" -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
-cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "webhook.fullname" . }}
+cert-manager.io/inject-ca-from: "{{ .Release.Namespace }}/{{ include "webhook.fullname" . }}"
 {{- end -}}
 {{- end -}}
 
@@ -79,12 +94,12 @@ cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "webhook.ful
 {{- $root := index . 0 -}}
 clientConfig:
   service:
-    namespace: {{ $root.Release.Namespace }}
-    name: {{ include "webhook.fullname" $root }}
+    namespace: {{ $root.Release.Namespace | quote }}
+    name: {{ include "webhook.fullname" $root | quote }}
     port: {{ $root.Values.service.port }}
     path: {{ index . 1 }}
   {{- if eq $root.Values.certificates.mode "existing" }}
-  caBundle: {{ $root.Values.certificates.caBundle }}
+  caBundle: {{ $root.Values.certificates.caBundle | quote }}
   {{- end }}
 admissionReviewVersions: [v1]
 sideEffects: None
