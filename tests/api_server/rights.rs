@@ -1,10 +1,11 @@
 //! What the chart's policies leave to whoever has stolen the token of the webhook's account.
 
+use gitlab_iam_webhook::engine::decision::{APPLIED, WAS};
 use serde_json::{Value, json};
 
 use crate::chart::helm;
 use crate::commands::Done;
-use crate::harness::{Space, Webhook, eventually};
+use crate::harness::{ROLE, Space, Webhook, eventually};
 
 const STARTER: &str = include_str!("../../src/cluster/starter-mapping.yaml");
 const RULE: &str =
@@ -17,26 +18,26 @@ struct Stolen {
     token: String,
 }
 
+fn apply(space: &Space, template: &str, values: &[&str]) {
+    let chart = "charts/gitlab-iam-webhook";
+    // What is for the whole cluster has a name of its own in each test.
+    let name = format!("fullnameOverride={}", space.name);
+    let template = format!("templates/{template}.yaml");
+    let mut arguments = vec!["template", "release", chart, "--namespace", &space.name, "--set", &name];
+    arguments.extend(["--kube-version", "1.30.0", "--show-only", &template]);
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    let rendered = helm("helm", &arguments).good().out;
+    space.run_anywhere("kubectl", &["apply", "-f", "-"], &rendered).good();
+}
+
 impl Stolen {
     fn new(test: &str, values: &[&str]) -> Self {
         let space = Space::new(test);
-        let chart = "charts/gitlab-iam-webhook";
-        let mut arguments = vec!["template", "release", chart, "--namespace", &space.name];
-        // What is for the whole cluster has a name of its own in each test.
-        let name = format!("fullnameOverride={}", space.name);
-        arguments.extend(["--kube-version", "1.30.0", "--set", &name]);
-        for template in [
-            "templates/serviceaccount.yaml",
-            "templates/rbac.yaml",
-            "templates/validatingadmissionpolicy.yaml",
-        ] {
-            arguments.extend(["--show-only", template]);
+        for template in ["serviceaccount", "rbac", "validatingadmissionpolicy"] {
+            apply(&space, template, values);
         }
-        for value in values {
-            arguments.extend(["--set", value]);
-        }
-        let rendered = helm("helm", &arguments).good().out;
-        space.run_anywhere("kubectl", &["apply", "-f", "-"], &rendered).good();
         let token = space.kubectl(&["create", "token", &space.name]).good().out.trim().to_owned();
         let stolen = Self { space, token };
         // Of each kind that a policy is about, until all of them are in force.
@@ -54,13 +55,9 @@ impl Stolen {
     /// So that nothing but the policies stands in the way.
     fn give_every_right(&self) {
         let account = format!("--serviceaccount={0}:{0}", self.space.name);
-        let binding =
-            ["create", "clusterrolebinding", "every-right", "--clusterrole", "cluster-admin", &account];
-        let binding =
-            self.space.kubectl(&[&binding[..], &["--dry-run=client", "-o", "json"]].concat()).good().out;
-        let mut binding: Value = serde_json::from_str(&binding).unwrap();
-        binding["metadata"]["name"] = format!("{}-every-right", self.space.name).into();
-        self.space.apply(&binding);
+        let name = format!("{}-every-right", self.space.name);
+        let binding = ["create", "clusterrolebinding", &name, "--clusterrole", "cluster-admin", &account];
+        self.space.kubectl(&binding).good();
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Done {
@@ -232,6 +229,51 @@ fn with_its_token_a_mapping_of_the_charts_own_cannot_even_be_begun() {
         assert!(stolen.is_refused(&mapping("role-mapping", text)));
     }
     stolen.apply(&mapping(KEPT, RULE), &[]).good();
+}
+
+#[test]
+fn with_its_token_a_service_account_can_be_admitted_again_and_given_nothing() {
+    let gitlab = Space::new("given");
+    let confined = format!("namespaces[0]={}", gitlab.name);
+    let stolen = Stolen::new("role-rights", &[&confined]);
+    gitlab.kubectl(&["create", "serviceaccount", "a"]).good();
+    // Nothing answers, and to an update nothing but the first entry minds.
+    apply(&stolen.space, "mutatingwebhookconfiguration", &[&confined]);
+    let role = "arn:aws:iam::123456789012:role/any";
+    let patch = |patch: &Value| {
+        let patch = patch.to_string();
+        gitlab.kubectl(&[
+            "patch",
+            "serviceaccount",
+            "a",
+            "--type",
+            "merge",
+            "-p",
+            &patch,
+            "--token",
+            &stolen.token,
+        ])
+    };
+    let annotate = |key: &str, value: Value| json!({"metadata": {"annotations": {key: value}}});
+    for key in [ROLE, APPLIED, WAS] {
+        eventually("the first entry is asked", || {
+            let done = patch(&annotate(key, role.into()));
+            (!done.ok && done.err.contains("own.serviceaccounts.gitlab-iam-webhook")).then_some(())
+        });
+    }
+    // The first try may have come before the API server knew.
+    gitlab.kubectl(&["annotate", "serviceaccount", "a", &format!("{APPLIED}-"), &format!("{WAS}-")]).good();
+    gitlab.kubectl(&["annotate", "serviceaccount", "a", "--overwrite", &format!("{ROLE}={role}")]).good();
+    for value in [Value::Null, "".into(), "arn:aws:iam::123456789012:role/other".into()] {
+        let done = patch(&annotate(ROLE, value.clone()));
+        assert!(
+            !done.ok && done.err.contains("own.serviceaccounts.gitlab-iam-webhook"),
+            "{value}: {}",
+            done.err
+        );
+    }
+    patch(&json!({})).good();
+    assert_eq!(gitlab.annotation("serviceaccount", "a", ROLE).as_deref(), Some(role));
 }
 
 #[test]

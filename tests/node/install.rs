@@ -96,16 +96,16 @@ fn settled(stage: &Stage, count: usize) {
 fn a_life_with(helm: &str) {
     let stage = Stage::new();
     installed_then_gitlab(&stage, helm);
-    settled(&stage, 5);
+    settled(&stage, 6);
     let first = certificate(&stage);
     stage.chart(helm, "upgrade", &["webhooks.pods.enabled=false"]).good();
-    settled(&stage, 3);
+    settled(&stage, 4);
     stage.chart(helm, "upgrade", &["webhooks.pods.enabled=true"]).good();
-    settled(&stage, 5);
+    settled(&stage, 6);
     stage.run(helm, &["rollback", OURS, "2", "--namespace", OURS, "--wait", "--timeout", "2m"]).good();
-    settled(&stage, 3);
+    settled(&stage, 4);
     stage.run(helm, &["rollback", OURS, "1", "--namespace", OURS, "--wait", "--timeout", "2m"]).good();
-    settled(&stage, 5);
+    settled(&stage, 6);
     assert_eq!(certificate(&stage), first, "{helm}: the certificate outlives upgrades");
     let text = |stage: &Stage| {
         stage.json(&["get", "configmap", "role-mapping", "--namespace", OURS])["data"]["mapping.yaml"].clone()
@@ -126,7 +126,7 @@ fn a_life_with(helm: &str) {
     eventually("what came in between is repaired", || {
         (stage.role("gitlab", "gitlab-late") == Some(arn("first"))).then_some(())
     });
-    settled(&stage, 5);
+    settled(&stage, 6);
 
     // A mapping of the chart's own, in its place.
     let mapping = stage.folder().join("mapping.yaml");
@@ -199,9 +199,9 @@ fn plain_manifests_do_the_same_job_client_side_and_server_side() {
         eventually("it has its role", || {
             (stage.role("gitlab", "gitlab-kas") == Some(arn("plain"))).then_some(())
         });
-        settled(&stage, 5);
+        settled(&stage, 6);
         apply();
-        settled(&stage, 5);
+        settled(&stage, 6);
         stage.kubectl(&["delete", "-k", &overlay, "--wait=false"]).good();
         eventually("it is gone", || (!stage.kubectl(&["get", "namespace", OURS]).ok).then_some(()));
     }
@@ -232,11 +232,11 @@ fn a_gitops_controller_that_applies_by_force_again_and_again_and_prunes_causes_n
     eventually("it has its role", || {
         (stage.role("gitlab", "gitlab-kas") == Some(arn("steady"))).then_some(())
     });
-    settled(&stage, 5);
+    settled(&stage, 6);
     let prune = [&apply[..], &["--prune", "--applyset", "configmap/gitops", "--namespace", OURS]].concat();
     // The first rounds: what was applied is labelled as one set.
     stage.kubectl(&prune).good();
-    settled(&stage, 5);
+    settled(&stage, 6);
     stage.kubectl(&prune).good();
     let (before, start) = (versions(&stage), Instant::now());
     let mut rounds = 0;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use gitlab_iam_webhook::engine::decision::{APPLIED, WAS};
 use serde_json::json;
 
 use crate::harness::{OURS, ROLE, Stage, arn, eventually, mapping};
@@ -75,7 +76,7 @@ fn its_rights_are_exactly_those_of_the_chart() {
 }
 
 #[test]
-fn with_its_token_nothing_can_be_changed_but_role_annotations() {
+fn with_its_token_a_service_account_can_be_admitted_again_and_nothing_changed() {
     let stage = Stage::new();
     stage.install(&[]);
     stage.opt_in("gitlab", "enabled");
@@ -119,6 +120,14 @@ fn with_its_token_nothing_can_be_changed_but_role_annotations() {
             (!done.ok).then_some(done.err)
         });
         assert!(refused.contains(what), "{refused}");
+    }
+    for (key, value) in
+        [(ROLE, json!(arn("stolen"))), (ROLE, json!(null)), (APPLIED, json!("{}")), (WAS, json!("{}"))]
+    {
+        let refused =
+            patch("serviceaccount", "gitlab-kas", json!({"metadata": {"annotations": {key: value}}}));
+        let by_the_first_entry = refused.err.contains("own.serviceaccounts.gitlab-iam-webhook");
+        assert!(!refused.ok && by_the_first_entry, "{key}: {}", refused.err);
     }
     patch("serviceaccount", "gitlab-kas", json!({})).good();
     assert_eq!(stage.role("gitlab", "gitlab-kas"), Some(arn("given")));
@@ -184,7 +193,7 @@ fn with_its_token_a_webhook_configuration_can_be_given_a_bundle_and_nothing_else
             ("matchConditions", json!([])),
         ] {
             // The last entry of either has the failure policy Ignore and matchConditions.
-            let last = if kind.starts_with("mutating") { 4 } else { 0 };
+            let last = if kind.starts_with("mutating") { 5 } else { 0 };
             let change = json!({"op": "add", "path": format!("/webhooks/{last}/{path}"), "value": value});
             let refused = eventually("the policy is in force", || {
                 let done = patch(kind, change.clone());

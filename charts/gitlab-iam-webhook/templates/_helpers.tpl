@@ -153,3 +153,13 @@ namespaceSelector:
 {{- fail "service: port and metricsPort must differ" -}}
 {{- end -}}
 {{- end -}}
+
+{{- define "webhook.account" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "webhook.serviceAccountName" . }}
+{{- end -}}
+
+{{- /* What the webhook writes on ServiceAccounts, as a list in CEL. */ -}}
+{{- define "webhook.ours" -}}
+['eks.amazonaws.com/role-arn', 'eks.amazonaws.com/audience', 'eks.amazonaws.com/sts-regional-endpoints',
+'eks.amazonaws.com/token-expiration', 'gitlab-iam-webhook/applied', 'gitlab-iam-webhook/was']
+{{- end -}}
