@@ -9,7 +9,8 @@ pub const PARTITIONS: [&str; 8] =
 
 const MAX_NAME: usize = 64;
 const MAX_PATH: usize = 512;
-const MAX_ARN: usize = 2048;
+/// The longest ARN that IAM takes.
+pub const MAX_ARN: usize = 2048;
 
 /// Why a text is no role. The messages are for whoever wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

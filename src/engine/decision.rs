@@ -6,8 +6,10 @@
 
 mod applied;
 mod settle;
+mod was;
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use super::component::Component;
 use super::provider::{Keys, Provider};
@@ -196,18 +198,59 @@ fn provider_keys(kind: Kind, pod: Provider) -> impl Iterator<Item = (Provider, &
 /// A Pod without a rule whose labels claim a component that its requester cannot vouch for.
 fn unbelieved_claim(facts: &Facts<'_>, winners: &super::ruleset::Winners<'_>) -> Option<String> {
     let component = facts.disbelieved.filter(|_| winners.irsa.is_none() && winners.pod.is_none())?;
-    Some(warning(format!(
+    Some(warning(format_args!(
         "no role: labels say {}, but no workload controller asked for this Pod",
         component.name()
     )))
 }
 
 /// Fits a sentence to what the API server passes on: one line of at most [`MAX_WARNING`] characters.
-pub(super) fn warning(text: impl AsRef<str>) -> String {
-    let printable = text.as_ref().chars().map(|c| if c.is_control() { '?' } else { c });
-    let line: String = "gitlab-iam-webhook: ".chars().chain(printable).collect();
-    if line.chars().count() <= MAX_WARNING {
-        return line;
+pub(super) fn warning(text: impl fmt::Display) -> String {
+    let mut line = Line { text: String::new(), room: MAX_WARNING };
+    // It fails where the line is full, so that no more is made of a long sentence than is passed on.
+    let _ = write!(line, "gitlab-iam-webhook: {text}");
+    line.text
+}
+
+struct Line {
+    text: String,
+    /// How many characters it still takes.
+    room: usize,
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let Some(room) = self.room.checked_sub(1) else {
+                self.text.pop();
+                self.text.push('…');
+                return Err(fmt::Error);
+            };
+            self.room = room;
+            self.text.push(if c.is_control() { '?' } else { c });
+        }
+        Ok(())
     }
-    line.chars().take(MAX_WARNING - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_made_of_a_long_sentence_than_is_passed_on() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("ever\n")?;
+                }
+            }
+        }
+        let line = warning(Endless);
+        assert_eq!(line.chars().count(), MAX_WARNING);
+        assert!(line.starts_with("gitlab-iam-webhook: ever?ever?") && line.ends_with('…'), "{line}");
+        let whole = "x".repeat(MAX_WARNING - "gitlab-iam-webhook: ".len());
+        assert_eq!(warning(&whole), format!("gitlab-iam-webhook: {whole}"));
+    }
 }

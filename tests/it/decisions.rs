@@ -1,8 +1,9 @@
 //! What happens to values that are there already: ours, a person's, and what `replace` put away.
 
+use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::decision::{APPLIED, MAX_WARNING, Outcome, WAS};
 
-use crate::support::{Thing, ruleset};
+use crate::support::{Thing, ruleset, ruleset_within};
 
 const ROLE: &str = "eks.amazonaws.com/role-arn";
 const EXPIRATION: &str = "eks.amazonaws.com/token-expiration";
@@ -350,4 +351,163 @@ fn a_record_that_we_did_not_write_makes_nothing_ours() {
         assert_eq!(outcome(&mut account, &mapping("", "role: registry")), Outcome::Kept);
         assert_eq!(account.annotation(ROLE), Some(BY_HAND));
     }
+}
+
+const NO_RULE: &str = "onNoRule: remove\nrules: []\n";
+
+/// A ServiceAccount of a chart that sets a role, which `replace` has put away.
+fn replaced() -> Thing {
+    let mut account = Thing::service_account("registry").annotated(ROLE, BY_HAND);
+    assert_eq!(outcome(&mut account, &mapping("onConflict: replace", "role: registry")), Outcome::Replaced);
+    assert_eq!(account.annotation(WAS), Some(BY_HAND));
+    account
+}
+
+#[test]
+fn what_was_put_away_ends_when_its_owner_drops_it() {
+    // A helm upgrade without the role takes the key off, and leaves what it never wrote: `applied` and `was`.
+    for admitted_between in [true, false] {
+        let mut account = replaced();
+        account.set(ROLE, None);
+        if admitted_between {
+            let outcome = outcome(&mut account, &mapping("onConflict: replace", "role: registry"));
+            assert_eq!(outcome, Outcome::Set);
+            assert_eq!(account.annotation(ROLE), Some(REGISTRY));
+            assert_eq!(account.annotation(WAS), None, "the chart withdrew it");
+        }
+        outcome(&mut account, NO_RULE);
+        assert_eq!(account.sorted_annotations(), [], "admitted between: {admitted_between}");
+    }
+}
+
+#[test]
+fn what_was_put_away_ends_when_another_role_is_set_over_ours() {
+    let other = "arn:aws:iam::111122223333:role/other";
+    let mut account = replaced();
+    account.set(ROLE, Some(other));
+    assert_eq!(outcome(&mut account, &mapping("onConflict: keep", "role: registry")), Outcome::Kept);
+    assert_eq!(account.sorted_annotations(), [(ROLE.to_owned(), other.to_owned())]);
+    // Under `replace` it is the other one that is put away and comes back.
+    let mut account = replaced();
+    account.set(ROLE, Some(other));
+    outcome(&mut account, &mapping("onConflict: replace", "role: registry"));
+    assert_eq!(account.annotation(WAS), Some(other));
+    outcome(&mut account, NO_RULE);
+    assert_eq!(account.sorted_annotations(), [(ROLE.to_owned(), other.to_owned())]);
+}
+
+#[test]
+fn what_was_put_away_waits_while_the_object_is_frozen() {
+    let mut account = replaced();
+    account.set(ROLE, None);
+    let before = account.sorted_annotations();
+    for frozen in ["rules: []\n", &mapping("", "skip: true")] {
+        outcome(&mut account, frozen);
+        assert_eq!(account.sorted_annotations(), before, "nothing is written or removed");
+    }
+    outcome(&mut account, NO_RULE);
+    assert_eq!(account.sorted_annotations(), [], "and yet it was withdrawn");
+}
+
+#[test]
+fn what_comes_back_is_bounded_as_what_is_given() {
+    let bounds = Bounds {
+        allowed_roles: ["gitlab=arn:aws:iam::123456789012:role/*", "other=*"]
+            .map(|text| text.parse::<AllowedRole>().unwrap())
+            .to_vec(),
+        ..Bounds::default()
+    };
+    let gone = ruleset_within(NO_RULE, &bounds);
+    let forged = format!(r#"{{"annotations":{{"{ROLE}":"x"}},"rule":"r"}}"#);
+    let account = |was: &str| {
+        Thing::service_account("registry")
+            .annotated(ROLE, "x")
+            .annotated(APPLIED, &forged)
+            .annotated(WAS, was)
+    };
+    let long = format!("arn:aws:iam::123456789012:role/{}", "p".repeat(2048));
+    for outside in [BY_HAND, "admin", "", &long] {
+        let mut account = account(outside);
+        let decision = account.admit(&gone);
+        assert_eq!(decision.outcome(), Outcome::Removed);
+        assert_eq!(decision.warnings.len(), 1, "{:?}", decision.warnings);
+        assert!(
+            decision.warnings[0].contains("stays in `gitlab-iam-webhook/was`"),
+            "{:?}",
+            decision.warnings
+        );
+        assert!(decision.warnings[0].chars().count() <= MAX_WARNING);
+        assert_eq!(account.sorted_annotations(), [(WAS.to_owned(), outside.to_owned())], "it stays, unused");
+        assert_eq!(account.decide(&gone).edits, [], "deciding again changes nothing");
+    }
+    let mut inside = account(REGISTRY);
+    inside.admit(&gone);
+    assert_eq!(inside.sorted_annotations(), [(ROLE.to_owned(), REGISTRY.to_owned())]);
+    let mut elsewhere = account(BY_HAND);
+    elsewhere.namespace = "other".to_owned();
+    elsewhere.admit(&gone);
+    assert_eq!(elsewhere.annotation(ROLE), Some(BY_HAND), "the bound is that of the namespace");
+}
+
+#[test]
+fn what_comes_back_where_a_rule_can_give_no_role_is_bounded_too() {
+    let bounds = Bounds {
+        allowed_roles: vec!["arn:aws:iam::123456789012:role/*".parse::<AllowedRole>().unwrap()],
+        ..Bounds::default()
+    };
+    let text = "account: \"123456789012\"
+rules:
+  - {name: r, match: {serviceAccount: gitlab-registry}, role: \"x-{release}\"}
+";
+    let ruleset = ruleset_within(text, &bounds);
+    let forged = format!(r#"{{"annotations":{{"{ROLE}":"x"}},"rule":"r"}}"#);
+    let mut account = Thing::service_account("registry")
+        .annotated(ROLE, "x")
+        .annotated(APPLIED, &forged)
+        .annotated(WAS, BY_HAND);
+    account.labels.clear();
+    let decision = account.admit(&ruleset);
+    assert_eq!(decision.outcome(), Outcome::Refused);
+    assert_eq!(decision.warnings.len(), 2, "{:?}", decision.warnings);
+    assert_eq!(account.sorted_annotations(), [(WAS.to_owned(), BY_HAND.to_owned())]);
+}
+
+#[test]
+fn one_role_that_was_put_away_comes_back_once() {
+    let text = "account: \"123456789012\"
+onConflict: replace
+provider: [irsa, kube2iam]
+rules:
+  - {name: r, match: {component: registry}, role: registry, irsa: {annotatePods: true}}
+";
+    let mut pod = Thing::pod("registry").annotated(POD_ROLE, "by-hand");
+    assert_eq!(outcome(&mut pod, text), Outcome::Replaced);
+    assert_eq!(outcome(&mut pod, NO_RULE), Outcome::Removed);
+    assert_eq!(pod.sorted_annotations(), [(POD_ROLE.to_owned(), "by-hand".to_owned())]);
+}
+
+#[test]
+fn a_value_longer_than_any_role_is_not_carried_about() {
+    // The answer would be longer than the question: the value stands in it as `was`, escaped and in base64.
+    let long = "\u{1}".repeat(100_000);
+    let mut account = Thing::service_account("registry").annotated(ROLE, &long);
+    let text = mapping("onConflict: replace", "role: registry");
+    assert_eq!(outcome(&mut account, &text), Outcome::Kept);
+    assert_eq!(account.sorted_annotations(), [(ROLE.to_owned(), long)]);
+}
+
+#[test]
+fn a_record_of_what_we_never_write_is_not_carried_about() {
+    let unknown: String = (0..10_000).map(|n| format!(r#""k{n}":"v","#)).collect();
+    let with = |value: &str| format!(r#"{{"annotations":{{{unknown}"{ROLE}":{value}}},"rule":"r"}}"#);
+    let mut account = Thing::service_account("registry")
+        .annotated(ROLE, BY_HAND)
+        .annotated(APPLIED, &with(&format!("{BY_HAND:?}")));
+    assert_eq!(outcome(&mut account, &mapping("", "role: registry")), Outcome::Set, "it is ours");
+    assert!(account.annotation(APPLIED).unwrap().len() < 200, "{:?}", account.annotation(APPLIED));
+    // More than all annotations of an object can hold was never stored, so it is no record of ours.
+    let padding = format!("{BY_HAND:?}{}", " ".repeat(256 << 10));
+    let mut account =
+        Thing::service_account("registry").annotated(ROLE, BY_HAND).annotated(APPLIED, &with(&padding));
+    assert_eq!(outcome(&mut account, &mapping("", "role: registry")), Outcome::Kept);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use gitlab_iam_webhook::engine::bounds::Bounds;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS, decide};
 use gitlab_iam_webhook::engine::explain::explain;
 use gitlab_iam_webhook::engine::glob::Glob;
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
 
-use crate::support::{REPLICASET_CONTROLLER, RUNNER, Thing, chart_labels, patch_of, ruleset};
+use crate::support::{REPLICASET_CONTROLLER, RUNNER, Thing, chart_labels, patch_of, ruleset, ruleset_within};
 
 const KEYS: [&str; 9] = [
     "eks.amazonaws.com/role-arn",
@@ -127,11 +128,7 @@ fn a_mapping() -> impl Strategy<Value = String> {
 }
 
 fn is_good(mapping: &str) -> bool {
-    gitlab_iam_webhook::engine::mapping::compile(
-        mapping,
-        &gitlab_iam_webhook::engine::bounds::Bounds::default(),
-    )
-    .is_ok()
+    gitlab_iam_webhook::engine::mapping::compile(mapping, &Bounds::default()).is_ok()
 }
 
 fn a_thing() -> impl Strategy<Value = Thing> {
@@ -259,6 +256,30 @@ proptest! {
     }
 
     #[test]
+    fn no_role_outside_the_operators_bound_is_written_whatever_is_forged(
+        mapping in a_mapping(),
+        thing in a_thing(),
+        forged in any::<bool>(),
+    ) {
+        const ALLOWED: &str = "arn:aws:iam::123456789012:role/";
+        let mut thing = thing;
+        if forged {
+            // All that is there is said to be ours.
+            let annotations: BTreeMap<&str, &str> =
+                thing.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let record = serde_json::json!({"annotations": annotations, "rule": "r"}).to_string();
+            thing.set(APPLIED, Some(&record));
+        }
+        let bounds = Bounds { allowed_roles: vec![format!("{ALLOWED}*").parse().unwrap()], ..Bounds::default() };
+        let ruleset = ruleset_within(&mapping, &bounds);
+        for edit in thing.admit(&ruleset).edits.iter().filter(|edit| ROLES.contains(&edit.key)) {
+            let role = edit.value.as_deref().unwrap_or(ALLOWED);
+            prop_assert!(role.starts_with(ALLOWED), "{} is written under\n{}", role, mapping);
+        }
+        prop_assert_eq!(thing.decide(&ruleset).edits, vec![]);
+    }
+
+    #[test]
     fn observing_decides_the_same_and_patches_nothing(mapping in a_mapping(), thing in a_thing()) {
         let ruleset = ruleset(&mapping);
         let body = serde_json::to_vec(&thing.to_review()).unwrap();
@@ -346,8 +367,8 @@ proptest! {
             let comes_back = decision.edits.iter().any(|edit| edit.key == WAS && edit.value.is_none());
             for edit in &decision.edits {
                 match &edit.value {
-                    // What comes back is the person's again.
-                    Some(_) if comes_back && ROLES.contains(&edit.key) && before.get(WAS) == edit.value.as_deref().map(str::to_owned).as_ref() => {
+                    // What comes back is the person's again, and not recorded as ours.
+                    Some(_) if comes_back && ROLES.contains(&edit.key) && recorded(&thing, edit.key).is_none() => {
                         ours.remove(edit.key);
                     }
                     Some(value) => {

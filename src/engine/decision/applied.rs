@@ -2,53 +2,121 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::engine::provider::{Keys, Provider};
 use crate::engine::subject::Text;
 
+/// As much as all annotations of an object may hold together (Kubernetes, `TotalAnnotationSizeLimitB`).
+const MAX_ANNOTATIONS: usize = 256 << 10;
+
 /// `gitlab-iam-webhook/applied`: canonical JSON, keys sorted, no spaces.
+///
+/// Anybody who may write the object can write a record, of any length. Only the keys that we write are kept of it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Applied<'a> {
-    #[serde(borrow)]
-    pub(super) annotations: BTreeMap<Text<'a>, Text<'a>>,
-    pub(super) rule: RuleNames<'a>,
+    #[serde(borrow, deserialize_with = "annotations")]
+    annotations: Texts<'a>,
+    #[serde(borrow, deserialize_with = "rule_names")]
+    rule: RuleNames<'a>,
 }
 
+type Texts<'a> = BTreeMap<&'static str, Cow<'a, str>>;
+
 /// The rule that set them: its name alone, or a name for each provider where two rules did.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(super) enum RuleNames<'a> {
-    #[serde(borrow)]
-    One(Text<'a>),
-    #[serde(borrow)]
-    Each(BTreeMap<Text<'a>, Text<'a>>),
+enum RuleNames<'a> {
+    One(Cow<'a, str>),
+    Each(Texts<'a>),
 }
 
 impl<'a> Applied<'a> {
     /// `None` where it is not what we write: then nothing is ours.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        // What is longer was never stored on any object.
+        (text.len() <= MAX_ANNOTATIONS).then(|| serde_json::from_str(text).ok()).flatten()
     }
 
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.annotations.get(key).map(|value| value.0.as_ref())
+        self.annotations.get(key).map(AsRef::as_ref)
     }
 
     pub(super) fn rule_of(&self, provider: &str) -> &str {
         match &self.rule {
-            RuleNames::One(name) => &name.0,
-            RuleNames::Each(names) => names.get(provider).map_or("", |name| name.0.as_ref()),
+            RuleNames::One(name) => name,
+            RuleNames::Each(names) => names.get(provider).map_or("", AsRef::as_ref),
         }
+    }
+}
+
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Texts<'de>, D::Error> {
+    let known = |key: &str| {
+        let keys =
+            |provider: Provider| provider.service_account_keys().into_iter().chain([provider.pod_keys()]);
+        Provider::ALL.into_iter().flat_map(keys).flat_map(Keys::iter).find(|known| *known == key)
+    };
+    deserializer.deserialize_map(TextsVisitor(known))
+}
+
+fn rule_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RuleNames<'de>, D::Error> {
+    deserializer.deserialize_any(RuleNamesVisitor)
+}
+
+/// A map of texts, of which those under known keys are kept.
+struct TextsVisitor(fn(&str) -> Option<&'static str>);
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Texts::new();
+        while let Some((key, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
+            if let Some(known) = self.0(&key.0) {
+                texts.insert(known, value.0);
+            }
+        }
+        Ok(texts)
+    }
+}
+
+struct RuleNamesVisitor;
+
+impl<'de> Visitor<'de> for RuleNamesVisitor {
+    type Value = RuleNames<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a rule, or one for each provider")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(RuleNames::One(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(RuleNames::One(Cow::Owned(name.to_owned())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let known =
+            |name: &str| Provider::ALL.iter().map(|provider| provider.name()).find(|known| *known == name);
+        TextsVisitor(known).visit_map(map).map(RuleNames::Each)
     }
 }
 
 /// What will be ours when the decision has been carried out.
 #[derive(Default)]
 pub(super) struct Record<'a> {
-    annotations: BTreeMap<&'static str, Cow<'a, str>>,
-    rules: BTreeMap<&'static str, Cow<'a, str>>,
+    annotations: Texts<'a>,
+    rules: Texts<'a>,
 }
 
 impl<'a> Record<'a> {
@@ -71,18 +139,16 @@ impl<'a> Record<'a> {
         let mut names = self.rules.values();
         let first = names.next()?;
         let rule = if names.all(|name| name == first) {
-            RuleNames::One(Text(Cow::Borrowed(first)))
+            RuleNames::One(Cow::Borrowed(first))
         } else {
-            let each = self.rules.iter().map(|(provider, name)| (text(provider), text(name)));
-            RuleNames::Each(each.collect())
+            RuleNames::Each(borrowed(&self.rules))
         };
-        let annotations = self.annotations.iter().map(|(key, value)| (text(key), text(value))).collect();
-        serde_json::to_string(&Applied { annotations, rule }).ok()
+        serde_json::to_string(&Applied { annotations: borrowed(&self.annotations), rule }).ok()
     }
 }
 
-fn text(text: &str) -> Text<'_> {
-    Text(Cow::Borrowed(text))
+fn borrowed<'t>(texts: &'t Texts<'_>) -> Texts<'t> {
+    texts.iter().map(|(key, text)| (*key, Cow::Borrowed(text.as_ref()))).collect()
 }
 
 #[cfg(test)]
@@ -116,10 +182,40 @@ mod tests {
 
     #[test]
     fn what_we_did_not_write_is_no_record() {
-        for text in
-            ["", "x", "{}", "[]", r#"{"annotations":[],"rule":"x"}"#, r#"{"annotations":{"a":1},"rule":"x"}"#]
-        {
+        for text in [
+            "",
+            "x",
+            "{}",
+            "[]",
+            r#"{"annotations":[],"rule":"x"}"#,
+            r#"{"annotations":{"a":1},"rule":"x"}"#,
+            r#"{"annotations":{},"rule":1}"#,
+            r#"{"annotations":{},"rule":["x"]}"#,
+            r#"{"annotations":{},"rule":{"irsa":[]}}"#,
+            r#"{"annotations":{},"rule":{"unknown":1}}"#,
+            r#"{"annotations":{},"rule":"x","more":1}"#,
+        ] {
             assert!(Applied::parse(text).is_none(), "{text}");
+        }
+        let deep = format!(r#"{{"annotations":{{}},"rule":{}"#, "[".repeat(100_000));
+        assert!(Applied::parse(&deep).is_none());
+        let long = format!(r#"{{"annotations":{{}},"rule":"{}"}}"#, "x".repeat(MAX_ANNOTATIONS));
+        assert!(Applied::parse(&long).is_none());
+    }
+
+    #[test]
+    fn of_a_record_only_what_we_write_is_kept() {
+        let text = r#"{"annotations":{"x":"y","iam.amazonaws.com/role":"a","iam.amazonaws.com/role":"\u0062"},"rule":{"x":"y","irsa":"r"}}"#;
+        let applied = Applied::parse(text).unwrap();
+        assert_eq!(applied.annotations, BTreeMap::from([("iam.amazonaws.com/role", "b".into())]));
+        assert_eq!(applied.rule, RuleNames::Each(BTreeMap::from([("irsa", "r".into())])));
+        for provider in Provider::ALL {
+            for key in
+                provider.service_account_keys().into_iter().chain([provider.pod_keys()]).flat_map(Keys::iter)
+            {
+                let text = format!(r#"{{"annotations":{{"{key}":"v"}},"rule":"r"}}"#);
+                assert_eq!(Applied::parse(&text).unwrap().value(key), Some("v"));
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What do a rule and an object's present annotations come to, one provider after the other?
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::applied::{Applied, Record};
+use super::was::{Was, is_movable};
 use super::{APPLIED, Edit, Outcome, Verdict, WAS, warning};
 use crate::engine::component::Component;
 use crate::engine::provider::{
@@ -25,8 +27,7 @@ pub(super) struct Settlement<'d, 'r> {
     record: Record<'d>,
     /// A provider's part of the record was left as it is.
     preserved: bool,
-    /// `gitlab-iam-webhook/was` is spoken for: it holds one value.
-    was_taken: bool,
+    was: Was<'d>,
 }
 
 impl<'d, 'r: 'd> Settlement<'d, 'r> {
@@ -45,7 +46,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             warnings: Vec::new(),
             record: Record::default(),
             preserved: false,
-            was_taken: false,
+            was: Was::of(subject, applied),
         }
     }
 
@@ -79,6 +80,9 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let wanted = self.record.to_text();
         // On a job's Pod the record is not read, so it is only written with what it records.
         let stays = (self.preserved || self.facts.is_job) && self.edits.is_empty();
+        if !stays && self.was == Was::Ended {
+            self.edit(WAS, None);
+        }
         if !stays && wanted.as_deref() != present {
             match wanted {
                 Some(text) => self.edit(APPLIED, Some(Cow::Owned(text))),
@@ -108,7 +112,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         }
     }
 
-    fn warn(&mut self, text: impl AsRef<str>) {
+    fn warn(&mut self, text: impl fmt::Display) {
         self.warnings.push(warning(text));
     }
 
@@ -137,25 +141,38 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         Outcome::Removed
     }
 
-    /// Takes our values off; what `replace` had put away comes back.
+    /// Takes our values off; what `replace` had put away comes back, if it may be given here.
     fn withdraw(&mut self, keys: &'static Keys) {
         if self.is_ours(keys.role) {
-            let was = self.current(WAS).filter(|_| !self.was_taken);
-            if let Some(was) = was {
-                self.edit(WAS, None);
-                self.edit(keys.role, Some(Cow::Owned(was.to_owned())));
-            } else {
-                self.edit(keys.role, None);
-            }
+            let comes_back = match self.was {
+                Was::Waiting(was) if self.may_come_back(was) => {
+                    self.edit(WAS, None);
+                    self.was = Was::Empty;
+                    Some(Cow::Owned(was.to_owned()))
+                }
+                Was::Waiting(was) => {
+                    let why =
+                        if is_movable(was) { "outside --allowed-role here" } else { "too long for a role" };
+                    self.warn(format_args!("{why}, so it stays in `{WAS}`: {}", brief(was)));
+                    None
+                }
+                Was::Empty | Was::Ended | Was::Taken => None,
+            };
+            self.edit(keys.role, comes_back);
         }
         self.take_off_ours(keys.options.iter().copied());
+    }
+
+    /// Anybody who may write the object can write a `was`, and a record that goes with it.
+    fn may_come_back(&self, was: &str) -> bool {
+        is_movable(was) && self.ruleset.bounds().allows(self.subject.namespace, was)
     }
 
     /// Takes a provider's annotations off, whoever set them. What `was` holds is a person's, and stays.
     fn remove(&mut self, rule: &Rule, keys: &'static Keys) -> Outcome {
         let foreign = self.current(keys.role).filter(|_| !self.is_ours(keys.role));
         if let Some(foreign) = foreign {
-            self.warn(format!("removed role {}: rule {} says remove", brief(foreign), rule.name));
+            self.warn(format_args!("removed role {}: rule {} says remove", brief(foreign), rule.name));
         }
         self.take_off_all(keys)
     }
@@ -189,7 +206,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         let role = match self.role_for(grant) {
             Ok(role) => role,
             Err(reason) => {
-                self.warn(format!("no role from rule {}: {reason}", rule.name));
+                self.warn(format_args!("no role from rule {}: {reason}", rule.name));
                 self.refuse(keys, on_conflict);
                 return (None, Outcome::Refused);
             }
@@ -205,8 +222,8 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             let foreign =
                 self.current(keys.role).filter(|current| *current != role && !self.is_ours(keys.role));
             if let Some(foreign) = foreign {
-                if on_conflict == OnConflict::Keep || !(owns_all || self.can_put_away(provider)) {
-                    self.warn(format!(
+                if on_conflict == OnConflict::Keep || !(owns_all || self.can_put_away(provider, foreign)) {
+                    self.warn(format_args!(
                         "kept role {}, not {} (rule {})",
                         brief(foreign),
                         brief(&role),
@@ -215,7 +232,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
                     self.take_off_ours(keys.options.iter().copied());
                     return (Some(role), Outcome::Kept);
                 }
-                self.warn(format!(
+                self.warn(format_args!(
                     "replaced role {} by {} (rule {})",
                     brief(foreign),
                     brief(&role),
@@ -269,7 +286,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             Some(wanted) => {
                 let short = key.rsplit('/').next().unwrap_or(key);
                 let current = current.unwrap_or_default();
-                self.warn(format!("kept {short} {current}, rule {} wants {wanted}", rule.name));
+                self.warn(format_args!("kept {short} {current}, rule {} wants {wanted}", rule.name));
             }
             None if may_change => self.edit(key, None),
             None => {}
@@ -290,17 +307,17 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
 
     /// `was` holds one value. Where a Pod has two foreign roles the one that is read goes there, and the role-arn, which
     /// EKS ignores on Pods, is kept rather than lost.
-    fn can_put_away(&self, provider: Provider) -> bool {
+    fn can_put_away(&self, provider: Provider, foreign: &str) -> bool {
         let second = self.subject.kind == Kind::Pod && provider == Provider::Irsa;
-        let released = self.edits.iter().any(|edit| edit.key == WAS && edit.value.is_none());
-        !second || !(self.was_taken || (self.current(WAS).is_some() && !released))
+        let free = matches!(self.was, Was::Empty | Was::Ended);
+        is_movable(foreign) && (!second || free)
     }
 
     /// Keeps a role that gives way. Of two on a job's Pod the first is enough: both are its author's.
     fn put_away(&mut self, foreign: &str) {
-        if !self.was_taken {
+        if self.was != Was::Taken && is_movable(foreign) {
             self.edit(WAS, Some(Cow::Owned(foreign.to_owned())));
-            self.was_taken = true;
+            self.was = Was::Taken;
         }
     }
 
