@@ -46,8 +46,15 @@ struct Checked {
     name: String,
     result: Result<Ruleset, Failure>,
     warnings: Vec<Advice>,
-    /// Names of rules that reach every namespace: worth knowing, nothing to mend.
-    everywhere: Vec<String>,
+    /// Worth knowing, nothing to mend.
+    notes: Vec<Advice>,
+}
+
+impl Checked {
+    /// The rules of which a kind of note is told.
+    fn noted(&self, kind: &str) -> Vec<&str> {
+        self.notes.iter().filter(|note| note.kind == kind).filter_map(|note| note.rule.as_deref()).collect()
+    }
 }
 
 enum Failure {
@@ -89,19 +96,17 @@ fn check(path: &Path, bounds: &Bounds) -> Checked {
         Err(error) => {
             let name = path.display().to_string();
             let result = Err(Failure::Unreadable(error));
-            return Checked { name, result, warnings: Vec::new(), everywhere: Vec::new() };
+            return Checked { name, result, warnings: Vec::new(), notes: Vec::new() };
         }
     };
     let result = mapping::compile(&input.text, bounds);
     let advice = result.as_ref().map(|ruleset| advice::advise(ruleset, input.text.len())).unwrap_or_default();
-    let (everywhere, warnings): (Vec<_>, Vec<_>) =
-        advice.into_iter().partition(|advice| advice.kind == "every-namespace");
-    let everywhere = everywhere.into_iter().filter_map(|advice| advice.rule).collect();
-    Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, everywhere }
+    let (notes, warnings) = advice.into_iter().partition(Advice::is_note);
+    Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, notes }
 }
 
 fn as_text(checked: &Checked) -> String {
-    let Checked { name: input, result, warnings, everywhere } = checked;
+    let Checked { name: input, result, warnings, notes: _ } = checked;
     let mut text = String::new();
     match result {
         // Told on standard error.
@@ -123,13 +128,18 @@ fn as_text(checked: &Checked) -> String {
                 let _ = write!(text, ", {}", counted(warnings.len(), "warning"));
             }
             text.push('\n');
-            if !everywhere.is_empty() {
-                let _ = writeln!(
-                    text,
-                    "  {} reaching every opted-in namespace: {}",
-                    counted(everywhere.len(), "rule"),
-                    everywhere.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-                );
+            for (kind, words) in [
+                ("every-namespace", "reaching every opted-in namespace"),
+                (
+                    "job-namespace",
+                    "about jobs by their namespace, which a job's author may be able to choose",
+                ),
+            ] {
+                let names: Vec<_> = checked.noted(kind).iter().map(|name| format!("`{name}`")).collect();
+                if !names.is_empty() {
+                    let _ =
+                        writeln!(text, "  {} {words}: {}", counted(names.len(), "rule"), names.join(", "));
+                }
             }
         }
     }
@@ -137,7 +147,7 @@ fn as_text(checked: &Checked) -> String {
 }
 
 fn as_json(checked: &Checked) -> serde_json::Value {
-    let Checked { name: input, result, warnings, everywhere } = checked;
+    let Checked { name: input, result, warnings, notes: _ } = checked;
     let problems: Vec<_> = match result {
         Err(Failure::Problems(Problems(problems))) => problems
             .iter()
@@ -170,6 +180,7 @@ fn as_json(checked: &Checked) -> serde_json::Value {
         "rules": result.as_ref().ok().map(|ruleset| ruleset.rules().len()),
         "problems": problems,
         "warnings": warnings,
-        "everyNamespace": everywhere,
+        "everyNamespace": checked.noted("every-namespace"),
+        "jobNamespace": checked.noted("job-namespace"),
     })
 }

@@ -17,10 +17,19 @@ pub struct Advice {
     pub at: Option<Position>,
     /// The rule's name.
     pub rule: Option<String>,
-    /// What kind of advice: `covered`, `slow`, `default-account`, `every-namespace`, `job-conflict`, `no-name`, `large`.
+    /// What kind of advice: `covered`, `slow`, `default-account`, `every-namespace`, `job-conflict`, `job-namespace`,
+    /// `no-name`, `large`.
     pub kind: &'static str,
     /// What it is.
     pub message: String,
+}
+
+impl Advice {
+    /// Worth knowing, with nothing to mend.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        matches!(self.kind, "every-namespace" | "job-namespace")
+    }
 }
 
 /// Everything worth knowing, in the mapping's order.
@@ -60,6 +69,17 @@ pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
         if everywhere && !matches!(rule.action, Action::Skip) {
             let message = "reaches every opted-in namespace: it names none".to_owned();
             advice.push(about(rule, "every-namespace", message));
+        }
+        let namespaces = &rule.criteria.namespaces;
+        let steered = match &rule.action {
+            // A glob is a problem, but for who wrote `unsafe: true` and so knows it.
+            Action::Role(_) => namespaces.iter().all(Glob::is_literal),
+            Action::Skip => true,
+            Action::Remove => false,
+        };
+        if rule.criteria.names_runner_job() && !namespaces.is_empty() && steered {
+            let message = "looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE".to_owned();
+            advice.push(about(rule, "job-namespace", message));
         }
         let Action::Role(grant) = &rule.action else {
             continue;

@@ -105,6 +105,12 @@ impl Glob {
         &self.text
     }
 
+    /// Whether it matches nothing but the values that it names.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.heads().all(|head| matches!(head, Head::Exact(_)))
+    }
+
     /// Whether the whole of `value` matches.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {

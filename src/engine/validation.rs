@@ -152,7 +152,7 @@ fn judge(text: Option<&str>, bounds: &Bounds) -> Result<(Ruleset, Vec<String>), 
         return Err(whole(mapping::size_message(text.len())));
     }
     let ruleset = mapping::compile(text, bounds)?;
-    let told = advise(&ruleset, text.len()).into_iter().filter(|advice| advice.kind != "every-namespace");
+    let told = advise(&ruleset, text.len()).into_iter().filter(|advice| !advice.is_note());
     // The API server passes on some thousands of characters of warnings in all.
     let warnings: Vec<String> = told
         .take(20)

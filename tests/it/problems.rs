@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gitlab_iam_webhook::engine::advice::advise;
+use gitlab_iam_webhook::engine::advice::{Advice, advise};
 use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::mapping::{self, Problems};
 
@@ -30,7 +30,7 @@ fn the_documented_example_reports_nothing() {
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mapping.example.yaml")).unwrap();
     assert_eq!(problems(&example), Vec::<String>::new());
     let advice = advise(&ruleset(&example), example.len());
-    assert!(advice.iter().all(|advice| advice.kind == "every-namespace"), "{advice:?}");
+    assert!(advice.iter().all(Advice::is_note), "{advice:?}");
     ruleset(&fs::read_to_string(data("one-rule-per-component.yaml")).unwrap());
 }
 
@@ -128,6 +128,10 @@ fn every_mistake_has_its_place_and_its_words() {
         ("jobs by a release", rule("match: {component: runner-job, runner: ci/r, release: gitlab}\nprovider: kube2iam\nrole: x"), "3:59: rules[0].match.release: the release can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("jobs by their account's name in the role", rule("match: {component: runner-job, runner: ci/r}\nprovider: kube2iam\nrole: ci-{serviceAccount}"), "5:11: rules[0].role: `{serviceAccount}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("jobs by a release in the role", rule("match: {component: runner-job, runner: ci/r}\nprovider: kube2iam\nrole: ci-{release}"), "5:11: rules[0].role: `{release}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by a namespace that is a glob", rule("match: {component: runner-job, runner: ci/r, namespace: [ci, \"ci-*\"]}\nprovider: kube2iam\nrole: x"), "3:61: rules[0].match.namespace: a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE) can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by a namespace that is a class", rule("match: {runner: ci/r, namespace: \"ci-[ab]\"}\nprovider: kube2iam\nrole: x"), "3:38: rules[0].match.namespace: a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE) can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by their namespace in the role", rule("match: {component: runner-job, runner: ci/r, namespace: ci}\nprovider: kube2iam\nrole: ci-{namespace}"), "5:11: rules[0].role: `{namespace}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("a workload controller as runner", rule("match: {component: runner-job, runner: kube-system/replicaset-controller}\nprovider: kube2iam\nrole: x"), "3:44: rules[0].match.runner: `kube-system/replicaset-controller` is a controller, and every Pod that it makes would be taken for a job: name the account of the runner's manager"),
         ("jobs skipped by a label of theirs", rule("match: {component: runner-job, labels: {team: a}}\nskip: true"), "3:51: rules[0].match.labels.team: this label can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
     ];
     let wrong: Vec<_> = cases
@@ -150,6 +154,11 @@ fn unsafe_and_trusted_labels_are_taken() {
         "match: {component: runner-job}\nprovider: kube2iam\nremove: true",
         "match: {component: [minio, registry]}\nrole: x",
         "match: {runner: ci/r, project: [1, \"2\"]}\nprovider: [irsa, kube2iam]\nrole: ci-{project}",
+        "match: {runner: ci/r, namespace: [ci-a, \"{ci-b,ci-c}\"]}\nprovider: kube2iam\nrole: x",
+        "match: {runner: ci/r, namespace: \"ci-*\"}\nprovider: kube2iam\nrole: \"{namespace}\"\nunsafe: true",
+        "match: {component: runner-job, namespace: \"ci-*\"}\nprovider: kube2iam\nremove: true",
+        "match: {component: webservice, namespace: \"ci-*\"}\nprovider: kube2iam\nrole: \"{namespace}\"",
+        "match: {runner: kube-system/gitlab-runner}\nprovider: kube2iam\nrole: x",
     ] {
         assert_eq!(problems(&rule(good)), Vec::<String>::new(), "{good}");
     }
@@ -197,6 +206,36 @@ fn the_operators_bound_is_a_problem_for_a_literal_role_outside() {
 }
 
 #[test]
+fn no_workload_controller_can_be_a_runner() {
+    let bounds = Bounds {
+        workload_controllers: vec!["system:serviceaccount:argo-rollouts:argo-rollouts".to_owned()],
+        ..Bounds::default()
+    };
+    let runner = |name: &str| {
+        let text =
+            rule(&format!("match: {{component: runner-job, runner: {name}}}\nprovider: kube2iam\nrole: x"));
+        problems_within(&text, &bounds)
+    };
+    for controller in [
+        "kube-system/replicaset-controller",
+        "kube-system/statefulset-controller",
+        "kube-system/daemon-set-controller",
+        "kube-system/job-controller",
+        "kube-system/replication-controller",
+        "kube-system/cronjob-controller",
+        "kube-system/deployment-controller",
+        "argo-rollouts/argo-rollouts",
+    ] {
+        let found = runner(controller);
+        assert_eq!(found.len(), 1, "{controller}");
+        assert!(found[0].contains(&format!("`{controller}` is a controller")), "{found:?}");
+    }
+    for good in ["ci/replicaset-controller", "argo-rollouts/other", "ci/gitlab-runner"] {
+        assert_eq!(runner(good), Vec::<String>::new(), "{good}");
+    }
+}
+
+#[test]
 fn names_are_made_unique_and_stable() {
     let text = "rules:
   - {match: {component: kas}, skip: true}
@@ -223,6 +262,9 @@ rules:
   - {name: star, match: {component: praefect, namespace: \"*\"}, role: z}
   - {name: regex, match: {namespace: \"^gitlab.*$\"}, role: z}
   - {name: jobs, match: {component: runner-job, namespace: a, runner: a/b}, onConflict: keep, role: z}
+  - {name: skipped jobs, match: {component: runner-job, namespace: \"b*\"}, skip: true}
+  - {name: jobs wherever, match: {component: runner-job, namespace: \"c*\", runner: a/b}, role: z, unsafe: true}
+  - {name: no jobs, match: {component: runner-job, namespace: d}, remove: true, provider: kube2iam}
 ";
     let found: Vec<_> = advise(&ruleset(text), text.len())
         .into_iter()
@@ -237,7 +279,9 @@ rules:
             "every-namespace everywhere: reaches every opted-in namespace: it names none",
             "every-namespace star: reaches every opted-in namespace: it names none",
             "no-name regex: `^gitlab.*$` matches no name in Kubernetes, which holds no `^`; these are globs, not regular expressions",
+            "job-namespace jobs: looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE",
             "job-conflict jobs: keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason",
+            "job-namespace skipped jobs: looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE",
         ]
     );
     assert_eq!(advise(&ruleset("rules: []\n"), 200 << 10)[0].kind, "large");

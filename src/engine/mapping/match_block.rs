@@ -2,6 +2,7 @@
 
 use super::options::is_dns_label;
 use super::reader::{Path, Reader, unknown};
+use crate::engine::bounds::Bounds;
 use crate::engine::component::{Component, ComponentSet};
 use crate::engine::rule::Criteria;
 use crate::engine::yaml::{Node, ScalarKind};
@@ -12,7 +13,12 @@ pub(super) const KEYS: [&str; 7] =
 /// Far more than anyone asks for; keeps the cost of one rule in bounds.
 const MAX_LABELS: usize = 64;
 
-pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<Criteria> {
+pub(super) fn read(
+    node: &Node<'_>,
+    path: Path<'_>,
+    bounds: &Bounds,
+    reader: &mut Reader<'_>,
+) -> Option<Criteria> {
     let fields = reader.fields(node, path, &KEYS)?;
     let mut criteria = Criteria::default();
     for (key, value) in fields.iter() {
@@ -23,7 +29,7 @@ pub(super) fn read(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
             "serviceAccount" => criteria.service_accounts = reader.globs(value, path),
             "release" => criteria.releases = reader.globs(value, path),
             "project" => criteria.projects = projects(value, path, reader),
-            "runner" => criteria.runners = runners(value, path, reader),
+            "runner" => criteria.runners = runners(value, path, bounds, reader),
             _ => {
                 if let Some(labels) = reader.fields(value, path, &[]) {
                     if labels.is_empty() {
@@ -107,7 +113,7 @@ fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box
     projects
 }
 
-fn runners(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box<str>> {
+fn runners(node: &Node<'_>, path: Path<'_>, bounds: &Bounds, reader: &mut Reader<'_>) -> Vec<Box<str>> {
     let mut runners = Vec::new();
     reader.each(node, path, |reader, item, path| {
         let Some(text) = reader.text(item, path) else { return };
@@ -118,7 +124,17 @@ fn runners(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box<
                 "the account `default` is every Pod's that names none, so it cannot stand for the runner: give the runner's manager an account of its own",
             ),
             Some((namespace, name)) if is_dns_label(namespace) && name.split('.').all(is_dns_label) => {
-                runners.push(format!("system:serviceaccount:{namespace}:{name}").into());
+                let user = format!("system:serviceaccount:{namespace}:{name}");
+                // Any other of Kubernetes' own controllers, too, makes Pods or what Pods are made of.
+                let is_kubernetes_own = namespace == "kube-system" && name.ends_with("-controller");
+                if is_kubernetes_own || bounds.is_workload_controller(&user) {
+                    let message = format!(
+                        "`{text}` is a controller, and every Pod that it makes would be taken for a job: name the account of the runner's manager"
+                    );
+                    reader.report(item.at, path, message);
+                    return;
+                }
+                runners.push(user.into());
             }
             _ => reader.report(
                 item.at,

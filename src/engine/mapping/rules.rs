@@ -6,6 +6,7 @@ use super::options;
 use super::reader::{Fields, Path, Reader, unknown};
 use crate::engine::arn::{self, PARTITIONS};
 use crate::engine::bounds::Bounds;
+use crate::engine::glob::Glob;
 use crate::engine::provider::{Provider, ProviderSet};
 use crate::engine::role::{self, Placeholder, Role};
 use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, OnConflict, OnNoRule, PodOptions, Rule};
@@ -156,7 +157,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
 
     fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
         let criteria = match self.field("match") {
-            Some((node, path)) => match_block::read(node, path, reader),
+            Some((node, path)) => match_block::read(node, path, self.bounds, reader),
             // Its criteria may stand beside where it should be, which has been reported.
             None if !self.fields.whole => None,
             None => {
@@ -360,11 +361,19 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_trusted_label(label)) {
             steered(at(&["labels", label]), labels_path.key(label), "this label");
         }
-        if let (Some(grant), Some((node, path))) = (grant, self.field("role")) {
-            for placeholder in grant.role.placeholders() {
-                if matches!(placeholder, Placeholder::Release | Placeholder::ServiceAccount) {
-                    steered(node.at, path, &format!("`{placeholder}`"));
-                }
+        let (Some(grant), Some((node, path))) = (grant, self.field("role")) else {
+            return;
+        };
+        if !criteria.namespaces.iter().all(Glob::is_literal) {
+            let what = "a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE)";
+            steered(at(&["namespace"]), match_path.key("namespace"), what);
+        }
+        for placeholder in grant.role.placeholders() {
+            if matches!(
+                placeholder,
+                Placeholder::Namespace | Placeholder::Release | Placeholder::ServiceAccount
+            ) {
+                steered(node.at, path, &format!("`{placeholder}`"));
             }
         }
     }
