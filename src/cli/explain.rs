@@ -16,6 +16,7 @@ use crate::engine::explain::{self, Explanation, Tried};
 use crate::engine::manifest;
 use crate::engine::mapping;
 use crate::engine::review;
+use crate::engine::rule::Facts;
 use crate::engine::ruleset::Ruleset;
 use crate::engine::subject::{Kind, Requester, Subject, value_of};
 
@@ -145,8 +146,12 @@ fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
     };
     line(0, format!("{} {}/{} (line {})", heading.kind, subject.namespace, heading.name, heading.line));
     let component = facts.component.map_or("none", Component::name);
-    let missing = if component == "none" { missing_labels(subject) } else { String::new() };
-    line(2, format!("component: {component}{missing}"));
+    let why_none = match facts {
+        Facts { component: Some(_), .. } => String::new(),
+        Facts { resembles: Some(old), .. } => format!(" ({})", old.resemblance()),
+        _ => missing_labels(subject),
+    };
+    line(2, format!("component: {component}{why_none}"));
     if let Some(claimed) = facts.disbelieved {
         line(
             2,
@@ -247,6 +252,7 @@ fn as_json(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
         "line": heading.line,
         "serviceAccount": subject.service_account,
         "component": facts.component.map(Component::name),
+        "resembles": facts.resembles.map(Component::name),
         "disbelievedComponent": facts.disbelieved.map(Component::name),
         "requesterAssumed": subject.requester == Requester::Assumed,
         "providers": providers,

@@ -1,8 +1,10 @@
 //! Which part of GitLab is this object?
 //!
 //! Known by labels that the charts set and no value can rename: `chart` is the sub-chart's own name and version,
-//! while `app` follows `nameOverride` and `app.kubernetes.io/name` is the release on GitLab's Pods. Tried on charts
-//! 4.x to 9.x; the objects are in `tests/data/gitlab-objects.yaml`.
+//! while `app` follows `nameOverride` and `app.kubernetes.io/name` is the release on GitLab's Pods. ServiceAccounts have
+//! carried it since chart 4.0, Pods since 4.9 (minio's bucket Job since 4.13): an older Pod has `app` and `release`
+//! alone, which many a chart writes, so it is no component, and only said to look like one. The objects are in
+//! `tests/data/gitlab-objects.yaml`.
 
 use std::borrow::Cow;
 
@@ -121,6 +123,13 @@ impl Component {
         TABLE.get(self as usize).is_some_and(|row| row.pods_only)
     }
 
+    /// What is said of a Pod that looks like this component without its `chart` label.
+    #[must_use]
+    pub fn resemblance(self) -> String {
+        let labelled_since = if self == Self::Minio { "4.13" } else { "4.9" };
+        format!("looks like {} of a chart before {labelled_since}: match it by its labels", self.name())
+    }
+
     fn from_chart(chart: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.charts.contains(&chart)).map(|row| row.component)
     }
@@ -183,6 +192,8 @@ impl ComponentSet {
 pub struct Labelled<'a> {
     /// The component, but for runner-job.
     pub component: Option<Component>,
+    /// The component that a Pod without one looks like: it carries what Pods of charts before 4.9 carry.
+    pub resembles: Option<Component>,
     /// The Helm release: `release`, or `app.kubernetes.io/instance` for charts without it.
     pub release: Option<&'a str>,
     /// The GitLab project that `project.runner.gitlab.com/id` names.
@@ -263,7 +274,13 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         Some(_) if kind == Kind::Pod && is_helm_test(annotations) => None,
         component => component,
     };
-    Labelled { component, release: release.or(instance), project, runner_labels }
+    let resembles = || {
+        let component = Component::from_chart(app.filter(|_| chart.is_none() && release.is_some())?)?;
+        let is_old = ComponentSet::gitlab().contains(component) && !is_helm_test(annotations);
+        is_old.then_some(component)
+    };
+    let resembles = if kind == Kind::Pod && component.is_none() { resembles() } else { None };
+    Labelled { component, resembles, release: release.or(instance), project, runner_labels }
 }
 
 /// `webservice-9.10.0` is of the chart `webservice`.
@@ -326,6 +343,52 @@ mod tests {
         // The name of another vendored chart in `app.kubernetes.io/name` is the release of a GitLab chart, not a component.
         let labels = [("app.kubernetes.io/name", "registry"), ("app.kubernetes.io/instance", "x")];
         assert_eq!(of(Kind::Pod, &labels), None);
+    }
+
+    #[test]
+    fn a_pod_of_an_old_chart_is_no_component_and_looks_like_one() {
+        let looks_like = |kind, labels: &[(&str, &str)], annotations: &[(&str, &str)]| {
+            let (labels, annotations) = (pairs(labels), pairs(annotations));
+            let labelled = recognise(kind, &labels, &annotations);
+            assert_eq!(labelled.component, None);
+            labelled.resembles.map(Component::resemblance)
+        };
+        let sidekiq = [("app", "sidekiq"), ("release", "prod"), ("pod-template-hash", "5d6f7c9b8b")];
+        assert_eq!(
+            looks_like(Kind::Pod, &sidekiq, &[]).unwrap(),
+            "looks like sidekiq of a chart before 4.9: match it by its labels"
+        );
+        let task_runner = [("app", "task-runner"), ("release", "prod"), ("job-name", "backup")];
+        assert!(looks_like(Kind::Pod, &task_runner, &[]).unwrap().starts_with("looks like toolbox of"));
+        let buckets = [("app", "minio"), ("release", "prod"), ("job-name", "create-buckets")];
+        assert!(looks_like(Kind::Pod, &buckets, &[]).unwrap().contains("before 4.13"));
+        // Nothing of the kind, each for one reason.
+        assert_eq!(looks_like(Kind::ServiceAccount, &sidekiq, &[]), None);
+        assert_eq!(looks_like(Kind::Pod, &sidekiq[..1], &[]), None);
+        assert_eq!(looks_like(Kind::Pod, &sidekiq[1..], &[]), None);
+        assert_eq!(looks_like(Kind::Pod, &sidekiq, &[("helm.sh/hook", "test")]), None);
+        for (app, chart) in
+            [("sidekiq", "other-1.0.0"), ("other", ""), ("gitlab-zoekt", ""), ("gitlab-runner", "")]
+        {
+            let labels = [("app", app), ("release", "prod"), ("chart", chart)];
+            let labels = if chart.is_empty() { &labels[..2] } else { &labels };
+            assert_eq!(looks_like(Kind::Pod, labels, &[]), None, "{app}");
+        }
+    }
+
+    #[test]
+    fn zoekts_gateway_and_zoekt_under_another_name_are_no_component() {
+        for name in ["gitlab-zoekt-gateway", "search", "search-gateway"] {
+            let labels = [("app.kubernetes.io/name", name), ("app.kubernetes.io/instance", "gitlab")];
+            assert_eq!(of(Kind::Pod, &labels), None, "{name}");
+        }
+        // Its ServiceAccount names its chart, so it is known under any name.
+        let labels = [
+            ("helm.sh/chart", "gitlab-zoekt-3.8.2"),
+            ("app.kubernetes.io/name", "search"),
+            ("app.kubernetes.io/instance", "gitlab"),
+        ];
+        assert_eq!(of(Kind::ServiceAccount, &labels), Some(Component::Zoekt));
     }
 
     #[test]

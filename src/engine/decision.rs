@@ -128,6 +128,8 @@ pub struct Decision<'r> {
     pub component: Option<Component>,
     /// What its labels claim, where they are not believed.
     pub disbelieved: Option<Component>,
+    /// What a Pod of a chart before 4.9 looks like, where no rule decides on it.
+    pub resembles: Option<Component>,
     /// For each provider that acts on this kind.
     pub verdicts: Vec<Verdict<'r>>,
     /// The annotations that change, each key once.
@@ -158,6 +160,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     let mut decision = Decision {
         component: facts.component,
         disbelieved: facts.disbelieved,
+        resembles: None,
         verdicts: Vec::with_capacity(2),
         edits: Vec::new(),
         warnings: Vec::new(),
@@ -179,6 +182,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     let (edits, warnings) = settlement.finish(text);
     decision.edits = edits;
     decision.warnings = warnings;
+    decision.resembles = facts.resembles.filter(|_| winners.irsa.is_none() && winners.pod.is_none());
     if let Some(claim) = unbelieved_claim(&facts, &winners) {
         decision.warnings.push(claim);
     }

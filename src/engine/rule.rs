@@ -146,6 +146,8 @@ pub struct Facts<'a> {
     pub component: Option<Component>,
     /// The component that the labels claim, where it is not believed of this requester.
     pub disbelieved: Option<Component>,
+    /// The component that a Pod of a chart before 4.9 looks like, which its labels do not prove.
+    pub resembles: Option<Component>,
     /// The Pod of a CI job.
     pub is_job: bool,
     /// The Helm release.

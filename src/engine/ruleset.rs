@@ -102,6 +102,7 @@ impl Ruleset {
         let mut facts = Facts {
             component: labelled.component,
             disbelieved: None,
+            resembles: None,
             is_job: false,
             release: labelled.release,
             project: None,
@@ -124,7 +125,9 @@ impl Ruleset {
             facts.component = Some(Component::RunnerJob);
             facts.is_job = true;
             facts.project = labelled.project.filter(|project| is_named_for(subject.name, project));
-        } else if !from_controller {
+        } else if from_controller {
+            facts.resembles = labelled.resembles;
+        } else {
             facts.disbelieved = facts.component.take();
         }
         facts

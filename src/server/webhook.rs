@@ -268,6 +268,7 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
         namespace = clean(&reply.namespace),
         name = clean(&reply.name),
         component = decision.and_then(|decision| decision.component).map(Component::name),
+        hint = decision.and_then(|decision| decision.resembles).map(Component::resemblance),
         rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
         role = leading.and_then(|verdict| verdict.role.as_deref()),
         outcome = outcome.name(),

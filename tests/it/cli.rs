@@ -130,6 +130,24 @@ fn check_takes_standard_input_config_maps_and_the_operators_bound() {
 }
 
 #[test]
+fn what_needs_no_mending_is_noted_and_no_warning() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mapping.example.yaml");
+    let (code, out, _) = run(&["check", "--strict", "--output", "json", example]);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0, "{out}");
+    assert_eq!(found[0]["warnings"], serde_json::json!([]));
+    assert_eq!(found[0]["everyNamespace"].as_array().unwrap().len(), 4);
+    assert_eq!(found[0]["jobNamespace"].as_array().unwrap().len(), 1);
+    let (_, out, _) = run(&["check", example]);
+    assert!(
+        out.contains(
+            "\n  1 rule about jobs by their namespace, which a job's author may be able to choose: "
+        ),
+        "{out}"
+    );
+}
+
+#[test]
 fn check_speaks_json() {
     let (_folder, [good, bad, _]) = files();
     let (code, out, _) = run(&["check", "--output", "json", &good, &bad]);
@@ -156,6 +174,30 @@ fn explain_shows_each_rule_and_the_winner() {
     assert_eq!(code, 0);
     let found: Value = serde_json::from_str(&out).unwrap();
     insta::assert_json_snapshot!("explain_json", found);
+}
+
+#[test]
+fn explain_says_what_a_pod_of_an_old_chart_looks_like() {
+    let old = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gitlab-sidekiq, namespace: gitlab}
+spec: {template: {metadata: {labels: {app: sidekiq, release: gitlab}}}}
+";
+    let mapping = data("one-rule-per-component.yaml").display().to_string();
+    let (_, out, _) = run_with_input(&["explain", "-m", &mapping, "-"], old);
+    let hint = "component: none (looks like sidekiq of a chart before 4.9: match it by its labels)";
+    assert!(out.contains(hint), "{out}");
+    // As docs/mapping.md says it is done.
+    let by_labels = "rules:
+  - match: {namespace: gitlab, labels: {app: sidekiq}, release: gitlab}
+    provider: kube2iam
+    role: gitlab
+";
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = folder.path().join("mapping.yaml").display().to_string();
+    fs::write(&mapping, by_labels).unwrap();
+    let (_, out, _) = run_with_input(&["explain", "-m", &mapping, "-"], old);
+    assert!(out.contains("+ iam.amazonaws.com/role: gitlab"), "{out}");
 }
 
 #[test]

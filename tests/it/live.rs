@@ -409,6 +409,17 @@ async fn only_http_1_1_over_tls_1_2_and_1_3_is_spoken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_a_pod_of_an_old_chart_looks_like() {
+    let server = Server::start(MAPPING).await;
+    let mut pod = Thing::pod("sidekiq");
+    pod.labels.retain(|(key, _)| key == "app" || key == "release");
+    let (_, answer) = server.post(&server.client(), "/mutate", pod.to_review().to_string()).await;
+    assert!(!answer.contains("warnings"), "it is for those who write the mapping: {answer}");
+    let line = server.logged("review").await;
+    assert_eq!(line["hint"], "looks like sidekiq of a chart before 4.9: match it by its labels");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_review_is_one_log_line_and_one_count() {
     let server = Server::start(MAPPING).await;
     server.post(&server.client(), "/mutate", review()).await;

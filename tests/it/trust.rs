@@ -4,7 +4,7 @@ use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::component::Component;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
 
-use crate::support::{RUNNER, Thing, ruleset, ruleset_within};
+use crate::support::{REPLICASET_CONTROLLER, RUNNER, Thing, ruleset, ruleset_within};
 
 const ROLE: &str = "iam.amazonaws.com/role";
 const INJECT: &str = "gitlab-iam-webhook/inject";
@@ -67,6 +67,24 @@ fn a_component_is_believed_of_workload_controllers_only() {
             ]
         );
     }
+}
+
+#[test]
+fn a_pod_of_an_old_chart_is_told_only_of_workload_controllers_and_where_no_rule_decides() {
+    let old = |text: &str, user: &str| {
+        let mut pod = Thing::pod("sidekiq").by(user);
+        pod.labels.retain(|(key, _)| key == "app" || key == "release");
+        let ruleset = ruleset(text);
+        let decision = pod.decide(&ruleset);
+        assert_eq!(decision.warnings, [""; 0], "nobody at the API server can mend it");
+        decision.resembles
+    };
+    let by_labels =
+        "rules:\n  - {match: {labels: {app: sidekiq}, release: gitlab}, provider: kube2iam, role: x}\n";
+    assert_eq!(old(MAPPING, REPLICASET_CONTROLLER), Some(Component::Sidekiq));
+    assert_eq!(old(by_labels, REPLICASET_CONTROLLER), None);
+    assert_eq!(old(MAPPING, "admin"), None);
+    assert_eq!(old(MAPPING, RUNNER), None);
 }
 
 #[test]
