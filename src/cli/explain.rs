@@ -141,8 +141,9 @@ fn is_review(text: &str) -> bool {
 fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanation<'_>) -> String {
     let Explanation { facts, traces, decision } = explanation;
     let mut text = String::new();
+    // Annotations are anybody's words: they neither begin a line of their own nor command the terminal.
     let mut line = |indent: usize, words: String| {
-        let _ = writeln!(text, "{:indent$}{words}", "");
+        let _ = writeln!(text, "{:indent$}{}", "", words.replace(char::is_control, "?"));
     };
     line(0, format!("{} {}/{} (line {})", heading.kind, subject.namespace, heading.name, heading.line));
     let component = facts.component.map_or("none", Component::name);

@@ -201,6 +201,26 @@ spec: {template: {metadata: {labels: {app: sidekiq, release: gitlab}}}}
 }
 
 #[test]
+fn nobodys_annotation_speaks_for_explain() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = folder.path().join("mapping.yaml").display().to_string();
+    fs::write(&mapping, "onNoRule: remove\nrules: []\n").unwrap();
+    let account = r#"apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: a
+  annotations:
+    eks.amazonaws.com/role-arn: x
+    gitlab-iam-webhook/applied: '{"annotations":{"eks.amazonaws.com/role-arn":"x"},"rule":"r"}'
+    gitlab-iam-webhook/was: "y\e[2J\n  component: registry"
+"#;
+    let (code, out, _) = run_with_input(&["explain", "-m", &mapping, "-"], account);
+    assert_eq!(code, 0);
+    assert!(out.contains("~ eks.amazonaws.com/role-arn: y?[2J?  component: registry\n"), "{out:?}");
+    assert!(!out.contains('\u{1b}') && !out.contains("\n  component: registry"), "{out:?}");
+}
+
+#[test]
 fn explain_takes_a_requester_and_a_review() {
     let mapping = data("one-rule-per-component.yaml").display().to_string();
     let job = "apiVersion: v1
