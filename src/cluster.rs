@@ -3,30 +3,37 @@
 mod accounts;
 pub mod certificates;
 mod configurations;
+mod failure;
 pub mod mapping_watch;
 pub mod newest;
 pub mod opted_in;
+mod pages;
 mod pauses;
+mod read;
 pub mod rehearsal;
 pub mod repair;
 pub mod trust;
+mod watch;
 
-use std::time::Duration;
-
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use kube::api::PatchParams;
+use kube::client::{ClientBuilder, ConfigExt};
 use kube::{Client, Config};
-use tokio::sync::watch;
+use tower::BoxError;
+use tower::util::MapErrLayer;
 
-use crate::telemetry::causes;
+use crate::memory::Pool;
+pub use read::ApiServer;
 
 /// The field manager of what we write.
 const MANAGER: &str = "gitlab-iam-webhook";
 
-/// How long a connection may be silent. The API server ends watches after 290 seconds.
-const SILENCE: Duration = Duration::from_secs(310);
+/// What is held of each connection before it is read: at least the longest head of an answer.
+const BUFFER: usize = 16 << 10;
 
-/// How long one call may take.
-const CALL: Duration = Duration::from_secs(10);
+/// Connections that are kept for the next call.
+const IDLE: usize = 4;
 
 /// One object in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,39 +76,36 @@ pub enum ConnectError {
     Client(#[source] kube::Error),
 }
 
-/// Connects with KUBECONFIG, or with the credentials of the Pod that this runs in. Nothing is asked of the API server yet.
+/// Connects with KUBECONFIG, or with the credentials of the Pod that this runs in. Nothing is asked of the API server yet; what it
+/// answers takes its room in this pool.
 ///
 /// # Errors
 /// When there are neither, or they cannot be used.
-pub async fn connect() -> Result<Client, ConnectError> {
+pub async fn connect(pool: Pool) -> Result<ApiServer, ConnectError> {
     // What kube says of it names each place twice; the places are in our own sentence.
-    let mut config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
-    // Each caller has its own pauses, and must be told to wait rather than wait unknowingly.
-    config.default_retry = false;
-    // An API server that accepts and never answers; watches live for less.
-    config.read_timeout = Some(SILENCE);
-    Client::try_from(config).map_err(ConnectError::Client)
+    let config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
+    let client = client(&config).map_err(ConnectError::Client)?;
+    Ok(ApiServer::new(client, pool))
 }
 
-/// Why a call came to nothing.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// Somebody else was faster; the watch shows it.
-    #[error("another version was there")]
-    Conflict,
-    #[error("{}", causes(.0))]
-    Api(#[source] kube::Error),
-    #[error("no answer within {CALL:?}")]
-    TooLate,
-}
-
-impl Failure {
-    fn log(&self, doing: &str) {
-        match self {
-            Self::Conflict => tracing::debug!("{doing}: {self}"),
-            Self::Api(_) | Self::TooLate => tracing::warn!("{doing}: {self}; trying again"),
+/// Without time limits and tries of its own: each caller has its own, and must be told to wait rather than wait unknowingly.
+fn client(config: &Config) -> Result<Client, kube::Error> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    let service = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        // Up to 400 kB would be held for each connection otherwise.
+        .http1_read_buf_exact_size(BUFFER)
+        .pool_max_idle_per_host(IDLE)
+        .build(config.rustls_https_connector_with_connector(connector)?);
+    let builder =
+        ClientBuilder::new(service, &*config.default_namespace).with_layer(&MapErrLayer::new(BoxError::from));
+    let (address, headers) = (config.base_uri_layer(), config.extra_headers_layer()?);
+    Ok(match config.auth_layer()? {
+        Some(credentials) => {
+            builder.with_layer(&headers).with_layer(&credentials).with_layer(&address).build()
         }
-    }
+        None => builder.with_layer(&headers).with_layer(&address).build(),
+    })
 }
 
 /// For a patch that is written in our name.
@@ -110,22 +114,12 @@ fn in_our_name() -> PatchParams {
 }
 
 /// Tells a value to whoever follows it, where it is another one.
-fn tell<T: PartialEq>(told: &watch::Sender<T>, value: T) {
+fn tell<T: PartialEq>(told: &tokio::sync::watch::Sender<T>, value: T) {
     told.send_if_modified(|last| {
         let differs = *last != value;
         *last = value;
         differs
     });
-}
-
-/// A call with its time limit.
-async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
-    match tokio::time::timeout(CALL, call).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failure::Conflict),
-        Ok(Err(error)) => Err(Failure::Api(error)),
-        Err(_) => Err(Failure::TooLate),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Is this process ready? It is when everything that was held has been released, and it is not stopping.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Readiness, shared by whoever waits for something and the probe that asks.
@@ -8,7 +9,7 @@ pub struct Readiness(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    waiting_for: Vec<&'static str>,
+    waiting_for: Vec<Cow<'static, str>>,
     stopping: bool,
 }
 
@@ -17,13 +18,14 @@ struct State {
 #[must_use = "readiness is only held while this lives"]
 pub struct Hold {
     readiness: Readiness,
-    what: &'static str,
+    what: Cow<'static, str>,
 }
 
 impl Readiness {
     /// Not ready until the hold is dropped.
     pub fn hold(&self, what: &'static str) -> Hold {
-        self.with(|state| state.waiting_for.push(what));
+        let what = Cow::Borrowed(what);
+        self.with(|state| state.waiting_for.push(what.clone()));
         Hold { readiness: self.clone(), what }
     }
 
@@ -49,6 +51,21 @@ impl Readiness {
     }
 }
 
+impl Hold {
+    /// Waits for something else from now on. Whether it is something else.
+    pub fn change(&mut self, what: &str) -> bool {
+        let what = Cow::Owned(what.to_owned());
+        let differs = self.what != what;
+        self.readiness.with(|state| {
+            if let Some(waiting) = state.waiting_for.iter_mut().find(|waiting| **waiting == self.what) {
+                waiting.clone_from(&what);
+            }
+        });
+        self.what = what;
+        differs
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         self.readiness.with(|state| {
@@ -70,6 +87,10 @@ mod tests {
         let mapping = readiness.hold("the mapping");
         let certificate = readiness.hold("the certificate");
         assert_eq!(readiness.check().unwrap_err(), "not ready: waiting for the mapping, the certificate");
+        let mut mapping = mapping;
+        assert!(mapping.change("a good mapping"));
+        assert!(!mapping.change("a good mapping"));
+        assert_eq!(readiness.check().unwrap_err(), "not ready: waiting for a good mapping, the certificate");
         drop(mapping);
         assert_eq!(readiness.check().unwrap_err(), "not ready: waiting for the certificate");
         drop(certificate);

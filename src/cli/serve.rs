@@ -13,13 +13,11 @@ use anyhow::Context;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use futures_util::FutureExt;
-use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster;
-use crate::cluster::Place;
 use crate::cluster::certificates::Certificates;
 use crate::cluster::mapping_watch::MappingWatch;
 use crate::cluster::newest::Newest;
@@ -27,10 +25,12 @@ use crate::cluster::opted_in::{self, OptedIn, Scope};
 use crate::cluster::rehearsal::Rehearsal;
 use crate::cluster::repair::Repair;
 use crate::cluster::trust::{Bundles, Trust};
+use crate::cluster::{ApiServer, Place};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::mapping_file;
 use crate::mapping_intake::Intake;
+use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
 use crate::server::webhook::Rehearse;
 use crate::server::{self, Limits, admin, webhook};
@@ -59,6 +59,14 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// To the cluster, where something of it is needed.
+async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServer>> {
+    if args.mapping_config_map.is_none() && args.certificate.webhook_configuration.is_none() {
+        return Ok(None);
+    }
+    cluster::connect(pool.clone()).await.map(Some).context("connecting to the cluster")
+}
+
 /// What goes on beside the requests, until they have all been answered.
 struct Beside {
     live: Arc<Live>,
@@ -74,6 +82,7 @@ struct Beside {
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("listening for signals")?;
     let metrics = Arc::new(Metrics::default());
+    let pool = Pool::new(memory::POOL);
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
@@ -83,12 +92,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         mapping_file::load(path, &mut intake).context("loading the mapping")?;
     }
     let plan = args.certificate.plan()?;
-    let needs_cluster = args.mapping_config_map.is_some() || args.certificate.webhook_configuration.is_some();
-    let client = if needs_cluster {
-        Some(cluster::connect().await.context("connecting to the cluster")?)
-    } else {
-        None
-    };
+    let client = connect(&args, &pool).await?;
 
     let listener = listen("--listen", args.listen)?;
     let admin_listener = listen("--admin-listen", args.admin_listen)?;
@@ -197,7 +201,7 @@ impl Beside {
         self.tracker.wait().await;
     }
 
-    fn namespaces(&self, client: &Client, args: &RepairArgs) -> watch::Receiver<OptedIn> {
+    fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<OptedIn> {
         let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
         let (namespaces, tasks) = opted_in::follow(client, &scope, &self.metrics, &self.stop);
         for task in tasks {
@@ -206,7 +210,7 @@ impl Beside {
         namespaces
     }
 
-    fn repair(&self, client: &Client, namespaces: watch::Receiver<OptedIn>, newest: Newest) {
+    fn repair(&self, client: &ApiServer, namespaces: watch::Receiver<OptedIn>, newest: Newest) {
         let repair = Repair::new(
             client.clone(),
             Arc::clone(&self.live),
@@ -218,7 +222,7 @@ impl Beside {
         self.spawn(repair.follow(self.stop.clone()));
     }
 
-    fn trust(&self, client: &Client, args: &CertificateArgs, plan: Option<(Place, Plan)>) {
+    fn trust(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(Place, Plan)>) {
         let Some(name) = args.webhook_configuration.clone() else { return };
         let (wanted, trusted) = (watch::Sender::default(), watch::Sender::<Bundles>::default());
         let written = plan.is_some().then(|| wanted.subscribe());
@@ -240,7 +244,7 @@ impl Beside {
     }
 }
 
-fn rehearsal(client: &Client, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
+fn rehearsal(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
     let rehearsal = Rehearsal::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
         let rehearsal = rehearsal.clone();

@@ -2,25 +2,31 @@
 //!
 //! Rights on that one name are all that is needed: get, list, watch, patch, and create by server-side apply.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
-use kube::{Api, Client};
+use kube::core::{Request, Resource};
+use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::pauses::{Pace, Pauses};
+use super::failure::Failure;
+use super::pages::Collection;
+use super::pauses::Pace;
+use super::read::Versioned;
 use super::trust::Bundles;
-use super::{Failure, MANAGER, Place, in_our_name, tell, within};
+use super::watch::follow_one;
+use super::{ApiServer, MANAGER, Place, in_our_name, tell};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::roll::{Plan, Step, Store, View};
@@ -32,6 +38,9 @@ const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
 const NEXT: [&str; 2] = ["next.crt", "next.key"];
 const PREVIOUS: &str = "previous.crt";
 
+/// The longest value that is taken for a certificate or a key, in base64.
+const LONGEST: usize = 64 << 10;
+
 /// After the Secret was created, where the watch does not show it at once.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,7 +49,7 @@ const AT_LEAST: Duration = Duration::from_mins(1);
 
 /// The self-managed certificate.
 pub struct Certificates {
-    api: Api<Secret>,
+    api: ApiServer,
     place: Place,
     plan: Plan,
     served: Arc<Served>,
@@ -59,21 +68,26 @@ pub struct Certificates {
 enum Seen {
     NotYet,
     Absent,
-    There(Box<Secret>),
+    There(Arc<Shared>),
+}
+
+/// What is read of it.
+struct Shared {
+    version: String,
+    store: Store,
 }
 
 impl Certificates {
     /// Nothing is read or written yet. `wanted` is told what is to be trusted, `trusted` tells what is.
     #[must_use]
     pub fn new(
-        client: Client,
+        api: ApiServer,
         place: Place,
         plan: Plan,
         served: Arc<Served>,
         wanted: watch::Sender<Vec<u8>>,
         trusted: watch::Receiver<Bundles>,
     ) -> Self {
-        let api = Api::namespaced(client, &place.namespace);
         Self {
             api,
             place,
@@ -89,8 +103,8 @@ impl Certificates {
 
     /// Follows the Secret, what is trusted and the time, until stopped.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let stream = watch_object(self.api.clone(), &self.place.name).backoff(Pauses::default());
-        let mut stream = std::pin::pin!(stream);
+        let what = Collection::of::<Secret>(Some(&self.place.namespace)).named(&self.place.name);
+        let mut stream = std::pin::pin!(follow_one(self.api.clone(), what, read));
         let mut rest = AT_LEAST;
         loop {
             let event = tokio::select! {
@@ -103,11 +117,9 @@ impl Certificates {
                 () = tokio::time::sleep(rest) => None,
             };
             match event {
-                Some(Ok(Some(secret))) => self.seen = Seen::There(Box::new(secret)),
+                Some(Ok(Some(secret))) => self.seen = Seen::There(Arc::new(secret)),
                 Some(Ok(None)) => self.seen = Seen::Absent,
-                Some(Err(error)) => {
-                    tracing::warn!(secret = %self.place, "watching the certificate: {}; trying again", causes(&error));
-                }
+                Some(Err(failure)) => failure.log(&format!("watching the certificate in {}", self.place)),
                 None => {}
             }
             let Some(done) = stop.run_until_cancelled(self.act()).await else { return };
@@ -131,10 +143,10 @@ impl Certificates {
             }
             Seen::There(secret) => secret,
         };
-        let (now, store) = (SystemTime::now(), read(&secret));
+        let (now, store) = (SystemTime::now(), &secret.store);
         let bundles = self.trusted.borrow_and_update().clone();
-        self.follow_trust(&store, &bundles);
-        self.serve(&store, &bundles, now);
+        self.follow_trust(store, &bundles);
+        self.serve(store, &bundles, now);
         let served = self.served.pair();
         let everything = bundles.concat();
         let view = View {
@@ -143,7 +155,7 @@ impl Certificates {
             trusted: &everything,
             trusted_for: self.trusted_since.as_ref().map(|(_, since)| since.elapsed()),
         };
-        let step = match self.plan.step(&store, &view) {
+        let step = match self.plan.step(store, &view) {
             Ok(step) => step,
             Err(error) => {
                 tracing::error!("making a certificate for {}: {error}", self.plan.names.join(", "));
@@ -159,9 +171,9 @@ impl Certificates {
                 if self.pace.is_slow() {
                     tracing::warn!(secret = %self.place, "it has to be written again and again: something else writes it, or refuses it");
                 }
-                let written = self.write(&secret, &store).await?;
+                let version = self.write(&secret.version, &store).await?;
                 tracing::info!(secret = %self.place, "certificate: {why}");
-                self.seen = Seen::There(Box::new(written));
+                self.seen = Seen::There(Arc::new(Shared { version, store }));
                 // What was written is acted on at once.
                 Ok(Duration::ZERO)
             }
@@ -206,12 +218,18 @@ impl Certificates {
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": self.place.name},
         });
         let parameters = PatchParams { force: true, ..PatchParams::apply(MANAGER) };
-        within(self.api.patch(&self.place.name, &parameters, &Patch::Apply(&secret))).await?;
+        let apply = Patch::Apply(&secret);
+        self.api.tell(self.request().patch_metadata(&self.place.name, &parameters, &apply)).await?;
         tracing::info!(secret = %self.place, "the Secret was not there: created");
         Ok(())
     }
 
-    async fn write(&self, seen: &Secret, store: &Store) -> Result<Secret, Failure> {
+    fn request(&self) -> Request {
+        Request::new(Secret::url_path(&(), Some(&self.place.namespace)))
+    }
+
+    /// Writes over the version that was seen; the new one.
+    async fn write(&self, seen: &str, store: &Store) -> Result<String, Failure> {
         let mut data = serde_json::Map::new();
         let mut put = |key: &str, value: Option<&[u8]>| {
             data.insert(key.to_owned(), json!(value.map(|value| ByteString(value.to_owned()))));
@@ -222,8 +240,10 @@ impl Certificates {
         }
         put(PREVIOUS, Some(store.previous.as_slice()).filter(|previous| !previous.is_empty()));
         // With the version that was seen, a write over another one is refused.
-        let patch = json!({"metadata": {"resourceVersion": seen.metadata.resource_version}, "data": data});
-        within(self.api.patch(&self.place.name, &in_our_name(), &Patch::Merge(&patch))).await
+        let patch = json!({"metadata": {"resourceVersion": seen}, "data": data});
+        let patch = self.request().patch_metadata(&self.place.name, &in_our_name(), &Patch::Merge(&patch));
+        let written = self.api.object(patch).await?;
+        Ok(written.json::<Versioned<'_>>()?.version().to_owned())
     }
 }
 
@@ -232,12 +252,71 @@ fn all_trust(bundles: &Bundles, certificates: &[u8]) -> bool {
     !bundles.is_empty() && bundles.iter().all(|held| trust::contains(held, certificates))
 }
 
-fn read(secret: &Secret) -> Store {
-    let none = BTreeMap::new();
-    let data = secret.data.as_ref().unwrap_or(&none);
-    let pair = |[certificate, key]: [&str; 2]| {
-        Some(Pair { certificate: data.get(certificate)?.0.clone(), key: data.get(key)?.0.clone() })
+/// Of its data the keys above alone.
+#[derive(Deserialize)]
+struct Found<'a> {
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Data<'a> {
+    #[serde(borrow, rename = "tls.crt")]
+    certificate: Value<'a>,
+    #[serde(borrow, rename = "tls.key")]
+    key: Value<'a>,
+    #[serde(borrow, rename = "next.crt")]
+    next_certificate: Value<'a>,
+    #[serde(borrow, rename = "next.key")]
+    next_key: Value<'a>,
+    #[serde(borrow, rename = "previous.crt")]
+    previous: Value<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct Value<'a>(#[serde(borrow)] Option<Cow<'a, str>>);
+
+impl Value<'_> {
+    /// What is too long is no certificate of ours.
+    fn decode(self) -> Option<Vec<u8>> {
+        STANDARD.decode(self.0.filter(|text| text.len() <= LONGEST)?.as_bytes()).ok()
+    }
+}
+
+fn read(secret: &RawValue) -> serde_json::Result<Shared> {
+    let found: Found<'_> = serde_json::from_str(secret.get())?;
+    let versioned: Versioned<'_> = serde_json::from_str(secret.get())?;
+    let data = found.data.unwrap_or_default();
+    let pair = |certificate: Value<'_>, key: Value<'_>| {
+        Some(Pair { certificate: certificate.decode()?, key: key.decode()? })
     };
-    let previous = data.get(PREVIOUS).map(|previous| previous.0.clone()).unwrap_or_default();
-    Store { current: pair(CURRENT), next: pair(NEXT), previous }
+    let store = Store {
+        current: pair(data.certificate, data.key),
+        next: pair(data.next_certificate, data.next_key),
+        previous: data.previous.decode().unwrap_or_default(),
+    };
+    Ok(Shared { version: versioned.version().to_owned(), store })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_secret_no_more_is_kept_than_certificates_can_be_long() {
+        let long = STANDARD.encode(vec![b'x'; LONGEST]);
+        let mut secret = json!({
+            "metadata": {"resourceVersion": "7"},
+            "data": {"tls.crt": "YQ==", "tls.key": "Yg==", "next.crt": long, "next.key": "Yw==", "previous.crt": long},
+        });
+        for n in 0..1_000 {
+            secret["data"][format!("other-{n}")] = "".into();
+        }
+        let shared = read(&RawValue::from_string(secret.to_string()).unwrap()).unwrap();
+        assert_eq!(shared.version, "7");
+        let current = Pair { certificate: b"a".to_vec(), key: b"b".to_vec() };
+        assert_eq!(shared.store, Store { current: Some(current), next: None, previous: Vec::new() });
+    }
 }

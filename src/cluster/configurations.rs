@@ -1,12 +1,23 @@
 //! What stands in a webhook configuration, mutating or validating, and how does it get another caBundle? By JSON Patch with tests, so
 //! that an entry that moved meanwhile is never given what belongs to another one.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::read::Versioned;
+
+/// The most webhooks of one configuration.
+const ENTRIES: usize = 100;
+
+/// The longest caBundle, in base64. A longer one counts as none, and where it is ours to write it is written anew.
+const LONGEST: usize = 64 << 10;
 
 /// A webhook configuration as it was seen last.
 #[derive(Default)]
@@ -19,7 +30,7 @@ pub(super) enum Known {
 
 /// What is read of a configuration of either kind.
 pub(super) struct Configuration {
-    version: Option<String>,
+    version: String,
     entries: Vec<Entry>,
 }
 
@@ -60,21 +71,74 @@ impl Known {
         serde_json::from_value(operations.into()).ok()
     }
 
-    fn of<'a>(
-        metadata: &ObjectMeta,
-        entries: impl Iterator<Item = (&'a String, &'a WebhookClientConfig)>,
-    ) -> Self {
-        let entries = entries.map(|(name, client)| Entry {
-            name: name.clone(),
-            host: host(client),
-            bundle: client.ca_bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default(),
-        });
-        Self::There(Configuration { version: metadata.resource_version.clone(), entries: entries.collect() })
+    /// This bundle was written to every entry, and made it this version.
+    pub(super) fn written(&mut self, bundle: &[u8], version: String) {
+        let Self::There(configuration) = self else { return };
+        configuration.version = version;
+        for entry in &mut configuration.entries {
+            bundle.clone_into(&mut entry.bundle);
+        }
     }
 }
 
+/// A configuration of either kind, as far as it is read.
+#[derive(Deserialize)]
+struct Found<'a> {
+    #[serde(borrow)]
+    webhooks: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    client_config: ClientConfig<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ClientConfig<'a> {
+    #[serde(borrow)]
+    url: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    service: Option<Service<'a>>,
+    #[serde(borrow)]
+    ca_bundle: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Service<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+}
+
+/// Reads a configuration of either kind.
+pub(super) fn read(configuration: &RawValue) -> serde_json::Result<Configuration> {
+    let found: Found<'_> = serde_json::from_str(configuration.get())?;
+    let versioned: Versioned<'_> = serde_json::from_str(configuration.get())?;
+    let webhooks = found.webhooks.unwrap_or_default();
+    if webhooks.len() > ENTRIES {
+        return Err(serde_json::Error::custom(format_args!("it has more than {ENTRIES} webhooks")));
+    }
+    let entries = webhooks.into_iter().map(|webhook| {
+        let webhook: Webhook<'_> = serde_json::from_str(webhook.get())?;
+        let bundle = webhook.client_config.ca_bundle.as_ref().filter(|bundle| bundle.len() <= LONGEST);
+        Ok(Entry {
+            host: host(&webhook.client_config),
+            name: webhook.name.into_owned(),
+            bundle: bundle.and_then(|bundle| STANDARD.decode(bundle.as_bytes()).ok()).unwrap_or_default(),
+        })
+    });
+    let entries = entries.collect::<serde_json::Result<_>>()?;
+    Ok(Configuration { version: versioned.version().to_owned(), entries })
+}
+
 /// As the API server derives it from where it calls.
-fn host(client: &WebhookClientConfig) -> String {
+fn host(client: &ClientConfig<'_>) -> String {
     if let Some(service) = &client.service {
         return format!("{}.{}.svc", service.name, service.namespace);
     }
@@ -84,35 +148,34 @@ fn host(client: &WebhookClientConfig) -> String {
     name.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
-impl From<MutatingWebhookConfiguration> for Known {
-    fn from(found: MutatingWebhookConfiguration) -> Self {
-        let webhooks = found.webhooks.unwrap_or_default();
-        Self::of(&found.metadata, webhooks.iter().map(|webhook| (&webhook.name, &webhook.client_config)))
-    }
-}
-
-impl From<ValidatingWebhookConfiguration> for Known {
-    fn from(found: ValidatingWebhookConfiguration) -> Self {
-        let webhooks = found.webhooks.unwrap_or_default();
-        Self::of(&found.metadata, webhooks.iter().map(|webhook| (&webhook.name, &webhook.client_config)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_expected_name_is_the_services_or_the_urls_host() {
-        let service =
-            serde_json::from_value(json!({"service": {"name": "hook", "namespace": "ns"}})).unwrap();
-        assert_eq!(host(&service), "hook.ns.svc");
+        let service = json!({"service": {"name": "hook", "namespace": "ns"}}).to_string();
+        assert_eq!(host(&serde_json::from_str(&service).unwrap()), "hook.ns.svc");
         for (url, name) in [
             ("https://127.0.0.1:8443/mutate", "127.0.0.1"),
             ("https://[::1]:8443/mutate", "::1"),
             ("https://hook.example.com/mutate", "hook.example.com"),
         ] {
-            assert_eq!(host(&WebhookClientConfig { url: Some(url.to_owned()), ..Default::default() }), name);
+            assert_eq!(host(&ClientConfig { url: Some(url.into()), ..ClientConfig::default() }), name);
         }
+    }
+
+    #[test]
+    fn of_a_configuration_no_more_is_kept_than_a_bundle_can_be_long_for_so_many_webhooks() {
+        let configuration = |webhooks: usize, bundle: &str| {
+            let webhook = json!({"name": "a", "clientConfig": {"url": "https://a", "caBundle": bundle}});
+            let webhooks = vec![webhook; webhooks];
+            let text = json!({"metadata": {"resourceVersion": "7"}, "webhooks": webhooks}).to_string();
+            read(&RawValue::from_string(text).unwrap())
+        };
+        assert_eq!(configuration(1, "YQ==").unwrap().entries[0].bundle, b"a");
+        assert_eq!(configuration(1, &"YQ==".repeat(LONGEST)).unwrap().entries[0].bundle, b"");
+        assert!(configuration(ENTRIES, "").is_ok());
+        assert!(configuration(ENTRIES + 1, "").is_err());
     }
 }

@@ -3,202 +3,260 @@
 //! Rights on two names are all that is needed: get, list, watch, patch and create on `NAME` and `NAME-last-good`. Creation is a
 //! server-side apply: it is asked for by name, so that a Role can allow it for one name alone.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod last_good;
+mod step;
+
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
-use kube::{Api, Client};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::failure::Failure;
 use super::newest::{Newest, Taken};
+use super::pages::Collection;
 use super::pauses::Pauses;
-use super::{Failure, MANAGER, Place, within};
+use super::watch::follow_one;
+use super::{ApiServer, Place};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_intake::Intake;
-use crate::telemetry::causes;
+use last_good::{ConfigMaps, Found, Kept, read};
+use step::{Known, Step};
 
-/// What a new user finds in the ConfigMap.
-const STARTER: &str = include_str!("starter-mapping.yaml");
-
-/// After how long a text that could not be kept is tried again.
-const KEEP_AGAIN: Duration = Duration::from_secs(30);
+/// After how long something that may have changed is looked at again where nothing tells of it.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// The watch on the mapping's ConfigMap.
 pub struct MappingWatch {
-    api: Api<ConfigMap>,
+    api: ApiServer,
     place: Place,
+    config_maps: ConfigMaps,
     starter: bool,
     intake: Intake,
-    /// Released when the mapping is loaded, or known to be absent.
-    unknown: Option<Hold>,
+    /// Released when a mapping is in force, or there is none.
+    hold: Option<Hold>,
     /// The version of the ConfigMap that was taken last.
     taken: watch::Sender<Taken>,
-    behind: Arc<Notify>,
-    /// A text that came into force and is still to be kept.
+    mapping: Known,
+    last_good: Known,
+    /// The version of the last good text that was tried, and cannot be used.
+    tried: Option<String>,
+    /// The version of a mapping that came into force and is still to be kept.
     unkept: Option<String>,
+    pauses: Pauses,
 }
 
 impl MappingWatch {
     /// A watch that has not begun. `starter` creates the ConfigMap where there is none.
     #[must_use]
-    pub fn new(client: Client, place: Place, starter: bool, intake: Intake, unknown: Hold) -> Self {
-        let api = Api::namespaced(client, &place.namespace);
-        let (taken, behind) = (watch::Sender::new(None), Arc::default());
-        Self { api, place, starter, intake, unknown: Some(unknown), taken, behind, unkept: None }
+    pub fn new(api: ApiServer, place: Place, starter: bool, intake: Intake, hold: Hold) -> Self {
+        Self {
+            config_maps: ConfigMaps::new(api.clone(), place.clone()),
+            api,
+            place,
+            starter,
+            intake,
+            hold: Some(hold),
+            taken: watch::Sender::new(None),
+            mapping: Known::NotYet,
+            last_good: Known::NotYet,
+            tried: None,
+            unkept: None,
+            pauses: Pauses::default(),
+        }
     }
 
     /// Tells whether what this takes is the newest.
     #[must_use]
     pub fn newest(&self) -> Newest {
-        let (api, place) = (self.api.clone(), self.place.clone());
-        let (taken, behind) = (self.taken.subscribe(), Arc::clone(&self.behind));
-        Newest::new(api, place, taken, behind)
+        Newest::new(self.api.clone(), self.place.clone(), self.taken.subscribe())
     }
 
     /// Follows the ConfigMap until stopped. A broken connection is tried again, with growing pauses.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let behind = Arc::clone(&self.behind);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = behind.notified() => {}
-                () = self.watch() => return,
+        stop.run_until_cancelled(async {
+            let newest = self.newest();
+            loop {
+                self.watch(&newest).await;
             }
-        }
+        })
+        .await;
     }
 
-    async fn watch(&mut self) {
-        let stream = watch_object(self.api.clone(), &self.place.name).backoff(Pauses::default());
-        let mut stream = std::pin::pin!(stream);
+    /// Until the watch falls silent.
+    async fn watch(&mut self, newest: &Newest) {
+        let what = Collection::of::<ConfigMap>(Some(&self.place.namespace)).named(&self.place.name);
+        let mut events = std::pin::pin!(follow_one(self.api.clone(), what, read));
+        let mut silence = std::pin::pin!(newest.fell_silent());
         loop {
-            // Only once what is in force has been told: whoever repairs waits for that.
-            self.keep_last_good().await;
-            let event = match tokio::time::timeout(KEEP_AGAIN, stream.next()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return,
-                Err(_) => continue,
+            let rest = self.act().await;
+            // Nothing else is waited for here, so that nothing breaks off a mapping that is being taken.
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = &mut silence => return,
+                () = tokio::time::sleep(rest) => {
+                    self.look_again();
+                    continue;
+                }
             };
             match event {
-                Ok(config_map) => {
-                    let version =
-                        config_map.as_ref().and_then(|there| there.metadata.resource_version.clone());
-                    self.take(config_map).await;
-                    self.taken.send_replace(Some(version.unwrap_or_default()));
+                Some(Ok(found)) => {
+                    let version = found.as_ref().map(|found| found.version.clone()).unwrap_or_default();
+                    self.take(found);
+                    self.taken.send_replace(Some(version));
                 }
-                Err(error) => {
-                    tracing::warn!(config_map = %self.place, "watching the mapping: {}; trying again", causes(&error));
-                }
+                Some(Err(failure)) => self.failed(&failure),
+                None => return,
             }
         }
     }
 
-    async fn take(&mut self, config_map: Option<ConfigMap>) {
-        let first = self.unknown.is_some();
-        let text = config_map.as_ref().map(|config_map| config_map.data.as_ref()?.get(CONFIG_MAP_KEY));
-        match text {
-            Some(Some(text)) => match self.intake.offer(text) {
-                Ok(true) => self.unkept = Some(text.clone()),
-                // Seen before: a label changed, or the watch began anew. It may be a bad one, and must not be kept.
-                Ok(false) => tracing::debug!(config_map = %self.place, "reading the mapping: nothing new"),
-                Err(_) if first => drop(self.use_last_good().await),
-                Err(_) => {}
-            },
-            Some(None) => {
-                self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
-                if first {
-                    self.use_last_good().await;
+    /// Does what is to be done now. How long to rest after that.
+    async fn act(&mut self) -> Duration {
+        loop {
+            let in_force = self.intake.live().load().number > 0;
+            match step::next(self.mapping, self.last_good, in_force, self.starter) {
+                Step::GoOn => {
+                    self.hold = None;
+                    return self.keep_last_good().await;
                 }
-            }
-            None => {
-                self.intake.missing(&format!("the ConfigMap {} is gone", self.place));
-                if first && !self.use_last_good().await {
-                    tracing::warn!(config_map = %self.place, "there is no mapping: nothing is done until there is one");
-                    if self.starter {
-                        self.create_starter().await;
+                Step::GoOnWithout => {
+                    if self.hold.take().is_some() {
+                        tracing::warn!(config_map = %self.place, "there is no mapping: nothing is done until there is one");
+                    }
+                    return AGAIN;
+                }
+                Step::CreateStarter => {
+                    self.hold = None;
+                    match self.config_maps.create_starter().await {
+                        Ok(created) => {
+                            self.starter = false;
+                            if created {
+                                tracing::info!(config_map = %self.place, "created with a mapping to start from");
+                            }
+                        }
+                        Err(failure) => return self.again("creating the starter mapping", &failure),
                     }
                 }
+                Step::AskLastGood => {
+                    if let Err(failure) = self.use_last_good().await {
+                        let name = self.config_maps.last_good().to_owned();
+                        self.wait_for(&format!("the mapping: {name} could not be read, see the log"));
+                        return self.again(&format!("reading {name}"), &failure);
+                    }
+                }
+                Step::Wait => return AGAIN,
+                Step::WaitForUsable => {
+                    let name = self.config_maps.last_good();
+                    let what = format!(
+                        "a mapping that can be used: neither the one in {} nor the one kept in {name} can, see the log",
+                        self.place
+                    );
+                    self.wait_for(&what);
+                    return AGAIN;
+                }
             }
         }
-        // What is in force now is what there is.
-        self.unknown = None;
     }
 
-    fn last_good(&self) -> String {
-        format!("{}-last-good", self.place.name)
+    fn again(&mut self, doing: &str, failure: &Failure) -> Duration {
+        tracing::error!(config_map = %self.place, "{doing}: {failure}; trying again");
+        self.pauses.next()
     }
 
-    /// Whether there was one that can still be used. It is checked again: bounds may have changed since.
-    async fn use_last_good(&mut self) -> bool {
-        let name = self.last_good();
-        let kept = match within(self.api.get_opt(&name)).await {
-            Ok(kept) => kept,
-            Err(error) => {
-                tracing::error!(config_map = %self.place, "reading {name}: {error}");
-                None
+    /// Not ready, for another reason than so far.
+    fn wait_for(&mut self, what: &str) {
+        if let Some(hold) = &mut self.hold
+            && hold.change(what)
+        {
+            tracing::error!(config_map = %self.place, "not ready: waiting for {what}");
+        }
+    }
+
+    /// Where somebody may have mended what no watch shows.
+    fn look_again(&mut self) {
+        if self.last_good == Known::Unusable || self.mapping == Known::Unusable {
+            self.last_good = Known::NotYet;
+        }
+    }
+
+    fn take(&mut self, found: Option<Found>) {
+        self.pauses.reset();
+        self.last_good = Known::NotYet;
+        let Some(Found { version, text }) = found else {
+            self.mapping = Known::Absent;
+            self.unkept = None;
+            self.intake.missing(&format!("the ConfigMap {} is gone", self.place));
+            return;
+        };
+        let Some(text) = text else {
+            self.mapping = Known::Unusable;
+            self.unkept = None;
+            self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
+            return;
+        };
+        match self.intake.offer(&text) {
+            Ok(true) => {
+                self.mapping = Known::Good;
+                self.unkept = Some(version);
+            }
+            // Seen before: a label changed, or the watch began anew. It may be a bad one, and must not be kept.
+            Ok(false) => {
+                tracing::debug!(config_map = %self.place, "reading the mapping: nothing new");
+                self.unkept = self.unkept.take().map(|_| version);
+            }
+            Err(_) => {
+                self.mapping = Known::Unusable;
+                self.unkept = None;
+            }
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        tracing::warn!(config_map = %self.place, "watching the mapping: {failure}; trying again");
+        // It is there, and will never be read.
+        if matches!(failure, Failure::TooLong(_)) {
+            self.mapping = Known::Unusable;
+            self.unkept = None;
+        }
+    }
+
+    /// Uses the last good text, where there is one that still can be: bounds may have changed since.
+    async fn use_last_good(&mut self) -> Result<(), Failure> {
+        let found = match self.config_maps.read_last_good().await {
+            Err(Failure::TooLong(_)) => {
+                self.last_good = Known::Unusable;
+                return Ok(());
+            }
+            found => found?,
+        };
+        self.last_good = match found {
+            None | Some(Found { text: None, .. }) => Known::Absent,
+            Some(Found { version, .. }) if self.tried.as_ref() == Some(&version) => Known::Unusable,
+            Some(Found { version, text: Some(text) }) => {
+                let name = self.config_maps.last_good();
+                tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
+                self.tried = Some(version);
+                if self.intake.offer_instead(&text) { Known::Good } else { Known::Unusable }
             }
         };
-        let text = kept.and_then(|kept| kept.data?.remove(CONFIG_MAP_KEY));
-        let Some(text) = text else { return false };
-        tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
-        self.intake.offer_instead(&text)
+        Ok(())
     }
 
-    /// Keeps a text that came into force, for a start beside one that broke meanwhile. Every replica writes the same.
-    async fn keep_last_good(&mut self) {
-        let Some(text) = &self.unkept else { return };
-        let name = self.last_good();
-        match self.write(&name, text, true).await {
-            Ok(()) => self.unkept = None,
-            Err(error) => {
-                tracing::warn!(config_map = %self.place, "keeping the mapping in {name}: {error}; trying again");
+    /// Keeps what came into force, once that has been told: whoever repairs waits for it.
+    async fn keep_last_good(&mut self) -> Duration {
+        let Some(version) = &self.unkept else { return AGAIN };
+        match self.config_maps.keep(version).await {
+            Ok(Kept::Done) => self.unkept = None,
+            // Not given up: where but a label changed, the watch tells its new version.
+            Ok(Kept::Overtaken) => {}
+            Err(failure) => {
+                let doing = format!("keeping the mapping in {}", self.config_maps.last_good());
+                return self.again(&doing, &failure);
             }
         }
-    }
-
-    /// Without force: what somebody else created in the meantime is theirs.
-    async fn create_starter(&self) {
-        match self.write(&self.place.name, STARTER, false).await {
-            Ok(()) => tracing::info!(config_map = %self.place, "created with a mapping to start from"),
-            Err(error) => tracing::error!(config_map = %self.place, "creating the starter mapping: {error}"),
-        }
-    }
-
-    async fn write(&self, name: &str, text: &str, force: bool) -> Result<(), Failure> {
-        let config_map = ConfigMap {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-            data: Some(BTreeMap::from([(CONFIG_MAP_KEY.to_owned(), text.to_owned())])),
-            ..ConfigMap::default()
-        };
-        let parameters = PatchParams { force, ..PatchParams::apply(MANAGER) };
-        let apply = Patch::Apply(&config_map);
-        within(self.api.patch(name, &parameters, &apply)).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::bounds::Bounds;
-
-    #[test]
-    fn the_starter_is_a_good_mapping_and_so_is_what_it_teaches() {
-        let compile = |text: &str| crate::engine::mapping::compile(text, &Bounds::default()).map(|_| ());
-        assert_eq!(compile(STARTER), Ok(()));
-        let taught: String = STARTER
-            .lines()
-            .skip_while(|line| !line.starts_with("# account:"))
-            .take_while(|line| !line.starts_with("# GitLab's"))
-            .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or_default()))
-            .collect();
-        assert!(taught.contains("- match:"), "{taught}");
-        assert_eq!(compile(&taught), Ok(()));
+        AGAIN
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::runtime::utils::Backoff;
 use tokio::time::Instant;
 
 /// The pauses of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long again. Short, because
@@ -10,18 +9,16 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Pauses(u32);
 
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+impl Pauses {
+    /// The next one.
+    pub(super) fn next(&mut self) -> Duration {
         let pause = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.0));
         self.0 = self.0.saturating_add(1);
-        Some(pause.min(Duration::from_secs(5)).mul_f64(1.0 + fastrand::f64() / 2.0))
+        pause.min(Duration::from_secs(5)).mul_f64(1.0 + fastrand::f64() / 2.0)
     }
-}
 
-impl Backoff for Pauses {
-    fn reset(&mut self) {
+    /// Something went well: the next one is short again.
+    pub(super) fn reset(&mut self) {
         self.0 = 0;
     }
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::accounts::{ListError, Pages, with_subject};
+use super::ApiServer;
+use super::accounts::{self, with_subject};
+use super::failure::Failure;
 use super::opted_in::OptedIn;
+use super::pages::Pages;
 use crate::engine::effect::Effect;
 use crate::engine::ruleset::Ruleset;
 
@@ -21,7 +23,7 @@ const GAP: Duration = Duration::from_secs(1);
 /// Looks at what exists with the eyes of a mapping that is not in force yet.
 #[derive(Clone)]
 pub struct Rehearsal {
-    client: Client,
+    api: ApiServer,
     namespaces: watch::Receiver<OptedIn>,
     /// One at a time, and one a second: whoever reaches the port can ask. An edit during another one is told nothing.
     turn: Arc<Mutex<Option<Instant>>>,
@@ -30,11 +32,12 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// In these namespaces.
     #[must_use]
-    pub fn new(client: Client, namespaces: watch::Receiver<OptedIn>) -> Self {
-        Self { client, namespaces, turn: Arc::default() }
+    pub fn new(api: ApiServer, namespaces: watch::Receiver<OptedIn>) -> Self {
+        Self { api, namespaces, turn: Arc::default() }
     }
 
-    /// What it would do, as warnings; none where nobody could look.
+    /// What it would do, as warnings; none where nobody could look. Counts alone: whoever reaches the port may ask, and may not know who
+    /// is there.
     pub async fn warnings(&self, ruleset: &Ruleset) -> Vec<String> {
         let Ok(mut last) = self.turn.try_lock() else { return Vec::new() };
         let Some(namespaces) = self.namespaces.borrow().clone() else { return Vec::new() };
@@ -44,8 +47,8 @@ impl Rehearsal {
         // Before it is done: who hangs up meanwhile has had a turn.
         *last = Some(begin);
         tokio::time::sleep_until(begin).await;
-        for namespace in namespaces {
-            let look = look(&self.client, &namespace, ruleset, &mut effect);
+        for namespace in &*namespaces {
+            let look = look(&self.api, namespace, ruleset, &mut effect);
             match tokio::time::timeout_at(end, look).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -63,16 +66,15 @@ impl Rehearsal {
 }
 
 async fn look(
-    client: &Client,
+    api: &ApiServer,
     namespace: &str,
     ruleset: &Ruleset,
     effect: &mut Effect,
-) -> Result<(), ListError> {
-    let mut pages = Pages::new(client.clone(), namespace);
-    while let Some(page) = pages.next().await? {
-        for account in &page.accounts {
-            with_subject(account, |subject| effect.add(ruleset, subject));
-        }
-    }
+) -> Result<(), Failure> {
+    let mut pages = Pages::new(api.clone(), accounts::collection(namespace));
+    while pages
+        .next(|object| with_subject(object, namespace, ruleset, |subject, _| effect.add(ruleset, subject)))
+        .await?
+    {}
     Ok(())
 }

@@ -2,9 +2,10 @@
 //! the webhook. The webhook stays the only writer, and no field of ours ever gets a second owner.
 //!
 //! One watch a namespace that has opted in, of metadata alone, and nothing is kept of what is as decided. A new mapping begins every
-//! watch anew, and so does the time: whatever was missed is found again.
+//! watch anew, and so does the time: whatever was missed, or found no room, is found again.
 
 mod patience;
+mod telling;
 mod watches;
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,20 +13,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::Patch;
-use kube::runtime::events::{Event as Told, EventType, Recorder};
-use kube::{Api, Client};
+use kube::core::{Request, Resource};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue};
 
+use super::failure::Failure;
 use super::newest::Newest;
 use super::opted_in::OptedIn;
-use super::{Failure, MANAGER, in_our_name, within};
+use super::{ApiServer, in_our_name};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
@@ -38,15 +40,15 @@ const IN_FLIGHT: usize = 4;
 /// Each waits a random part of it before it is tried: of several replicas one is first, and the others see that it is done.
 const JITTER: Duration = Duration::from_millis(500);
 
-/// The longest time for which the API server's wish for patience is honoured.
-const LONGEST_HOLD: Duration = Duration::from_mins(1);
+/// ServiceAccounts remembered at once, each with at most half a kilobyte. What finds no room is listed again when half of them are done.
+const MOST: usize = 5_000;
 
 /// Between two looks at whether the webhook itself is ready and its mapping the newest one.
 const NOT_NOW: Duration = Duration::from_secs(1);
 
 /// The repair of what exists.
 pub struct Repair {
-    client: Client,
+    api: ApiServer,
     live: Arc<Live>,
     namespaces: watch::Receiver<OptedIn>,
     newest: Newest,
@@ -66,20 +68,20 @@ impl Repair {
     /// Nothing is watched yet.
     #[must_use]
     pub fn new(
-        client: Client,
+        api: ApiServer,
         live: Arc<Live>,
         namespaces: watch::Receiver<OptedIn>,
         newest: Newest,
         readiness: Readiness,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { client, live, namespaces, newest, readiness, metrics }
+        Self { api, live, namespaces, newest, readiness, metrics }
     }
 
     /// Repairs until stopped.
     pub async fn follow(self, stop: CancellationToken) {
         let (sender, mut seen) = mpsc::channel(256);
-        let mut watches = Watches::new(self.client.clone(), Arc::clone(&self.live), sender);
+        let mut watches = Watches::new(self.api.clone(), Arc::clone(&self.live), sender);
         let mut generations = self.live.subscribe();
         let mut namespaces = self.namespaces.clone();
         let mut work = Work::new(self);
@@ -115,6 +117,9 @@ impl Repair {
                 }
                 _ = ticks.tick() => work.tell(Instant::now()),
             }
+            for namespace in work.left_out() {
+                watches.again(&namespace);
+            }
         }
     }
 }
@@ -126,9 +131,10 @@ fn jitter() -> Duration {
 /// What is to be done, and what is remembered.
 struct Work {
     repair: Arc<Repair>,
-    recorder: Recorder,
     generation: u64,
     cases: HashMap<Key, Case>,
+    /// Namespaces of which some found no room.
+    left_out: BTreeSet<Arc<str>>,
     queue: DelayQueue<Key>,
     under_way: JoinSet<(Key, u64, Tried)>,
     /// The API server asked for patience until then.
@@ -145,6 +151,12 @@ struct Case {
     again: bool,
 }
 
+impl Case {
+    fn is_busy(&self) -> bool {
+        self.queued.is_some() || self.under_way
+    }
+}
+
 /// For the log: since it was last said.
 #[derive(Default)]
 struct Progress {
@@ -155,12 +167,11 @@ struct Progress {
 
 impl Work {
     fn new(repair: Repair) -> Self {
-        let recorder = Recorder::new(repair.client.clone(), MANAGER.into());
         Self {
             generation: repair.live.load().number,
             repair: Arc::new(repair),
-            recorder,
             cases: HashMap::new(),
+            left_out: BTreeSet::new(),
             queue: DelayQueue::new(),
             under_way: JoinSet::new(),
             held_until: Instant::now(),
@@ -173,6 +184,7 @@ impl Work {
         if generation > self.generation {
             self.generation = generation;
             self.cases.clear();
+            self.left_out.clear();
             self.queue.clear();
             self.under_way.abort_all();
         }
@@ -181,6 +193,7 @@ impl Work {
     /// Namespaces that are not opted in any more are forgotten.
     fn only(&mut self, names: &BTreeSet<String>) {
         let queue = &mut self.queue;
+        self.left_out.retain(|namespace| names.contains(&**namespace));
         self.cases.retain(|(namespace, _), case| {
             let stays = names.contains(&**namespace);
             if let Some(queued) = case.queued.take_if(|_| !stays) {
@@ -213,7 +226,34 @@ impl Work {
         }
     }
 
+    /// The namespaces to list again: there is room by now for what found none.
+    fn left_out(&mut self) -> BTreeSet<Arc<str>> {
+        if self.queue.len() + self.under_way.len() > MOST / 2 {
+            BTreeSet::new()
+        } else {
+            std::mem::take(&mut self.left_out)
+        }
+    }
+
+    /// Whether there is room for another one. Where it is needed, those that are in step by now are forgotten.
+    fn has_room(&mut self) -> bool {
+        if self.queue.len() + self.under_way.len() >= MOST {
+            return false;
+        }
+        if self.cases.len() >= MOST {
+            self.cases.retain(|_, case| case.is_busy() || case.patience.is_a_fight());
+        }
+        if self.cases.len() >= MOST {
+            self.cases.retain(|_, case| case.is_busy());
+        }
+        true
+    }
+
     fn enqueue(&mut self, key: &Key, now: Instant) {
+        if !self.cases.contains_key(key) && !self.has_room() {
+            self.left_out.insert(Arc::clone(&key.0));
+            return;
+        }
         let case = self.cases.entry(key.clone()).or_default();
         if case.queued.is_some() || case.under_way {
             case.again = case.under_way;
@@ -224,7 +264,7 @@ impl Work {
         case.queued = Some(self.queue.insert(key.clone(), time + jitter()));
         if matches!(next, Next::GiveUp(_)) {
             self.repair.count(RepairResult::LeftAlone);
-            self.tell_owner(key, time);
+            telling::tell_owner(&self.repair.api, key, time);
         }
     }
 
@@ -271,11 +311,7 @@ impl Work {
 
     fn failed(&mut self, key: &Key, failure: &Failure) {
         let Some(case) = self.cases.get_mut(key) else { return };
-        let status = match failure {
-            Failure::Api(kube::Error::Api(status)) => Some(status),
-            _ => None,
-        };
-        match status.map(|status| status.code) {
+        match failure.code() {
             Some(403 | 422) => {
                 let (namespace, name) = key;
                 tracing::warn!(%namespace, %name, "ServiceAccount cannot be re-admitted: {failure}; next try in an hour");
@@ -284,10 +320,7 @@ impl Work {
                 return;
             }
             Some(429) => {
-                let seconds =
-                    status.and_then(|status| Some(u64::from(status.details.as_ref()?.retry_after_seconds)));
-                let wait =
-                    Duration::from_secs(seconds.unwrap_or(1)).clamp(Duration::from_secs(1), LONGEST_HOLD);
+                let wait = failure.retry_after().unwrap_or_default().max(Duration::from_secs(1));
                 self.held_until = Instant::now() + wait;
             }
             _ => failure.log(&format!("re-admitting ServiceAccount {}/{}", key.0, key.1)),
@@ -300,38 +333,9 @@ impl Work {
         Instant::now() < self.held_until
     }
 
-    /// Somebody must settle who sets the annotation.
-    fn tell_owner(&self, (namespace, name): &Key, time: Duration) {
-        let time = humantime::format_duration(time);
-        tracing::warn!(%namespace, %name, "ServiceAccount left alone for {time}: it is changed back again and again");
-        let told = Told {
-            type_: EventType::Warning,
-            reason: "RoleChangedBack".to_owned(),
-            note: Some(format!(
-                "its role annotations were changed back 3 times in 10 minutes, so they are left alone for {time}; \
-                 find what else sets them, or give it the label gitlab-iam-webhook/inject=disabled"
-            )),
-            action: "Repair".to_owned(),
-            secondary: None,
-        };
-        let about = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("ServiceAccount".to_owned()),
-            namespace: Some(namespace.to_string()),
-            name: Some(name.to_string()),
-            ..ObjectReference::default()
-        };
-        let recorder = self.recorder.clone();
-        tokio::spawn(async move {
-            if let Err(failure) = within(recorder.publish(&told, &about)).await {
-                failure.log("publishing an Event");
-            }
-        });
-    }
-
     /// Every ten seconds, where there is something to say; forgets what is long over.
     fn tell(&mut self, now: Instant) {
-        self.cases.retain(|_, case| case.queued.is_some() || case.under_way || !case.patience.is_over(now));
+        self.cases.retain(|_, case| case.is_busy() || !case.patience.is_over(now));
         let waiting = self.queue.len() + self.under_way.len();
         self.repair.metrics.repairs_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         let Progress { repaired, in_vain, failed } = std::mem::take(&mut self.progress);
@@ -360,12 +364,66 @@ impl Repair {
         if self.newest.is_in_force().await != Some(true) {
             return Tried::NotNow;
         }
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let nothing = Patch::Merge(json!({}));
-        match within(api.patch_metadata(name, &in_our_name(), &nothing)).await {
-            Ok(account) => Tried::Found(judge(&self.live.load().ruleset, &account.metadata)),
-            Err(Failure::Api(kube::Error::Api(status))) if status.code == 404 => Tried::Found(State::Gone),
+        let accounts = Request::new(ServiceAccount::url_path(&(), Some(namespace)));
+        let patched = self.api.object(accounts.patch_metadata(name, &in_our_name(), &nothing)).await;
+        let judged = patched.and_then(|account| {
+            let account: &RawValue = account.json()?;
+            judge(&self.live.load().ruleset, account, namespace).map_err(Failure::Json)
+        });
+        match judged {
+            Ok((_, state)) => Tried::Found(state),
+            Err(failure) if failure.code() == Some(404) => Tried::Found(State::Gone),
             Err(failure) => Tried::Failed(failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::read::tests::nobody;
+    use crate::engine::bounds::Bounds;
+    use crate::mapping_intake::Intake;
+
+    fn work() -> Work {
+        let metrics = Arc::new(Metrics::default());
+        let live = Intake::new(Arc::clone(&metrics), Bounds::default(), String::new()).live();
+        let (_, taken) = watch::channel(None);
+        let (_, namespaces) = watch::channel(None);
+        let newest = Newest::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);
+        Work::new(Repair::new(nobody(), live, namespaces, newest, Readiness::default(), metrics))
+    }
+
+    fn out_of_step(work: &mut Work, namespace: &str, accounts: usize) {
+        for n in 0..accounts {
+            let key = (namespace.into(), format!("account-{n}").into());
+            work.take(Seen { key, generation: 0, state: State::OutOfStep }, Instant::now());
+        }
+    }
+
+    fn in_step(work: &mut Work, namespace: &str, accounts: usize) {
+        for n in 0..accounts {
+            let key = (namespace.into(), format!("account-{n}").into());
+            work.take(Seen { key, generation: 0, state: State::InStep }, Instant::now());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_very_many_out_of_step_a_bounded_number_is_remembered_and_the_rest_listed_again() {
+        let mut work = work();
+        out_of_step(&mut work, "a", MOST);
+        out_of_step(&mut work, "b", 50_000);
+        assert_eq!(work.cases.len(), MOST);
+        assert!(work.queue.len() <= MOST);
+        assert!(work.left_out().is_empty(), "there is no room yet");
+        in_step(&mut work, "a", MOST / 2);
+        let left_out = work.left_out();
+        assert_eq!(left_out.iter().map(|name| &**name).collect::<Vec<_>>(), ["b"]);
+        assert!(work.left_out().is_empty(), "it is told once");
+        // Those that are in step by now make room.
+        out_of_step(&mut work, "b", 1_000);
+        assert_eq!(work.cases.keys().filter(|(namespace, _)| &**namespace == "b").count(), 1_000);
+        assert!(work.cases.len() <= MOST);
     }
 }

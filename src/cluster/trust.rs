@@ -10,19 +10,19 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use kube::api::Patch;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
-use kube::{Api, Client};
-use serde::de::DeserializeOwned;
+use kube::core::{Request, Resource};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::configurations::{Entry, Known};
-use super::pauses::{Pace, Pauses};
-use super::{Failure, in_our_name, tell, within};
+use super::configurations::{Configuration, Entry, Known, read};
+use super::failure::Failure;
+use super::pages::Collection;
+use super::pauses::Pace;
+use super::read::Versioned;
+use super::watch::follow_one;
+use super::{ApiServer, in_our_name, tell};
 use crate::health::{Hold, Readiness};
-use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::served::Served;
 use crate::tls::trust;
@@ -37,8 +37,7 @@ const LOOK: Duration = Duration::from_mins(1);
 
 /// The two webhook configurations of one name.
 pub struct Trust {
-    mutating: Api<MutatingWebhookConfiguration>,
-    validating: Api<ValidatingWebhookConfiguration>,
+    api: ApiServer,
     name: String,
     served: Arc<Served>,
     /// What their caBundle is to be; none where somebody else sees to that.
@@ -60,15 +59,15 @@ struct Seen {
 }
 
 enum Event {
-    Mutating(Option<MutatingWebhookConfiguration>),
-    Validating(Option<ValidatingWebhookConfiguration>),
+    Mutating(Option<Configuration>),
+    Validating(Option<Configuration>),
 }
 
 impl Trust {
     /// Nothing is read yet; not ready from now on until the certificate is trusted.
     #[must_use]
     pub fn new(
-        client: Client,
+        api: ApiServer,
         name: String,
         served: Arc<Served>,
         wanted: Option<watch::Receiver<Vec<u8>>>,
@@ -77,8 +76,7 @@ impl Trust {
     ) -> Self {
         let hold = Some(readiness.hold(WAITING));
         Self {
-            mutating: Api::all(client.clone()),
-            validating: Api::all(client),
+            api,
             name,
             served,
             wanted,
@@ -94,8 +92,10 @@ impl Trust {
 
     /// Follows the configurations and what is served, until stopped.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let mutating = watch_object(self.mutating.clone(), &self.name).backoff(Pauses::default());
-        let validating = watch_object(self.validating.clone(), &self.name).backoff(Pauses::default());
+        let mutating = Collection::of::<MutatingWebhookConfiguration>(None).named(&self.name);
+        let mutating = follow_one(self.api.clone(), mutating, read);
+        let validating = Collection::of::<ValidatingWebhookConfiguration>(None).named(&self.name);
+        let validating = follow_one(self.api.clone(), validating, read);
         let events = stream::select(
             mutating.map(|event| event.map(Event::Mutating)),
             validating.map(|event| event.map(Event::Validating)),
@@ -120,17 +120,13 @@ impl Trust {
             };
             match event {
                 Some(Ok(Event::Mutating(found))) => {
-                    self.seen.mutating = found.map_or(Known::Absent, Known::from);
+                    self.seen.mutating = found.map_or(Known::Absent, Known::There);
                 }
                 Some(Ok(Event::Validating(found))) => {
-                    self.seen.validating = found.map_or(Known::Absent, Known::from);
+                    self.seen.validating = found.map_or(Known::Absent, Known::There);
                 }
-                Some(Err(error)) => {
-                    let name = &self.name;
-                    tracing::warn!(
-                        "watching the webhook configurations {name}: {}; trying again",
-                        causes(&error)
-                    );
+                Some(Err(failure)) => {
+                    failure.log(&format!("watching the webhook configurations {}", self.name));
                 }
                 None => {}
             }
@@ -226,13 +222,26 @@ impl Trust {
             );
         }
         if let Some(patch) = mutating {
-            self.seen.mutating = Known::from(apply(&self.mutating, &self.name, patch).await?);
+            let version = self.apply::<MutatingWebhookConfiguration>(patch).await?;
+            self.seen.mutating.written(&wanted, version);
         }
         if let Some(patch) = validating {
-            self.seen.validating = Known::from(apply(&self.validating, &self.name, patch).await?);
+            let version = self.apply::<ValidatingWebhookConfiguration>(patch).await?;
+            self.seen.validating.written(&wanted, version);
         }
         tracing::info!("caBundle written to the webhook configurations {}", self.name);
         Ok(None)
+    }
+
+    /// The version that it made.
+    async fn apply<K: Resource<DynamicType = ()>>(
+        &self,
+        patch: json_patch::Patch,
+    ) -> Result<String, Failure> {
+        let patch = Patch::<()>::Json(patch);
+        let request = Request::new(K::url_path(&(), None)).patch_metadata(&self.name, &in_our_name(), &patch);
+        let written = self.api.object(request).await?;
+        Ok(written.json::<Versioned<'_>>()?.version().to_owned())
     }
 }
 
@@ -243,13 +252,6 @@ fn distrust(entries: &[Entry], served: &Pair) -> Option<String> {
         let reason = trust::check(&entry.bundle, &served.certificate, &entry.host, now).err()?;
         Some(format!("the caBundle of webhook {} does not let the API server in: {reason}", entry.name))
     })
-}
-
-async fn apply<K>(api: &Api<K>, name: &str, patch: json_patch::Patch) -> Result<K, Failure>
-where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
-{
-    within(api.patch(name, &in_our_name(), &Patch::<()>::Json(patch))).await
 }
 
 impl Seen {

@@ -438,6 +438,14 @@ impl Webhook {
         line.trim_end_matches(".0").parse().unwrap()
     }
 
+    /// The most memory that the process ever had, bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let id = self.child.lock().unwrap().as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     fn is_up(&self) -> bool {
         self.child.lock().unwrap().is_some()
     }

@@ -82,11 +82,69 @@ fn past_the_validating_webhook_the_old_mapping_goes_on_also_over_a_restart() {
     again.stop();
     let bounded = Webhook::start_on(&space, port, &["--allowed-role", "arn:aws:iam::*:role/other"]);
     bounded.wait_for("is outside what the operator allows");
+    let not_ready = |webhook: &Webhook| {
+        let why = eventually("it says what it waits for", || {
+            let (status, why) = webhook.admin("/readyz");
+            why.contains("a mapping that can be used").then_some((status, why))
+        });
+        assert_eq!(why.0, 503);
+        assert!(why.1.contains("role-mapping-last-good") && why.1.contains("see the log"), "{}", why.1);
+    };
+    not_ready(&bounded);
     space.register(&bounded, "Fail");
     assert_eq!(role_now(&space), None);
 
+    // A last good one says that there was a mapping: nothing is created in its place.
     space.kubectl(&["delete", "configmap", "role-mapping"]).good();
     bounded.wait_for("is gone");
+    bounded.stop();
+    let bounds = ["--allowed-role", "arn:aws:iam::*:role/other", "--starter-mapping"];
+    let without = Webhook::start(&space, &bounds);
+    not_ready(&without);
+    assert_eq!(space.get("configmap", "role-mapping"), None);
+    assert_eq!(kept(&space)["data"], before["data"]);
+    space.map(&mapping("other")).good();
+    without.wait_until_ready();
+    eventually("it is kept", || (kept(&space)["data"]["mapping.yaml"] == mapping("other")).then_some(()));
+}
+
+#[test]
+fn what_is_to_be_created_is_written_over_nothing_that_is_there() {
+    let space = Space::new("create");
+    // Before it is known that there is none, somebody else creates it: as the webhook would, and with kubectl.
+    for (name, arguments) in
+        [("theirs", &["--server-side", "--field-manager", "gitlab-iam-webhook-1"][..]), ("kubectls", &[])]
+    {
+        let object = |text: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"mapping.yaml": text},
+            })
+        };
+        space.try_apply(&object("newer"), arguments).good();
+        let late =
+            space.try_apply(&object("older"), &["--server-side", "--field-manager", "gitlab-iam-webhook-2"]);
+        assert!(!late.ok && late.err.contains("conflict"), "{}", late.err);
+        assert_eq!(space.get("configmap", name).unwrap()["data"]["mapping.yaml"], "newer");
+    }
+}
+
+#[test]
+fn a_last_good_mapping_outlives_a_starter_that_takes_the_place_of_the_mapping() {
+    let space = Space::new("outlive");
+    space.map(&mapping("mine")).good();
+    let webhook = Webhook::start(&space, &["--starter-mapping"]);
+    let kept =
+        || space.get("configmap", "role-mapping-last-good").map(|kept| kept["data"]["mapping.yaml"].clone());
+    eventually("it is kept", || (kept()? == mapping("mine")).then_some(()));
+    // As though somebody had created the starter in the meantime.
+    let starter = include_str!("../../src/cluster/starter-mapping.yaml");
+    space.map(starter).good();
+    eventually("the starter is in force", || (webhook.count("mapping in force") == 2).then_some(()));
+    // Another mapping after it would be kept in its turn.
+    std::thread::park_timeout(std::time::Duration::from_secs(1));
+    assert_eq!(kept().unwrap(), mapping("mine"));
+    space.map(&mapping("newer")).good();
+    eventually("it is kept", || (kept()? == mapping("newer")).then_some(()));
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_replica_whose_watch_is_frozen_on_an_old_mapping_rewrites_nothing_and_finds_
 }
 
 #[test]
-fn an_accepted_edit_tells_what_it_would_do_to_what_exists() {
+fn an_accepted_edit_tells_how_many_it_would_change_and_names_nobody() {
     let space = Space::new("rehearse");
     space.map(&mapping("first")).good();
     let webhook = Webhook::start_self_managed(&space, &["--repair"]);
@@ -266,15 +266,56 @@ fn an_accepted_edit_tells_what_it_would_do_to_what_exists() {
     let told = edit(&mapping("second"), &["--dry-run=server"]);
     // The namespace's `default` is one of them.
     assert!(told.contains("changes 4, orphans 0 of 6 ServiceAccounts"), "{told}");
-    assert!(told.contains(&format!("changes {0}/gitlab-0, {0}/gitlab-1", space.name)), "{told}");
+    // Whoever reaches the port may ask, and may not know who is there.
+    assert!(!told.contains("gitlab-0") && !told.contains(&space.name), "{told}");
     let typo = mapping("first").replace("gitlab*", "gitlbа*");
     let told = edit(&typo, &["--dry-run=server"]);
     assert!(told.contains("changes 0, orphans 4 of 6 ServiceAccounts"), "{told}");
-    assert!(told.contains("orphans ") && told.contains("and 1 more"), "{told}");
+    assert!(!told.contains("gitlab-0"), "{told}");
     assert!(has(&space, "gitlab-0", "first"), "a rehearsal changes nothing");
     // In earnest: no role is lost by the typo.
     let told = edit(&typo, &[]);
     assert!(told.contains("orphans 4 of 6"), "{told}");
     webhook.wait_for("\"generation\":2");
     assert!(has(&space, "gitlab-0", "first"));
+}
+
+#[test]
+fn accounts_with_a_hundred_thousand_labels_are_repaired_in_bounded_memory() {
+    const LABELS: usize = 102_000;
+    let (space, other) = (Space::new("heavy"), Space::new("heavy"));
+    space.map(&mapping("heavy")).good();
+    let arguments = ["--repair", "--watch-namespace", &other.name];
+    let at_rest = Webhook::start_self_managed(&space, &arguments);
+    space.register_unsigned(&[&at_rest], |_| {});
+    at_rest.wait_until_ready();
+    let rest = at_rest.peak_memory();
+    at_rest.stop();
+    space.kubectl(&["delete", "mutatingwebhookconfiguration", &space.name]).good();
+
+    let labels: serde_json::Map<_, _> = (0..LABELS).map(|n| (format!("l{n}"), "".into())).collect();
+    for space in [&space, &other] {
+        for name in ["gitlab-a", "gitlab-b"] {
+            let mut account = account(name);
+            account["metadata"]["labels"] = labels.clone().into();
+            space.run("kubectl", &["create", "-f", "-"], &account.to_string()).good();
+        }
+    }
+    let webhook = Webhook::start_self_managed(&space, &arguments);
+    let namespaces = [&*space.name, &*other.name];
+    space.register_unsigned(&[&webhook], |entry| {
+        entry["namespaceSelector"] = json!({"matchExpressions": [
+            {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces},
+        ]});
+    });
+    webhook.wait_until_ready();
+    for space in [&space, &other] {
+        for name in ["gitlab-a", "gitlab-b"] {
+            eventually("it is repaired", || has(space, name, "heavy").then_some(()));
+        }
+    }
+    assert_eq!(webhook.admin("/readyz").0, 200);
+    let grown = webhook.peak_memory() - rest;
+    println!("at rest {} KiB, with four accounts of {LABELS} labels {} KiB more", rest >> 10, grown >> 10);
+    assert!(grown < 24 << 20, "{grown} bytes more than the {rest} at rest");
 }

@@ -12,13 +12,16 @@
 
 mod architecture;
 mod cli;
+mod cluster;
 mod decisions;
 mod hostile;
 mod http;
 mod live;
+mod mapping_watch;
 mod objects;
 mod problems;
 mod properties;
 mod reviews;
+mod scripted_api;
 mod support;
 mod trust;

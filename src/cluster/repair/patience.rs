@@ -84,6 +84,11 @@ impl Patience {
         self.in_vain = u32::MAX;
     }
 
+    /// Whether somebody else seems to set it, too.
+    pub(super) fn is_a_fight(&self) -> bool {
+        self.given_up > 0 || self.mended.len() > 1
+    }
+
     /// Whether there is nothing left to remember.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         self.left_alone_until.is_none_or(|until| now >= until + WINDOW)

@@ -1,0 +1,295 @@
+//! How is an answer of the API server read? Bounded in bytes and time, and in room that is taken before it is needed.
+//!
+//! Others write what the API server answers with: whoever may write ServiceAccounts can make one of 1.5 MB. Up to 16 KiB of an answer
+//! are held for nothing. Beyond that its turn comes first, one long answer at a time, and then its room in the pool: twice
+//! what it may be long, for itself and for what is made of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::failure::{Failure, Refusal};
+use crate::memory::{Lease, Pool};
+
+/// What is held of each answer without room in the pool.
+const FREE: usize = 16 << 10;
+
+/// The most bytes of one object, or of one line of a watch. etcd stores 1.5 MiB.
+pub(super) const OBJECT: usize = 4 << 20;
+
+/// The most bytes of an answer that says why not.
+const ERROR: usize = 64 << 10;
+
+/// The most bytes that are read to be dropped; more than that ends the connection.
+const DROPPED: usize = 1 << 20;
+
+/// How long one call may take until its answer begins.
+pub(super) const CALL: Duration = Duration::from_secs(10);
+
+/// How long an answer may take once it has begun and has its room.
+const BODY: Duration = Duration::from_secs(10);
+
+/// How long an answer may wait for its room.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a watch may be silent. The API server ends each after 290 seconds.
+const SILENCE: Duration = Duration::from_secs(310);
+
+/// A request as [`kube::core::Request`] builds it.
+pub(super) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// The API server, the one way to it.
+#[derive(Clone)]
+pub struct ApiServer {
+    client: Client,
+    pool: Pool,
+    /// Long answers are read one at a time, so that they never take all of the pool from the requests.
+    turn: Arc<Semaphore>,
+}
+
+/// An answer that was read, and its room.
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    /// None where it is short.
+    _room: Option<Lease>,
+}
+
+impl ApiServer {
+    /// Reads through this pool.
+    #[must_use]
+    pub fn new(client: Client, pool: Pool) -> Self {
+        Self { client, pool, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Asks for one object.
+    pub(super) async fn object(&self, request: Built) -> Result<Held, Failure> {
+        let answer = self.begin(request, CALL).await?;
+        self.collect(answer, OBJECT).await
+    }
+
+    /// The same where it may not be there: only a definite 404 says so.
+    pub(super) async fn object_or_none(&self, request: Built) -> Result<Option<Held>, Failure> {
+        match self.object(request).await {
+            Ok(held) => Ok(Some(held)),
+            Err(failure) if failure.code() == Some(404) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Asks for what takes no more than so many bytes and begins in time.
+    pub(super) async fn ask(&self, request: Built, time: Duration, most: usize) -> Result<Held, Failure> {
+        let answer = self.begin(request, time).await?;
+        self.collect(answer, most).await
+    }
+
+    /// Asks for something whose answer tells nothing but that it is done.
+    pub(super) async fn tell(&self, request: Built) -> Result<(), Failure> {
+        let mut body = self.begin(request, CALL).await?;
+        let (mut left, end) = (DROPPED, Instant::now() + BODY);
+        // To its end, so that the connection can be used again; what fails here is the connection's matter.
+        while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for a watch.
+    pub(super) async fn lines(&self, request: Built) -> Result<Lines, Failure> {
+        let body = self.begin(request, CALL).await?;
+        Ok(Lines { api: self.clone(), body, rest: Bytes::new(), line: Vec::new(), room: None })
+    }
+
+    async fn begin(&self, request: Built, time: Duration) -> Result<Body, Failure> {
+        let request = request.map_err(|error| Failure::Call(kube::Error::BuildRequest(error)))?;
+        let answer = timeout(time, self.client.send(request.map(Body::from))).await;
+        let (head, body) = answer.map_err(|_| Failure::TooLate(time))?.map_err(Failure::Call)?.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let held = self.collect(body, ERROR).await.ok();
+        let status: Option<Status<'_>> = held.as_ref().and_then(|held| held.json().ok());
+        Err(status.unwrap_or_default().failure(head.status.as_u16(), retry_after))
+    }
+
+    async fn collect(&self, mut body: Body, most: usize) -> Result<Held, Failure> {
+        let (mut bytes, mut room) = (Vec::new(), None);
+        let mut end = Instant::now() + BODY;
+        loop {
+            let frame = timeout_at(end, body.frame()).await.map_err(|_| Failure::TooLate(BODY))?;
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(Failure::Call)?.into_data() else { continue };
+            let length = bytes.len() + data.len();
+            if length > most {
+                return Err(Failure::TooLong(most));
+            }
+            if length > FREE && room.is_none() {
+                room = Some(self.room(most).await?);
+                end = Instant::now() + BODY;
+            }
+            grow(&mut bytes, &data, most);
+        }
+        // Its turn ends here, its room goes with it.
+        let room = room.map(|(mut room, _turn)| {
+            room.shrink_to(2 * bytes.len());
+            room
+        });
+        Ok(Held { bytes, _room: room })
+    }
+
+    /// Room for so many bytes and what is made of them.
+    async fn room(&self, bytes: usize) -> Result<(Lease, OwnedSemaphorePermit), Failure> {
+        let taken = async {
+            let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+            Some((self.pool.take(2 * bytes).await, turn))
+        };
+        timeout(PATIENCE, taken).await.ok().flatten().ok_or(Failure::NoRoom(PATIENCE))
+    }
+}
+
+impl Held {
+    /// Reads it as JSON, which may borrow from it.
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.bytes).map_err(Failure::Json)
+    }
+}
+
+/// The lines of a watch, one after the other.
+pub(super) struct Lines {
+    api: ApiServer,
+    body: Body,
+    /// What came last and was not looked at yet.
+    rest: Bytes,
+    /// The beginning of a line that has not ended.
+    line: Vec<u8>,
+    /// Where that is long: its room, its turn, and until when it may take.
+    room: Option<(Lease, OwnedSemaphorePermit, Instant)>,
+}
+
+impl Lines {
+    /// Lends the next line; none at the end.
+    pub(super) async fn next<T>(&mut self, see: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let last = self.rest.split_to(end + 1);
+                let last = last.strip_suffix(b"\n").unwrap_or_default();
+                if self.line.is_empty() {
+                    return Ok(Some(see(last)));
+                }
+                self.add(last).await?;
+                let seen = see(&self.line);
+                // A long one takes its room along.
+                self.line = Vec::new();
+                self.room = None;
+                return Ok(Some(seen));
+            }
+            let begun = std::mem::take(&mut self.rest);
+            self.add(&begun).await?;
+            let (end, time) = match &self.room {
+                Some((_, _, end)) => (*end, BODY),
+                None => (Instant::now() + SILENCE, SILENCE),
+            };
+            let frame = timeout_at(end, self.body.frame()).await.map_err(|_| Failure::TooLate(time))?;
+            let Some(frame) = frame else { return Ok(None) };
+            self.rest = frame.map_err(Failure::Call)?.into_data().unwrap_or_default();
+        }
+    }
+
+    async fn add(&mut self, data: &[u8]) -> Result<(), Failure> {
+        let length = self.line.len() + data.len();
+        if length > OBJECT {
+            return Err(Failure::TooLong(OBJECT));
+        }
+        if length > FREE && self.room.is_none() {
+            let (room, turn) = self.api.room(OBJECT).await?;
+            self.room = Some((room, turn, Instant::now() + BODY));
+        }
+        grow(&mut self.line, data, OBJECT);
+        Ok(())
+    }
+}
+
+/// Adds to what is held, whose capacity never goes beyond what it may be long.
+fn grow(held: &mut Vec<u8>, data: &[u8], most: usize) {
+    let length = held.len() + data.len();
+    if held.capacity() < length {
+        held.reserve_exact((2 * length).min(most).max(length) - held.len());
+    }
+    held.extend_from_slice(data);
+}
+
+/// A Status of the API server, as far as it is told on.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Status<'a> {
+    code: u16,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Details {
+    retry_after_seconds: u64,
+}
+
+impl Status<'_> {
+    /// As a failure, with what HTTP said where the text does not.
+    pub(super) fn failure(&self, code: u16, retry_after: Option<u64>) -> Failure {
+        let code = if self.code == 0 { code } else { self.code };
+        if code == 409 {
+            return Failure::Conflict;
+        }
+        let told = self.details.as_ref().map(|details| details.retry_after_seconds).filter(|wait| *wait > 0);
+        let wait = told.or(retry_after).map(Duration::from_secs);
+        Failure::Refused(Refusal::new(code, &self.message, wait))
+    }
+}
+
+/// Any object, as far as its version.
+#[derive(Deserialize)]
+pub(super) struct Versioned<'a> {
+    #[serde(borrow)]
+    metadata: Version<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version<'a> {
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+}
+
+impl Versioned<'_> {
+    /// `metadata.resourceVersion`
+    pub(super) fn version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// An API server that never answers.
+    pub(in crate::cluster) fn nobody() -> ApiServer {
+        type Answer = http::Response<http_body_util::Empty<Bytes>>;
+        let service = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<Answer, tower::BoxError>>()
+        });
+        ApiServer::new(Client::new(service, "default"), Pool::new(crate::memory::POOL))
+    }
+}

@@ -1,0 +1,226 @@
+//! What is asked of an API server that fails, stalls, forgets and floods?
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gitlab_iam_webhook::cluster::opted_in::{self, OptedIn, Scope};
+use gitlab_iam_webhook::memory::{POOL, Pool};
+use gitlab_iam_webhook::metrics::Metrics;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::scripted_api::{Asked, Log, ScriptedApi, list, scripted, status};
+
+const NAMESPACES: &str = "/api/v1/namespaces";
+
+fn namespace(name: &str, version: &str) -> Value {
+    json!({"metadata": {"name": name, "resourceVersion": version}})
+}
+
+/// Follows namespaces, and tells which have opted in.
+fn follow_namespaces(pool: &Pool) -> (watch::Receiver<OptedIn>, ScriptedApi) {
+    let (api, script) = scripted(pool);
+    let stop = CancellationToken::new();
+    let (found, tasks) = opted_in::follow(&api, &Scope::default(), &Arc::new(Metrics::default()), &stop);
+    for task in tasks {
+        tokio::spawn(task);
+    }
+    (found, script)
+}
+
+async fn has_opted_in(found: &mut watch::Receiver<OptedIn>, names: &[&str]) {
+    let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let told = found.wait_for(|found| found.as_deref() == Some(&names));
+    tokio::time::timeout(Duration::from_mins(1), told).await.expect("it is told in time").unwrap();
+}
+
+/// How much is asked in a minute, and the least time between two requests.
+async fn count_a_minute(log: &Log) -> (usize, Duration) {
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let log = log.lock().unwrap();
+    let gaps = log.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    (log.len(), gaps.min().unwrap_or_default())
+}
+
+fn nobody() -> Value {
+    list("5", &[])
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_begun_ever_more_slowly_whatever_ends_them() {
+    type Ends = fn(Asked);
+    let ends: [(&str, Ends); 6] = [
+        ("cleanly", |watch| watch.respond_with(200, &[], "")),
+        ("too old, by a line", |watch| watch.stream().event("ERROR", &status(410, "too old"))),
+        ("too old, by the status", |watch| watch.respond(410, &status(410, "too old"))),
+        ("with a bookmark", |watch| watch.stream().event("BOOKMARK", &namespace("", "6"))),
+        ("with what was known", |watch| watch.stream().event("MODIFIED", &namespace("a", "5"))),
+        ("broken", |watch| watch.stream().send("{\"type\":\"ADDED\",\"obj\n")),
+    ];
+    for (how, end) in ends {
+        let (_found, script) = follow_namespaces(&Pool::new(POOL));
+        let log = script.answer_all(move |asked| match asked.verb {
+            "list" => asked.respond(200, &nobody()),
+            _ => end(asked),
+        });
+        let (requests, gap) = count_a_minute(&log).await;
+        assert!((8..=34).contains(&requests), "{how}: {requests} requests in a minute");
+        assert!(gap >= Duration::from_millis(200), "{how}: {gap:?} between two requests");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_fail_are_tried_ever_more_slowly_and_no_sooner_than_asked() {
+    let (_found, script) = follow_namespaces(&Pool::new(POOL));
+    let log = script.answer_all(|asked| asked.respond(503, &status(503, "not now")));
+    let (requests, gap) = count_a_minute(&log).await;
+    assert!((8..=16).contains(&requests), "{requests}");
+    assert!(gap >= Duration::from_millis(500), "{gap:?}");
+
+    let (mut found, mut script) = follow_namespaces(&Pool::new(POOL));
+    let begun = Instant::now();
+    let first = script.expect("list", NAMESPACES).await;
+    first.respond_with(429, &[("retry-after", "7")], status(429, "too many").to_string());
+    let second = script.expect("list", NAMESPACES).await;
+    assert!(begun.elapsed() >= Duration::from_secs(7), "{:?}", begun.elapsed());
+    second.respond(200, &list("5", &[namespace("a", "4")]));
+    has_opted_in(&mut found, &["a"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_from_where_it_was_and_after_a_410_everything_is_listed_again() {
+    let (mut found, mut script) = follow_namespaces(&Pool::new(POOL));
+    let asked = script.expect("list", NAMESPACES).await;
+    assert_eq!(asked.parameter("labelSelector"), Some("gitlab-iam-webhook%2Finject%3Denabled"));
+    asked.respond(200, &list("5", &[namespace("a", "4")]));
+    let asked = script.expect("watch", NAMESPACES).await;
+    assert_eq!(asked.parameter("resourceVersion"), Some("5"));
+    let watch = asked.stream();
+    has_opted_in(&mut found, &["a"]).await;
+    // Bookmarks alone, for as long as a watch lives.
+    for minute in 6..11 {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        watch.event("BOOKMARK", &namespace("", &minute.to_string()));
+    }
+    drop(watch);
+    let asked = script.expect("watch", NAMESPACES).await;
+    assert_eq!(asked.parameter("resourceVersion"), Some("10"));
+    let watch = asked.stream();
+    watch.event("ADDED", &namespace("b", "11"));
+    watch.event("DELETED", &namespace("a", "12"));
+    has_opted_in(&mut found, &["b"]).await;
+    watch.event("ERROR", &status(410, "too old"));
+    let asked = script.expect("list", NAMESPACES).await;
+    asked.respond(200, &list("20", &[namespace("c", "19")]));
+    has_opted_in(&mut found, &["c"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_watch_ends_by_itself() {
+    let (_found, mut script) = follow_namespaces(&Pool::new(POOL));
+    script.expect("list", NAMESPACES).await.respond(200, &nobody());
+    let _silent = script.expect("watch", NAMESPACES).await.stream();
+    let begun = Instant::now();
+    script.expect("watch", NAMESPACES).await;
+    assert!(begun.elapsed() < Duration::from_secs(320), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_lines_take_their_room_and_those_without_end_are_given_up() {
+    let pool = Pool::new(POOL);
+    let (mut found, mut script) = follow_namespaces(&pool);
+    script.expect("list", NAMESPACES).await.respond(200, &nobody());
+    let watch = script.expect("watch", NAMESPACES).await.stream();
+    has_opted_in(&mut found, &[]).await;
+    let mut large = namespace("large", "6");
+    large["metadata"]["labels"] = json!({"x": "y".repeat(3 << 20)});
+    let line = format!("{}\n", json!({"type": "ADDED", "object": large}));
+    // No room, no reading: somebody holds all of the pool.
+    let all = pool.take(POOL).await;
+    for part in line.as_bytes().chunks(16 << 10) {
+        watch.send(part.to_vec());
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    has_opted_in(&mut found, &[]).await;
+    drop(all);
+    has_opted_in(&mut found, &["large"]).await;
+    assert!(pool.take_within(POOL, Duration::from_millis(1)).await.is_some(), "all of it was given back");
+
+    for _ in 0..5 {
+        watch.send(vec![b'x'; 1 << 20]);
+    }
+    script.expect("list", NAMESPACES).await.respond(200, &list("9", &[namespace("b", "8")]));
+    has_opted_in(&mut found, &["b"]).await;
+    assert!(pool.take_within(POOL, Duration::from_millis(1)).await.is_some(), "all of it was given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_line_that_stalls_gives_its_room_back() {
+    let pool = Pool::new(POOL);
+    let (_found, mut script) = follow_namespaces(&pool);
+    script.expect("list", NAMESPACES).await.respond(200, &nobody());
+    let watch = script.expect("watch", NAMESPACES).await.stream();
+    watch.send(vec![b'x'; 1 << 20]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(pool.take_within(POOL, Duration::from_millis(1)).await.is_none());
+    assert!(pool.take_within(POOL, Duration::from_secs(10)).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_too_long_is_asked_for_in_smaller_ones() {
+    let pool = Pool::new(POOL);
+    let (mut found, mut script) = follow_namespaces(&pool);
+    let mut sizes = Vec::new();
+    loop {
+        let asked = script.expect("list", NAMESPACES).await;
+        let size: usize = asked.parameter("limit").unwrap().parse().unwrap();
+        sizes.push(size);
+        if size == 1 {
+            // One alone may be as long as any object.
+            let mut large = namespace("large", "3");
+            large["metadata"]["annotations"] = json!({"x": "y".repeat(3 << 20)});
+            let mut page = list("5", &[large]);
+            page["metadata"]["continue"] = "rest".into();
+            asked.respond(200, &page);
+            break;
+        }
+        asked.respond_with(200, &[], vec![b' '; 3 << 20]);
+    }
+    assert_eq!(sizes, [200, 50, 12, 3, 1]);
+    let asked = script.expect("list", NAMESPACES).await;
+    assert_eq!(asked.parameter("continue"), Some("rest"));
+    asked.respond(200, &list("5", &[namespace("a", "4")]));
+    has_opted_in(&mut found, &["a", "large"]).await;
+    assert!(pool.take_within(POOL, Duration::from_millis(1)).await.is_some(), "all of it was given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_namespaces_are_remembered_than_there_is_room_for() {
+    let (mut found, mut script) = follow_namespaces(&Pool::new(POOL));
+    for page in 0..60 {
+        let names: Vec<Value> = (0..200).map(|n| namespace(&format!("ns-{page}-{n}"), "4")).collect();
+        let mut list = list("5", &names);
+        if page < 59 {
+            list["metadata"]["continue"] = "rest".into();
+        }
+        script.expect("list", NAMESPACES).await.respond(200, &list);
+    }
+    let found = found.wait_for(Option::is_some).await.unwrap();
+    assert_eq!(found.as_ref().unwrap().len(), 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_ends_and_words_without_end_are_given_up() {
+    let pool = Pool::new(POOL);
+    let (_found, mut script) = follow_namespaces(&pool);
+    script.expect("list", NAMESPACES).await.respond_with(500, &[], vec![b'x'; 1 << 20]);
+    let endless = script.expect("list", NAMESPACES).await.stream();
+    endless.send(vec![b' '; 64 << 10]);
+    script.expect("list", NAMESPACES).await.respond(200, &nobody());
+    assert!(pool.take_within(POOL, Duration::from_millis(1)).await.is_some(), "all of it was given back");
+    let _watch = script.expect("watch", NAMESPACES).await.stream();
+    script.expect_silence(Duration::from_secs(5)).await;
+}
