@@ -80,7 +80,7 @@ pub(crate) struct ServeArgs {
     pub(super) log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
-    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off,kube_runtime=off", value_parser = log_filter, help_heading = "Log")]
+    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off", value_parser = log_filter, help_heading = "Log")]
     pub(super) log: Targets,
 
     #[command(flatten)]
