@@ -14,20 +14,21 @@ use crate::engine::decision::Outcome;
 use crate::engine::review::Mode;
 
 /// Each reason for which a request gets no decision.
-pub const REFUSALS: [&str; 16] = [
+pub const REFUSALS: [&str; 17] = [
     "annotations",
     "body",
     "busy",
-    "connections",
     "content_type",
     "json",
     "kind",
     "method",
+    "no_length",
     "no_object",
     "no_request",
     "no_uid",
     "panic",
     "path",
+    "slow",
     "too_large",
     "version",
     "other",
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub open_connections: Gauge,
     /// Connections closed unanswered, for want of room.
     pub refused_connections: Counter,
+    /// Connections closed to make room for others.
+    pub evicted_connections: Counter,
     /// TLS handshakes by how they ended.
     pub handshakes: Family<Handshake, Counter>,
     /// Rules in force.
@@ -228,6 +231,7 @@ impl Default for Metrics {
             refused_requests: Family::default(),
             open_connections: Gauge::default(),
             refused_connections: Counter::default(),
+            evicted_connections: Counter::default(),
             handshakes: Family::default(),
             mapping_rules: Gauge::default(),
             mapping_generation: Gauge::default(),
@@ -285,6 +289,11 @@ impl Metrics {
             "refused_connections",
             "Connections closed unanswered because too many were open",
             self.refused_connections.clone(),
+        );
+        registry.register(
+            "evicted_connections",
+            "Connections that never finished a request, or rested, closed to make room for others",
+            self.evicted_connections.clone(),
         );
         registry.register("tls_handshakes", "TLS handshakes, by result", self.handshakes.clone());
         registry.register("mapping_rules", "Rules of the mapping in force", self.mapping_rules.clone());

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use futures_util::FutureExt;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +32,7 @@ use crate::mapping_intake::Intake;
 use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
 use crate::server::webhook::Rehearse;
-use crate::server::{self, Limits, admin, webhook};
+use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 use crate::tls::reload::Files;
@@ -94,12 +93,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let plan = args.certificate.plan()?;
     let client = connect(&args, &pool).await?;
 
-    let listener = listen("--listen", args.listen)?;
-    let admin_listener = listen("--admin-listen", args.admin_listen)?;
-    let address = listener.local_addr().context("asking for the port")?;
-    let admin_address = admin_listener.local_addr().context("asking for the port")?;
+    let (listener, address) = listen("--listen", args.listen)?;
+    let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen)?;
     let served = Served::new(Arc::clone(&metrics));
-    let tls = RustlsConfig::from_config(served.config().context("setting up TLS")?);
+    let tls = served.config().context("setting up TLS")?;
     let mut files = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Files::new(&certificate, &key));
     let mut made = None;
     if let Some(files) = &mut files {
@@ -145,12 +142,12 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
 
     let limits = Limits::from(args.limits);
-    let (handle, admin_handle) = (Handle::new(), Handle::new());
-    let app = webhook::router(live, &metrics, limits, rehearse);
-    let admin_app = admin::router(readiness.clone(), Arc::clone(&metrics));
-    let mut webhook = tokio::spawn(server::serve_tls(listener, tls, app, limits, metrics, handle.clone()));
-    let mut admin =
-        tokio::spawn(server::serve_plain(admin_listener, admin_app, limits, admin_handle.clone()));
+    let (webhook_stop, admin_stop) = (Shutdown::default(), Shutdown::default());
+    let app = webhook::router(live, &metrics, limits, rehearse, pool);
+    let port = Port::webhook(tls, app, limits, Arc::clone(&metrics), webhook_stop.clone());
+    let mut webhook = tokio::spawn(port.serve(listener));
+    let mut admin = admin::serve(admin_listener, readiness.clone(), metrics, admin_stop.clone())
+        .context("starting the thread of probes and metrics")?;
     tracing::info!(%address, %admin_address, "serving");
     drop(starting);
 
@@ -165,11 +162,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     readiness.stop();
     let drained = async {
         tokio::time::sleep(args.shutdown_delay).await;
-        handle.graceful_shutdown(Some(args.drain_timeout));
-        let _ = (&mut webhook).await;
+        finish(webhook, &webhook_stop, args.drain_timeout).await;
         // Probes are answered until the end: a kubelet that gets no answer would kill us.
-        admin_handle.graceful_shutdown(Some(Duration::ZERO));
-        let _ = (&mut admin).await;
+        admin_stop.abort.cancel();
+        admin_stop.begin.cancel();
+        let _ = admin.await;
         beside.end().await;
         drop(made);
     };
@@ -244,6 +241,13 @@ impl Beside {
     }
 }
 
+/// Takes no more connections; what is under way has so long.
+async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, patience: Duration) {
+    stop.begin.cancel();
+    let _ = tokio::time::timeout(patience, port).await;
+    stop.abort.cancel();
+}
+
 fn rehearsal(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
     let rehearsal = Rehearsal::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
@@ -252,11 +256,17 @@ fn rehearsal(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehear
     })
 }
 
-fn listen(option: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    server::bind(address).with_context(|| format!("listening on {address} ({option})"))
+/// The port, and where it is.
+fn listen(option: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = server::bind(address).with_context(|| format!("listening on {address} ({option})"))?;
+    let bound = listener.local_addr().context("asking for the port")?;
+    Ok((listener, bound))
 }
 
-fn ended_early(ended: Result<io::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+fn ended_early<E>(ended: Result<io::Result<()>, E>) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
     match ended {
         Ok(Err(error)) => error.into(),
         Ok(Ok(())) => anyhow::anyhow!("it ended by itself"),

@@ -1,4 +1,4 @@
-//! May this connection stay? Room for it, time for its handshake, time for each request's head, time between requests.
+//! How long may a connection's peer take? For each request's head, between requests, and to take its answer.
 //!
 //! hyper's own header timeout also runs between requests and would close the API server's idle connections after
 //! seconds, under a request that is just on its way; so the reading side is watched here instead.
@@ -8,178 +8,64 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum_server::accept::Accept;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
 use super::Limits;
-use super::quota::{Lease, Quota};
-use crate::metrics::{Handshake, Metrics};
+use super::connections::Place;
+use super::giving_way::Phase;
 
-/// Beyond the quota this many connections are answered 503; more are closed without a word.
-const POLITE_REFUSALS: usize = 16;
+/// How much is read from a stream at once.
+const AT_ONCE: usize = 8 << 10;
 
 /// What a handler may know of the connection that its request came on.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
+pub(super) struct Peer {
     /// The other side.
-    pub address: SocketAddr,
-    /// There was no room for it: it is to be told so, and closed.
-    pub refused: bool,
+    pub(super) address: SocketAddr,
 }
 
-/// An acceptor within bounds.
+/// Where a request's connection is in the table, for the handler that reads its body.
 #[derive(Clone)]
-pub struct Guarded<A> {
-    inner: A,
-    connections: Quota,
-    refusals: Quota,
-    limits: Limits,
-    metrics: Arc<Metrics>,
-}
+pub(super) struct Reading(Arc<Place>);
 
-impl<A> Guarded<A> {
-    /// Around another acceptor.
-    #[must_use]
-    pub fn new(inner: A, connections: Quota, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        let refusals = Quota::new(POLITE_REFUSALS, POLITE_REFUSALS);
-        Self { inner, connections, refusals, limits, metrics }
-    }
-}
-
-impl<A, S> Accept<TcpStream, S> for Guarded<A>
-where
-    A: Accept<TcpStream, S>,
-    A::Future: Send + 'static,
-    A::Stream: Send,
-    A::Service: Send,
-{
-    type Stream = Watched<A::Stream>;
-    type Service = Tagged<A::Service>;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let admitted = self.admit(&stream);
-        let handshake = admitted.map(|admitted| (admitted, self.inner.accept(stream, service)));
-        let metrics = Arc::clone(&self.metrics);
-        let limits = self.limits;
-        Box::pin(async move {
-            let ((peer, open), handshake) = handshake?;
-            let started = Instant::now();
-            let result = handshake.await;
-            let (stream, service) = match result {
-                Ok(accepted) => {
-                    metrics.handshakes.get_or_create(&Handshake { result: "ok" }).inc();
-                    accepted
-                }
-                Err(error) => {
-                    let late = started.elapsed() >= limits.handshake;
-                    let result = if late { "timeout" } else { "failed" };
-                    metrics.handshakes.get_or_create(&Handshake { result }).inc();
-                    tracing::debug!(peer = %peer.address, "TLS handshake {result}: {error}");
-                    return Err(error);
-                }
-            };
-            let progress = Arc::new(Progress::default());
-            let watched = Watched {
-                stream,
-                progress: Arc::clone(&progress),
-                limits,
-                seen: 0,
-                begun: false,
-                timer: None,
-                write_timer: None,
-                _open: open,
-            };
-            Ok((watched, Tagged { service, peer, progress }))
-        })
-    }
-}
-
-impl<A> Guarded<A> {
-    fn admit(&self, stream: &TcpStream) -> io::Result<(Peer, Open)> {
-        let address = stream.peer_addr()?;
-        stream.set_nodelay(true)?;
-        let mut lease = self.connections.lease(address.ip());
-        let mut refused = false;
-        if !lease.grow(1) {
-            refused = true;
-            lease = self.refusals.lease(address.ip());
-            if !lease.grow(1) {
-                self.metrics.refused_connections.inc();
-                tracing::debug!(peer = %address, "connection closed: too many are open");
-                return Err(io::Error::other("too many connections"));
-            }
-        }
-        self.metrics.open_connections.inc();
-        let open = Open { _lease: lease, metrics: Arc::clone(&self.metrics) };
-        Ok((Peer { address, refused }, open))
-    }
-}
-
-/// Counts a connection as open while it lives.
-struct Open {
-    _lease: Lease,
-    metrics: Arc<Metrics>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.metrics.open_connections.dec();
-    }
-}
-
-/// How far a connection's requests are: each counts 1 when its answer is begun and 1 when it is done.
-#[derive(Debug, Default)]
-struct Progress(AtomicUsize);
-
-impl Progress {
-    fn step(&self) {
-        self.0.fetch_add(1, Ordering::Release);
-    }
-
-    fn now(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+impl Reading {
+    /// The whole body is here.
+    pub(super) fn ended(&self) {
+        self.0.reach(Phase::Answering);
     }
 }
 
 /// A stream that ends, as if its peer had closed it, when a request's head or the next request is too long in coming.
-pub struct Watched<T> {
+pub(super) struct Watched<T> {
     stream: T,
-    progress: Arc<Progress>,
+    place: Arc<Place>,
     limits: Limits,
-    /// The progress that `begun` and `timer` belong to.
-    seen: usize,
-    /// Bytes of the next request's head have arrived.
-    begun: bool,
+    /// The phase that `timer` belongs to, by its beginning.
+    seen: Instant,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Runs while the peer takes nothing of its answer.
+    /// Runs until the peer has taken all of its answer.
     write_timer: Option<Pin<Box<Sleep>>>,
-    _open: Open,
 }
 
 impl<T> Watched<T> {
-    /// How long the peer may be silent now; `None` while its request is being answered, which has its own time.
-    fn patience(&mut self) -> Option<Duration> {
-        let now = self.progress.now();
-        if now != self.seen {
-            self.seen = now;
-            self.begun = false;
-            self.timer = None;
-        }
-        let busy = now % 2 == 1;
-        let between_requests = now > 0 && !self.begun;
-        match (busy, between_requests) {
-            (true, _) => None,
-            (_, true) => Some(self.limits.idle),
-            _ => Some(self.limits.header),
+    pub(super) fn new(stream: T, place: Arc<Place>, limits: Limits) -> Self {
+        // A handshake had a time of its own.
+        place.gave_out();
+        Self { stream, place, limits, seen: Instant::now(), timer: None, write_timer: None }
+    }
+
+    /// How long the peer may be silent now; `None` while its request is being read or answered, which has its own time.
+    fn patience(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::Silent | Phase::Opening | Phase::Head => Some(self.limits.header),
+            Phase::Idle => Some(self.limits.idle),
+            Phase::Body | Phase::Answering => None,
         }
     }
 }
@@ -191,18 +77,24 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let patience = this.patience();
+        // TLS would go on until all of it is full.
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(buffer.remaining().min(AT_ONCE)));
+        let polled = Pin::new(&mut this.stream).poll_read(cx, &mut part);
+        let bytes = part.filled().len();
+        buffer.advance(bytes);
+        let (phase, since) = this.place.phase();
         if polled.is_ready() {
-            if buffer.filled().len() > before && patience.is_some() && !this.begun {
-                this.begun = true;
-                // The head's own time begins with its first byte.
-                this.timer = None;
+            if bytes > 0 {
+                this.place.gave_out();
+                this.place.spoke();
             }
             return polled;
         }
-        let Some(patience) = patience else { return Poll::Pending };
+        if this.seen != since {
+            this.seen = since;
+            this.timer = None;
+        }
+        let Some(patience) = this.patience(phase) else { return Poll::Pending };
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         // An empty read is the end of the stream: hyper closes without an error.
         timer.as_mut().poll(cx).map(Ok)
@@ -210,14 +102,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Watched<T> {
-    /// Lets a write go on, until its peer has taken nothing for as long as a request may take.
+    /// Lets a write go on, for as long as a request may take.
     fn bounded<R>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if let Poll::Ready(done) = write(Pin::new(&mut self.stream), cx) {
-            self.write_timer = None;
             return Poll::Ready(done);
         }
         let patience = self.limits.request;
@@ -232,7 +123,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().bounded(cx, AsyncWrite::poll_flush)
+        let this = self.get_mut();
+        let flushed = this.bounded(cx, AsyncWrite::poll_flush);
+        if flushed.is_ready() {
+            // All of it: a peer that takes a byte now and then has no more time for that.
+            this.write_timer = None;
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -252,12 +149,18 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
-/// A connection's service: tells each request its peer, and the stream when one is being answered.
+/// A connection's service: tells each request its peer, and the table where the connection is.
 #[derive(Clone)]
-pub struct Tagged<S> {
+pub(super) struct Tagged<S> {
     service: S,
-    peer: Peer,
-    progress: Arc<Progress>,
+    address: SocketAddr,
+    place: Arc<Place>,
+}
+
+impl<S> Tagged<S> {
+    pub(super) fn new(service: S, address: SocketAddr, place: Arc<Place>) -> Self {
+        Self { service, address, place }
+    }
 }
 
 impl<S, B> Service<Request<B>> for Tagged<S>
@@ -274,14 +177,50 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.progress.step();
-        request.extensions_mut().insert(self.peer);
+        self.place.reach(Phase::Body);
+        request.extensions_mut().insert(Peer { address: self.address });
+        request.extensions_mut().insert(Reading(Arc::clone(&self.place)));
         let answer = self.service.call(request);
-        let progress = Arc::clone(&self.progress);
+        let place = Arc::clone(&self.place);
         Box::pin(async move {
             let answer = answer.await;
-            progress.step();
+            place.reach(Phase::Idle);
             answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::server::connections::Connections;
+    use crate::server::giving_way::Rules;
+
+    #[tokio::test]
+    async fn a_peer_that_takes_its_answer_byte_by_byte_has_no_more_time_for_it() {
+        let rules = Rules { total: 1, per_peer: 1, silent: Duration::ZERO, idle: Duration::ZERO };
+        let connections = Connections::new(rules, Arc::default());
+        let place = connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.unwrap();
+        let request = Duration::from_millis(100);
+        let limits = Limits { request, ..crate::server::admin::LIMITS };
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let mut stream = Watched::new(ours, Arc::new(place), limits);
+        let taking = async {
+            let mut byte = [0];
+            while theirs.read_exact(&mut byte).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let answer = vec![b'x'; 64 << 10];
+        tokio::select! {
+            written = stream.write_all(&answer) => {
+                assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            }
+            () = taking => {}
+        }
     }
 }

@@ -1,15 +1,14 @@
-//! Is there room for one more, and has this peer had its share?
+//! Is there room for more, and has this peer had its share?
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 /// Room that is counted in units, as a whole and for each peer address.
 #[derive(Clone, Debug)]
-pub struct Quota(Arc<Inner>);
+pub(super) struct Quota(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -30,7 +29,7 @@ struct Taken {
 /// Room that is taken until it is dropped.
 #[derive(Debug)]
 #[must_use = "the room is given back when this is dropped"]
-pub struct Lease {
+pub(super) struct Lease {
     quota: Quota,
     peer: IpAddr,
     units: usize,
@@ -39,12 +38,12 @@ pub struct Lease {
 impl Quota {
     /// So much in all, and so much for each peer.
     #[must_use]
-    pub fn new(total: usize, per_peer: usize) -> Self {
+    pub(super) fn new(total: usize, per_peer: usize) -> Self {
         Self(Arc::new(Inner { total, per_peer, taken: Mutex::default(), freed: Notify::new() }))
     }
 
     /// A lease of nothing, to grow.
-    pub fn lease(&self, peer: IpAddr) -> Lease {
+    pub(super) fn lease(&self, peer: IpAddr) -> Lease {
         // An IPv4 peer on a dual-stack socket is the same peer.
         Lease { quota: self.clone(), peer: peer.to_canonical(), units: 0 }
     }
@@ -57,7 +56,7 @@ impl Quota {
 impl Lease {
     /// Takes more room, all of it or none.
     #[must_use]
-    pub fn grow(&mut self, units: usize) -> bool {
+    fn try_grow(&mut self, units: usize) -> bool {
         let Inner { total, per_peer, .. } = &*self.quota.0;
         let granted = self.quota.with(|taken| {
             let of_peer = taken.peers.get(&self.peer).copied().unwrap_or_default();
@@ -73,40 +72,42 @@ impl Lease {
         }
         granted
     }
-}
 
-impl Lease {
-    /// Takes more room, waiting for it so long where there is none.
-    pub async fn grow_within(&mut self, units: usize, patience: Duration) -> bool {
+    /// Takes more room, waiting for it where there is none.
+    pub(super) async fn grow(&mut self, units: usize) {
         let quota = self.quota.clone();
-        let waiting = async {
-            loop {
-                let freed = quota.0.freed.notified();
-                if self.grow(units) {
-                    return;
-                }
-                freed.await;
+        loop {
+            let freed = quota.0.freed.notified();
+            if self.try_grow(units) {
+                return;
             }
-        };
-        tokio::time::timeout(patience, waiting).await.is_ok()
+            freed.await;
+        }
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.units == 0 {
+    /// Gives back all but so much.
+    pub(super) fn shrink_to(&mut self, units: usize) {
+        let surplus = self.units.saturating_sub(units);
+        if surplus == 0 {
             return;
         }
+        self.units -= surplus;
         self.quota.with(|taken| {
-            taken.total -= self.units;
+            taken.total -= surplus;
             if let Some(of_peer) = taken.peers.get_mut(&self.peer) {
-                *of_peer -= self.units;
+                *of_peer -= surplus;
                 if *of_peer == 0 {
                     taken.peers.remove(&self.peer);
                 }
             }
         });
         self.quota.0.freed.notify_waiters();
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shrink_to(0);
     }
 }
 
@@ -122,14 +123,14 @@ mod tests {
     fn a_peer_has_its_share_and_no_more() {
         let quota = Quota::new(10, 6);
         let mut one = quota.lease(peer(1));
-        assert!(one.grow(6));
-        assert!(!one.grow(1), "beyond its share");
+        assert!(one.try_grow(6));
+        assert!(!one.try_grow(1), "beyond its share");
         let mut other = quota.lease(peer(2));
-        assert!(!other.grow(5), "beyond the whole");
-        assert!(other.grow(4));
+        assert!(!other.try_grow(5), "beyond the whole");
+        assert!(other.try_grow(4));
         drop(one);
-        assert!(other.grow(2));
-        assert!(!other.grow(1));
+        assert!(other.try_grow(2));
+        assert!(!other.try_grow(1));
         drop(other);
         quota.with(|taken| assert!(taken.total == 0 && taken.peers.is_empty()));
     }
@@ -138,19 +139,22 @@ mod tests {
     async fn room_that_is_given_back_is_waited_for() {
         let quota = Quota::new(10, 10);
         let mut one = quota.lease(peer(1));
-        assert!(one.grow(8));
+        one.grow(8).await;
         let mut other = quota.lease(peer(2));
-        assert!(!other.grow_within(5, Duration::from_millis(1)).await);
-        let (granted, ()) = tokio::join!(other.grow_within(5, Duration::from_mins(1)), async { drop(one) });
-        assert!(granted);
+        let mut growing = Box::pin(other.grow(5));
+        assert!(futures_util::poll!(&mut growing).is_pending());
+        one.shrink_to(5);
+        growing.await;
+        drop((one, other));
+        quota.with(|taken| assert!(taken.total == 0 && taken.peers.is_empty()));
     }
 
     #[test]
     fn a_mapped_address_is_the_same_peer() {
         let quota = Quota::new(10, 1);
         let mut plain = quota.lease(peer(1));
-        assert!(plain.grow(1));
+        assert!(plain.try_grow(1));
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
-        assert!(!quota.lease(mapped).grow(1));
+        assert!(!quota.lease(mapped).try_grow(1));
     }
 }

@@ -5,33 +5,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::future::BoxFuture;
-use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::body::{Bodies, FREE, PATIENCE, Room};
 use super::connection::Peer;
-use super::quota::{Lease, Quota};
 use super::{Limits, MAX_BODY};
 use crate::engine::component::Component;
 use crate::engine::review::{self, Mode, Reply, ReviewError};
 use crate::engine::ruleset::Ruleset;
 use crate::engine::validation;
 use crate::live::Live;
+use crate::memory::Pool;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
 
-/// How long a body waits for room, and how long a refused one is read on.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Longer bodies are parsed and judged on a thread of their own, so that nobody waits behind them.
+pub(super) const LONG: usize = 64 << 10;
 
-/// What each body may have without asking for room: nearly every review fits, so that no long body keeps it out.
-const FREE: usize = 16 << 10;
+/// So many of them at once; the others wait for their turn.
+pub(super) const LONG_AT_ONCE: usize = 2;
 
 /// What an accepted mapping would do to what exists, as warnings; where somebody can look.
 pub type Rehearse = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
@@ -41,7 +41,9 @@ pub type Rehearse = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Sen
 struct Webhook {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
-    bodies: Quota,
+    bodies: Bodies,
+    /// The turns of long bodies.
+    aside: Arc<Semaphore>,
     /// A mapping of 1 MiB takes tens of milliseconds and of megabytes: one at a time.
     validating: Arc<Semaphore>,
     rehearse: Option<Rehearse>,
@@ -49,13 +51,17 @@ struct Webhook {
 
 /// Why a request gets no decision: a status and a sentence.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("{0}")]
     Review(#[from] ReviewError),
     #[error("expected content-type application/json, found {0}")]
     ContentType(String),
     #[error("the body has more than {MAX_BODY} bytes")]
     TooLarge,
+    #[error("a body of more than {FREE} bytes must have a content-length: announce it")]
+    NoLength,
+    #[error("the body comes too slowly")]
+    Slow,
     #[error("too busy: no room for this body now, try again")]
     Busy,
     #[error("a fault in gitlab-iam-webhook: see its log")]
@@ -70,6 +76,8 @@ impl Refusal {
             Self::Review(error) => (StatusCode::BAD_REQUEST, error.reason()),
             Self::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::NoLength => (StatusCode::LENGTH_REQUIRED, "no_length"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
             Self::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "panic"),
@@ -78,10 +86,17 @@ impl Refusal {
 }
 
 /// The webhook's routes, with their bounds.
-pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits, rehearse: Option<Rehearse>) -> Router {
-    let bodies = Quota::new(limits.body_bytes, limits.body_bytes_per_peer);
+pub fn router(
+    live: Arc<Live>,
+    metrics: &Arc<Metrics>,
+    limits: Limits,
+    rehearse: Option<Rehearse>,
+    pool: Pool,
+) -> Router {
+    let bodies = Bodies::new(limits, pool);
+    let aside = Arc::new(Semaphore::new(LONG_AT_ONCE));
     let validating = Arc::new(Semaphore::new(1));
-    let state = Webhook { live, metrics: Arc::clone(metrics), bodies, validating, rehearse };
+    let state = Webhook { live, metrics: Arc::clone(metrics), bodies, aside, validating, rehearse };
     let panics = Arc::clone(metrics);
     Router::new()
         .route("/mutate", post(mutate))
@@ -95,7 +110,6 @@ pub fn router(live: Arc<Live>, metrics: &Arc<Metrics>, limits: Limits, rehearse:
             panics.refused("panic");
             sentence(StatusCode::INTERNAL_SERVER_ERROR, "a fault in gitlab-iam-webhook: see its log")
         }))
-        .layer(middleware::from_fn_with_state(Arc::clone(metrics), refuse_without_room))
         .with_state(state)
 }
 
@@ -114,14 +128,48 @@ async fn observe(
 async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, request: Request) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
-        let (body, _room) = receive(webhook, peer, request).await?;
-        let started = Instant::now();
-        let live = webhook.live.load();
-        let reply = review::respond(&body, &live.ruleset, mode)?;
-        record(&webhook.metrics, mode, &reply, started.elapsed());
-        Ok(reply.body)
+        let (body, room) = receive(webhook, peer, request).await?;
+        if body.len() > LONG {
+            return judge_aside(webhook, mode, body, room).await;
+        }
+        // What judging and answering it may take beyond its bytes is small, and over before anything else goes on here.
+        let answer = judge(webhook, mode, &body, |_| Ok(()))?;
+        drop(body);
+        Ok(room.keep(answer))
     };
     conclude(webhook, peer, answered.await)
+}
+
+/// Reads, judges and answers a review by one mapping. `take` is asked for the room that this may need beyond the body's, once that
+/// is known.
+fn judge(
+    webhook: &Webhook,
+    mode: Mode,
+    body: &[u8],
+    take: impl FnOnce(usize) -> Result<(), Refusal>,
+) -> Result<Vec<u8>, Refusal> {
+    let started = Instant::now();
+    let live = webhook.live.load();
+    let request = review::parse(body, &live.ruleset)?;
+    take(request.weight()?)?;
+    let reply = request.answer(mode)?;
+    record(&webhook.metrics, mode, &reply, started.elapsed());
+    Ok(reply.body)
+}
+
+async fn judge_aside(webhook: &Webhook, mode: Mode, body: Bytes, mut room: Room) -> Result<Bytes, Refusal> {
+    // Nobody closes it.
+    let turn = Arc::clone(&webhook.aside).acquire_owned().await.map_err(|_| Refusal::Busy)?;
+    let (webhook, runtime) = (webhook.clone(), Handle::current());
+    let judged = move || {
+        // Kept until the work is done, also where nobody waits for it any more.
+        let _turn = turn;
+        let take = |bytes| runtime.block_on(webhook.bodies.more(&mut room, bytes));
+        let answer = judge(&webhook, mode, &body, take)?;
+        drop(body);
+        Ok(room.keep(answer))
+    };
+    tokio::task::spawn_blocking(judged).await.map_err(Refusal::Fault)?
 }
 
 async fn validate(
@@ -151,17 +199,15 @@ async fn validate(
 }
 
 /// The whole body, and the room that it takes.
-async fn receive(webhook: &Webhook, peer: Option<Peer>, request: Request) -> Result<(Bytes, Lease), Refusal> {
+async fn receive(webhook: &Webhook, peer: Option<Peer>, request: Request) -> Result<(Bytes, Room), Refusal> {
     check_content_type(request.headers())?;
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
-    let mut lease = webhook.bodies.lease(address);
-    let body = read(&mut request.into_body(), &mut lease).await?;
-    Ok((body, lease))
+    webhook.bodies.receive(address, request).await
 }
 
-fn conclude(webhook: &Webhook, peer: Option<Peer>, answered: Result<Vec<u8>, Refusal>) -> Response {
+fn conclude(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Body>, Refusal>) -> Response {
     match answered {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response(),
         Err(refusal) => {
             let (status, reason) = refusal.status_and_reason();
             let words = clean(&refusal.to_string());
@@ -180,54 +226,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     match essence {
         Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
         _ => Err(Refusal::ContentType(found.unwrap_or("none").to_owned())),
-    }
-}
-
-/// The body, taking room for each part of it as it comes: memory follows what has arrived, not what was announced.
-async fn read(body: &mut Body, lease: &mut Lease) -> Result<Bytes, Refusal> {
-    let read = read_within(body, lease).await;
-    if matches!(read, Err(Refusal::Busy | Refusal::TooLarge)) {
-        // A peer that is still sending when the connection closes may never see its answer.
-        let _ = tokio::time::timeout(PATIENCE, discard(body)).await;
-    }
-    read
-}
-
-async fn read_within(body: &mut Body, lease: &mut Lease) -> Result<Bytes, Refusal> {
-    let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    if announced.is_some_and(|bytes| bytes > MAX_BODY) {
-        return Err(Refusal::TooLarge);
-    }
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Refusal::Body)?.into_data() else { continue };
-        if whole.len() + data.len() > MAX_BODY {
-            return Err(Refusal::TooLarge);
-        }
-        let beyond = (whole.len() + data.len()).saturating_sub(FREE).min(data.len());
-        if beyond > 0 && !lease.grow_within(beyond, PATIENCE).await {
-            return Err(Refusal::Busy);
-        }
-        if announced == Some(data.len()) {
-            return Ok(data);
-        }
-        if whole.is_empty() {
-            whole.reserve_exact(announced.unwrap_or(data.len()));
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.into())
-}
-
-/// Reads on without keeping anything.
-async fn discard(body: &mut Body) {
-    let mut left = 2 * MAX_BODY;
-    while let Some(Ok(frame)) = body.frame().await {
-        let bytes = frame.into_data().map_or(0, |data| data.len());
-        match left.checked_sub(bytes) {
-            Some(rest) => left = rest,
-            None => return,
-        }
     }
 }
 
@@ -277,18 +275,6 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
         warnings = (!warnings.is_empty()).then_some(warnings.as_str()),
         "review"
     );
-}
-
-/// A connection for which there was no room is told so, and closed.
-async fn refuse_without_room(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    if request.extensions().get::<Peer>().is_some_and(|peer| peer.refused) {
-        metrics.refused("connections");
-        let mut response =
-            sentence(StatusCode::SERVICE_UNAVAILABLE, "too busy: too many connections are open, try again");
-        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-        return response;
-    }
-    next.run(request).await
 }
 
 async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {

@@ -1,11 +1,13 @@
 //! The routes without a socket: each bad request has a status and a sentence, and none ever a patch.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use gitlab_iam_webhook::live::Live;
+use gitlab_iam_webhook::memory::{self, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
 use gitlab_iam_webhook::server::{Limits, webhook};
 use http_body_util::BodyExt;
@@ -31,7 +33,12 @@ pub(crate) fn limits() -> Limits {
 }
 
 fn app() -> Router {
-    webhook::router(Arc::new(Live::new(ruleset(MAPPING))), &Arc::new(Metrics::default()), limits(), None)
+    app_within(limits(), Pool::new(memory::POOL))
+}
+
+fn app_within(limits: Limits, pool: Pool) -> Router {
+    let live = Arc::new(Live::new(ruleset(MAPPING)));
+    webhook::router(live, &Arc::new(Metrics::default()), limits, None, pool)
 }
 
 async fn send(request: Request<Body>) -> (StatusCode, String) {
@@ -248,16 +255,86 @@ async fn other_methods_paths_and_types_are_told_so() {
 
 #[tokio::test]
 async fn bodies_end_at_8_mib() {
-    let padded = |bytes: usize| {
-        let mut text = review().to_string();
-        text.push_str(&" ".repeat(bytes - text.len()));
-        text
-    };
     let (status, _) = post("/mutate", Some("application/json"), padded(8 << 20)).await;
     assert_eq!(status, StatusCode::OK, "8 MiB are taken");
     let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 8388608 bytes\n".to_owned());
     assert_eq!(post("/mutate", Some("application/json"), padded((8 << 20) + 1)).await, too_large);
     assert_eq!(post("/mutate", Some("application/json"), padded(9 << 20)).await, too_large);
+}
+
+/// A review that is so many bytes long by what follows it.
+fn padded(bytes: usize) -> String {
+    let mut text = review().to_string();
+    text.push_str(&" ".repeat(bytes - text.len()));
+    text
+}
+
+fn request(body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(Method::POST).uri("/mutate");
+    request.header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_long_body_of_no_announced_length_is_411() {
+    let pieces = |bytes: usize| {
+        let text = padded(bytes).into_bytes();
+        let pieces: Vec<_> = text.chunks(1000).map(|piece| Ok::<_, Infallible>(piece.to_vec())).collect();
+        Body::from_stream(futures_util::stream::iter(pieces))
+    };
+    let (status, text) = send(request(pieces(16 << 10))).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let (status, text) = send(request(pieces((16 << 10) + 1))).await;
+    let want = "a body of more than 16384 bytes must have a content-length: announce it\n";
+    assert_eq!((status, text.as_str()), (StatusCode::LENGTH_REQUIRED, want));
+}
+
+#[tokio::test]
+async fn a_long_body_takes_room_in_the_pool_until_its_answer_has_been_sent_or_dropped() {
+    let app = app_within(limits(), Pool::new(100 << 10));
+    let post = |bytes: usize| app.clone().oneshot(request(padded(bytes)));
+    let first = post(100 << 10).await.unwrap();
+    assert_eq!(first.status(), StatusCode::OK);
+    let no_room = post(100 << 10).await.unwrap();
+    assert_eq!(no_room.status(), StatusCode::SERVICE_UNAVAILABLE, "the first answer has not been taken yet");
+    assert_eq!(post(90 << 10).await.unwrap().status(), StatusCode::OK, "it holds no more than it needs");
+    assert_eq!(post(16 << 10).await.unwrap().status(), StatusCode::OK, "nearly every review asks for none");
+    drop(first);
+    assert_eq!(post(100 << 10).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn long_bodies_share_their_part_of_the_pool() {
+    let limits = Limits { body_bytes: 150 << 10, ..limits() };
+    let pool = Pool::new(memory::POOL);
+    let app = app_within(limits, pool.clone());
+    let post = |bytes: usize| app.clone().oneshot(request(padded(bytes)));
+    assert_eq!(post(150 << 10).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        post(151 << 10).await.unwrap().status(),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the rest is for others"
+    );
+    let all = pool.take(memory::POOL).await;
+    assert_eq!(post(20 << 10).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(all);
+    assert_eq!(post(20 << 10).await.unwrap().status(), StatusCode::OK);
+}
+
+/// On one thread: whoever parses there keeps everybody else waiting.
+#[tokio::test]
+async fn a_long_body_is_parsed_aside_while_others_are_answered() {
+    let labels: String = (0..300_000).map(|n| format!("\"l{n}\":\"\",")).collect();
+    let long = review().to_string().replacen("\"labels\":{", &format!("\"labels\":{{{labels}"), 1);
+    assert!(long.len() > 3_000_000);
+    let app = app();
+    let order = std::sync::Mutex::new(Vec::new());
+    let post = async |what: &'static str, body: String| {
+        let response = app.clone().oneshot(request(body)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        order.lock().unwrap().push(what);
+    };
+    tokio::join!(post("long", long), post("short", review().to_string()));
+    assert_eq!(*order.lock().unwrap(), ["short", "long"]);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@
 mod architecture;
 mod cli;
 mod cluster;
+mod crowds;
 mod decisions;
 mod hostile;
 mod http;

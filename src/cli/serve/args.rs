@@ -218,12 +218,12 @@ pub(super) struct LimitArgs {
         value_parser = humantime::parse_duration)]
     pub(super) handshake_timeout: Duration,
 
-    /// How long the head of a request may take.
+    /// How long the head of a request may take: the first from the handshake on.
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HEADER_TIMEOUT", default_value = "2s",
         value_parser = humantime::parse_duration)]
     pub(super) header_timeout: Duration,
 
-    /// How long a request may take, from its head to its answer.
+    /// How long a request may take, from its head to its answer; and its peer, to take that.
     #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_REQUEST_TIMEOUT", default_value = "10s",
         value_parser = humantime::parse_duration)]
     pub(super) request_timeout: Duration,
@@ -233,8 +233,8 @@ pub(super) struct LimitArgs {
         value_parser = humantime::parse_duration)]
     pub(super) idle_timeout: Duration,
 
-    /// Connections open at once; each takes about 27 kB.
-    #[arg(long, value_name = "COUNT", env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS", default_value_t = 256, value_parser = count)]
+    /// Connections open at once. Where there are more, those that never finished a request give way, then those that rest.
+    #[arg(long, value_name = "COUNT", env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS", default_value_t = 128, value_parser = count)]
     pub(super) max_connections: usize,
 
     /// Of these, for one peer address.
@@ -245,8 +245,8 @@ pub(super) struct LimitArgs {
         default_value_t = 64, value_parser = count)]
     pub(super) max_connections_per_peer: usize,
 
-    /// Bytes of request bodies in memory at once.
-    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES", default_value_t = 12 << 20, value_parser = count)]
+    /// Bytes of request bodies in memory at once, of those that are longer than 16 KiB.
+    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES", default_value_t = 10 << 20, value_parser = count)]
     pub(super) max_body_bytes: usize,
 
     /// Of these, for one peer address; the longest body is 8 MiB.
