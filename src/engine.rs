@@ -16,6 +16,7 @@ pub mod component;
 pub mod decision;
 pub mod effect;
 pub mod explain;
+pub mod first;
 pub mod glob;
 pub mod json;
 pub mod manifest;

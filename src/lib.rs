@@ -11,8 +11,9 @@
 //!     └ mapping_file  a mapping on disk, followed
 //!        └ tls   certificates: made, loaded, rolled, served, trusted
 //!           └ mapping_intake  the one way in for a mapping, wherever it comes from
-//!              └ live, health, memory, metrics, telemetry, shutdown
-//!                 └ engine   the decision: pure, no I/O, no clock, no async
+//!              └ live, health, metrics, telemetry, shutdown
+//!                 └ memory   the room that transient work shares
+//!                    └ engine   the decision: pure, no I/O, no clock, no async
 //! ```
 
 pub mod cli;

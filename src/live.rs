@@ -1,11 +1,12 @@
 //! Which mapping decides right now? The only state that requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use crate::engine::ruleset::Ruleset;
+use crate::memory::Lease;
 
 /// A mapping with its number: 0 for the one to begin with, 1 for the first that was loaded.
 #[derive(Debug)]
@@ -14,6 +15,14 @@ pub struct Generation {
     pub number: u64,
     /// The rules.
     pub ruleset: Ruleset,
+    /// The room for these rules while another mapping is in force and somebody still looks at this one.
+    outlived: OnceLock<Lease>,
+}
+
+impl Generation {
+    fn new(number: u64, ruleset: Ruleset) -> Self {
+        Self { number, ruleset, outlived: OnceLock::new() }
+    }
 }
 
 /// The mapping in force. Swapped whole, so a request sees the old one or the new one, never parts of both.
@@ -27,10 +36,7 @@ impl Live {
     /// Begins with this mapping, as generation 0.
     #[must_use]
     pub fn new(ruleset: Ruleset) -> Self {
-        Self {
-            generation: ArcSwap::from_pointee(Generation { number: 0, ruleset }),
-            number: watch::Sender::new(0),
-        }
+        Self { generation: ArcSwap::from_pointee(Generation::new(0, ruleset)), number: watch::Sender::new(0) }
     }
 
     /// The mapping in force, without a lock; hold it for one request only.
@@ -46,9 +52,15 @@ impl Live {
     }
 
     /// Puts another mapping in force, and returns its number. One writer at a time.
-    pub fn swap(&self, ruleset: Ruleset) -> u64 {
+    ///
+    /// `room` was taken to make it. There is room apart for one mapping in force, so what is kept is as much as the old one takes, and
+    /// until its last reader is done.
+    pub fn swap(&self, ruleset: Ruleset, mut room: Lease) -> u64 {
         let number = self.generation.load().number + 1;
-        self.generation.store(Arc::new(Generation { number, ruleset }));
+        let old = self.generation.swap(Arc::new(Generation::new(number, ruleset)));
+        room.shrink_to(old.ruleset.weight());
+        // Never there already: a generation is outlived once.
+        drop(old.outlived.set(room));
         self.number.send_replace(number);
         number
     }
@@ -57,5 +69,30 @@ impl Live {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.number.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::bounds::Bounds;
+    use crate::engine::mapping::compile;
+    use crate::memory::Pool;
+
+    #[tokio::test]
+    async fn room_for_a_mapping_is_given_back_when_the_last_reader_of_the_one_before_is_done() {
+        let ruleset = || compile("rules: []\n", &Bounds::default()).unwrap();
+        let pool = Pool::new(100 << 10);
+        let live = Live::new(ruleset());
+        let reader = live.load_full();
+        live.swap(ruleset(), pool.take(100 << 10).await);
+        let room = pool.take_within(99 << 10, Duration::from_millis(1)).await;
+        assert!(room.is_some(), "the old one takes little");
+        drop(room);
+        assert!(pool.take_within(100 << 10, Duration::from_millis(1)).await.is_none());
+        drop(reader);
+        assert!(pool.take_within(100 << 10, Duration::from_millis(1)).await.is_some());
     }
 }

@@ -1,12 +1,17 @@
 //! Does a mapping that was just read come into force? A good one does; beside a bad one the last good one goes on.
 
+use std::panic;
 use std::sync::Arc;
 
 use crate::engine::bounds::Bounds;
 use crate::engine::mapping::{self, Problems};
 use crate::engine::ruleset::Ruleset;
 use crate::live::Live;
+use crate::memory::{Lease, Pool};
 use crate::metrics::Metrics;
+
+/// From this many bytes on a mapping is read where it holds up no request.
+const LONG: usize = 16 << 10;
 
 /// The one way into [`Live`], wherever mappings come from.
 #[derive(Debug)]
@@ -17,15 +22,17 @@ pub struct Intake {
     /// Where mappings come from, for the log.
     source: String,
     /// What was read last, good or bad, to tell whether there is something new.
-    seen: Option<String>,
+    seen: Option<Arc<str>>,
+    /// Where room for reading one is taken.
+    pool: Pool,
 }
 
 impl Intake {
     /// Begins without a mapping: nothing is decided.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, bounds: Bounds, source: String) -> Self {
+    pub fn new(metrics: Arc<Metrics>, bounds: Bounds, source: String, pool: Pool) -> Self {
         let nothing = Ruleset::new(Vec::new(), crate::engine::ruleset::Defaults::default(), bounds.clone());
-        Self { live: Arc::new(Live::new(nothing)), metrics, bounds, source, seen: None }
+        Self { live: Arc::new(Live::new(nothing)), metrics, bounds, source, seen: None, pool }
     }
 
     /// Where requests find the mapping in force.
@@ -39,23 +46,27 @@ impl Intake {
     ///
     /// # Errors
     /// What is wrong with it; the last good one stays in force.
-    pub fn offer(&mut self, text: &str) -> Result<bool, Problems> {
-        self.offer_unsaid(text).inspect_err(|problems| self.say(&problems.to_string()))
+    pub async fn offer(&mut self, text: &str) -> Result<bool, Problems> {
+        self.offer_unsaid(text).await.inspect_err(|problems| self.say(&problems.to_string()))
     }
 
     /// The same for a caller who says the problems.
     ///
     /// # Errors
     /// As [`Self::offer`].
-    pub fn offer_unsaid(&mut self, text: &str) -> Result<bool, Problems> {
+    pub async fn offer_unsaid(&mut self, text: &str) -> Result<bool, Problems> {
         if self.seen.as_deref() == Some(text) {
             return Ok(false);
         }
-        self.seen = Some(text.to_owned());
-        match mapping::compile(text, &self.bounds) {
+        let room = self.pool.take(mapping::weight(text.len())).await;
+        let text: Arc<str> = text.into();
+        let (read, room) = self.read(Arc::clone(&text), room).await;
+        // Only now: whoever gives up waiting has not seen it.
+        self.seen = Some(text);
+        match read {
             Ok(ruleset) => {
                 let rules = ruleset.rules().len();
-                let generation = self.live.swap(ruleset);
+                let generation = self.live.swap(ruleset, room);
                 self.metrics.mapping_in_force(generation, rules);
                 tracing::info!(source = self.source, rules, generation, "mapping in force");
                 Ok(true)
@@ -67,10 +78,28 @@ impl Intake {
         }
     }
 
+    /// The room goes with the work: that goes on where nobody waits for it any more.
+    async fn read(&self, text: Arc<str>, room: Lease) -> (Result<Ruleset, Problems>, Lease) {
+        let bounds = self.bounds.clone();
+        let is_long = text.len() >= LONG;
+        let work = move || (mapping::compile(&text, &bounds), room);
+        if !is_long {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => panic::resume_unwind(panic),
+                // The runtime ends, and this with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// Takes a mapping that stands in for the newest one, which stays the one that was seen last. Whether it is good.
-    pub fn offer_instead(&mut self, text: &str) -> bool {
+    pub async fn offer_instead(&mut self, text: &str) -> bool {
         let seen = self.seen.take();
-        let good = self.offer(text).unwrap_or(false);
+        let good = self.offer(text).await.unwrap_or(false);
         self.seen = seen;
         if good {
             // It is not what somebody wants now.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use gitlab_iam_webhook::engine::advice::advise;
-use gitlab_iam_webhook::engine::mapping::{Problems, compile};
+use gitlab_iam_webhook::engine::mapping::compile;
 use gitlab_iam_webhook::engine::bounds::Bounds;
 use libfuzzer_sys::fuzz_target;
 
@@ -11,9 +11,9 @@ fuzz_target!(|text: &str| {
         Ok(ruleset) => {
             advise(&ruleset, text.len());
         }
-        Err(Problems(problems)) => {
-            assert!(!problems.is_empty(), "a refusal has its reason");
-            for problem in problems {
+        Err(problems) => {
+            assert!(!problems.first.is_empty(), "a refusal has its reason");
+            for problem in problems.first {
                 assert!(problem.at.line >= 1 && problem.at.column >= 1, "{problem}");
                 assert!(!problem.message.is_empty());
             }

@@ -99,7 +99,7 @@ fn check(path: &Path, bounds: &Bounds) -> Checked {
             return Checked { name, result, warnings: Vec::new(), notes: Vec::new() };
         }
     };
-    let result = mapping::compile(&input.text, bounds);
+    let result = mapping::compile_file(&input.text, bounds);
     let advice = result.as_ref().map(|ruleset| advice::advise(ruleset, input.text.len())).unwrap_or_default();
     let (notes, warnings) = advice.into_iter().partition(Advice::is_note);
     Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, notes }
@@ -111,7 +111,7 @@ fn as_text(checked: &Checked) -> String {
     match result {
         // Told on standard error.
         Err(Failure::Unreadable(_)) => {}
-        Err(Failure::Problems(Problems(problems))) => {
+        Err(Failure::Problems(Problems { first: problems, .. })) => {
             for problem in problems {
                 let _ = writeln!(text, "{input}:{problem}");
             }
@@ -149,7 +149,7 @@ fn as_text(checked: &Checked) -> String {
 fn as_json(checked: &Checked) -> serde_json::Value {
     let Checked { name: input, result, warnings, notes: _ } = checked;
     let problems: Vec<_> = match result {
-        Err(Failure::Problems(Problems(problems))) => problems
+        Err(Failure::Problems(Problems { first: problems, .. })) => problems
             .iter()
             .map(|Problem { at, path, message }| {
                 json!({"line": at.line, "column": at.column, "path": path, "message": message})

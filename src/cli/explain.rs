@@ -72,7 +72,7 @@ struct Heading<'a> {
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mapping = input::read(&args.mapping)?;
-    let ruleset = mapping::compile(&mapping.text, &(&args.bounds).into())
+    let ruleset = mapping::compile_file(&mapping.text, &(&args.bounds).into())
         .with_context(|| format!("loading the mapping {mapping}"))?;
     let input = input::read(&args.objects)?;
     let mut texts = Vec::new();

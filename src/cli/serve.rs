@@ -81,14 +81,15 @@ struct Beside {
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("listening for signals")?;
     let metrics = Arc::new(Metrics::default());
-    let pool = Pool::new(memory::POOL);
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
-    let mut intake = Intake::new(Arc::clone(&metrics), (&args.bounds).into(), args.mapping_source());
+    let pool = Pool::new(memory::POOL);
+    let bounds = (&args.bounds).into();
+    let mut intake = Intake::new(Arc::clone(&metrics), bounds, args.mapping_source(), pool.clone());
     let live = intake.live();
     if let Some(path) = &args.mapping {
-        mapping_file::load(path, &mut intake).context("loading the mapping")?;
+        mapping_file::load(path, &mut intake).await.context("loading the mapping")?;
     }
     let plan = args.certificate.plan()?;
     let client = connect(&args, &pool).await?;

@@ -104,7 +104,7 @@ impl MappingWatch {
             match event {
                 Some(Ok(found)) => {
                     let version = found.as_ref().map(|found| found.version.clone()).unwrap_or_default();
-                    self.take(found);
+                    self.take(found).await;
                     self.taken.send_replace(Some(version));
                 }
                 Some(Err(failure)) => self.failed(&failure),
@@ -182,7 +182,7 @@ impl MappingWatch {
         }
     }
 
-    fn take(&mut self, found: Option<Found>) {
+    async fn take(&mut self, found: Option<Found>) {
         self.pauses.reset();
         self.last_good = Known::NotYet;
         let Some(Found { version, text }) = found else {
@@ -197,7 +197,7 @@ impl MappingWatch {
             self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
             return;
         };
-        match self.intake.offer(&text) {
+        match self.intake.offer(&text).await {
             Ok(true) => {
                 self.mapping = Known::Good;
                 self.unkept = Some(version);
@@ -239,7 +239,7 @@ impl MappingWatch {
                 let name = self.config_maps.last_good();
                 tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
                 self.tried = Some(version);
-                if self.intake.offer_instead(&text) { Known::Good } else { Known::Unusable }
+                if self.intake.offer_instead(&text).await { Known::Good } else { Known::Unusable }
             }
         };
         Ok(())

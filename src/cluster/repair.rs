@@ -385,10 +385,11 @@ mod tests {
     use crate::cluster::read::tests::nobody;
     use crate::engine::bounds::Bounds;
     use crate::mapping_intake::Intake;
+    use crate::memory::Pool;
 
     fn work() -> Work {
         let metrics = Arc::new(Metrics::default());
-        let live = Intake::new(Arc::clone(&metrics), Bounds::default(), String::new()).live();
+        let live = Intake::new(Arc::clone(&metrics), Bounds::default(), String::new(), Pool::new(0)).live();
         let (_, taken) = watch::channel(None);
         let (_, namespaces) = watch::channel(None);
         let newest = Newest::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);

@@ -1,6 +1,6 @@
 //! What is worth knowing about a mapping that is valid?
 
-use super::glob::Glob;
+use super::glob::{Glob, Steps};
 use super::mapping::MAX_BYTES;
 use super::rule::{Action, Rule};
 use super::ruleset::Ruleset;
@@ -10,6 +10,10 @@ use super::yaml::Position;
 /// and annotations hold 256 KiB.
 const LARGE: usize = 200 << 10;
 
+/// How many comparisons of patterns are made to find rules that others cover: for a mapping that people write it takes
+/// thousands.
+const MAX_STEPS: usize = 2_000_000;
+
 /// One thing worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
@@ -18,7 +22,7 @@ pub struct Advice {
     /// The rule's name.
     pub rule: Option<String>,
     /// What kind of advice: `covered`, `slow`, `default-account`, `every-namespace`, `job-conflict`, `job-namespace`,
-    /// `no-name`, `large`.
+    /// `no-name`, `large`, `not-everything`.
     pub kind: &'static str,
     /// What it is.
     pub message: String,
@@ -36,73 +40,98 @@ impl Advice {
 #[must_use]
 pub fn advise(ruleset: &Ruleset, bytes: usize) -> Vec<Advice> {
     let mut advice = Vec::new();
+    each(ruleset, bytes, &mut |one| advice.push(one));
+    advice.sort_by_key(Advice::place);
+    advice
+}
+
+/// Tells everything worth knowing one after the other, in no order: of a hostile mapping there may be more than memory holds.
+pub fn each(ruleset: &Ruleset, bytes: usize, tell: &mut dyn FnMut(Advice)) {
     if bytes >= LARGE {
         let message = format!(
             "the mapping has {bytes} bytes of {MAX_BYTES}; `kubectl apply` stores the text twice and fails near {}, so use `kubectl apply --server-side` or `kubectl replace`",
             256 << 10
         );
-        advice.push(Advice { at: None, rule: None, kind: "large", message });
+        tell(Advice { at: None, rule: None, kind: "large", message });
     }
-    let about = |rule: &Rule, kind, message: String| Advice {
-        at: Some(rule.at),
-        rule: Some(rule.name.to_string()),
-        kind,
-        message,
-    };
+    let mut steps = Steps::new(MAX_STEPS);
     for rule in ruleset.rules() {
-        if let Some(earlier) = covering(ruleset, rule) {
+        if let Some(earlier) = covering(ruleset, rule, &mut steps) {
             let message =
                 format!("never decides: rule `{}` on line {} covers it", earlier.name, earlier.at.line);
-            advice.push(about(rule, "covered", message));
+            tell(Advice::about(rule, "covered", message));
         }
-        let names = rule.criteria.namespaces.iter().chain(&rule.criteria.service_accounts);
-        for glob in names {
-            if let Some(c) = glob.as_str().chars().find(|c| !is_of_a_name_or_glob(*c)) {
-                let message = format!(
-                    "`{glob}` matches no name in Kubernetes, which holds no `{c}`; these are globs, not regular expressions"
-                );
-                advice.push(about(rule, "no-name", message));
-            }
-        }
-        let everywhere = rule.criteria.namespaces.is_empty()
-            || rule.criteria.namespaces.iter().any(Glob::matches_everything);
-        if everywhere && !matches!(rule.action, Action::Skip) {
-            let message = "reaches every opted-in namespace: it names none".to_owned();
-            advice.push(about(rule, "every-namespace", message));
-        }
-        let namespaces = &rule.criteria.namespaces;
-        let steered = match &rule.action {
-            // A glob is a problem, but for who wrote `unsafe: true` and so knows it.
-            Action::Role(_) => namespaces.iter().all(Glob::is_literal),
-            Action::Skip => true,
-            Action::Remove => false,
-        };
-        if rule.criteria.names_runner_job() && !namespaces.is_empty() && steered {
-            let message = "looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE".to_owned();
-            advice.push(about(rule, "job-namespace", message));
-        }
-        let Action::Role(grant) = &rule.action else {
-            continue;
-        };
-        let names_default = rule.criteria.service_accounts.iter().any(|glob| glob.names("default"));
-        if names_default && !rule.criteria.names_runner_job() {
+        if steps.are_used_up() {
             let message =
-                "names the account `default`: its role reaches every Pod there that names no account"
+                "not everything was looked at: from this rule on, nothing tells which rules others cover"
                     .to_owned();
-            advice.push(about(rule, "default-account", message));
+            tell(Advice::about(rule, "not-everything", message));
+            break;
         }
-        if rule.criteria.names_runner_job() && grant.on_conflict == Some(super::rule::OnConflict::Keep) {
-            let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason".to_owned();
-            advice.push(about(rule, "job-conflict", message));
-        }
+    }
+    for rule in ruleset.rules() {
+        about_its_names(rule, tell);
+        about_its_role(rule, tell);
     }
     for rule in ruleset.unindexed() {
         let message =
             "can only be tried one by one: no criterion has a literal or a literal prefix".to_owned();
-        advice.push(about(rule, "slow", message));
+        tell(Advice::about(rule, "slow", message));
     }
-    advice.sort_by_key(|advice| advice.at);
-    advice
+}
+
+impl Advice {
+    fn about(rule: &Rule, kind: &'static str, message: String) -> Self {
+        Self { at: Some(rule.at), rule: Some(rule.name.to_string()), kind, message }
+    }
+
+    /// Where it stands among the others: what is about the mapping as a whole comes first.
+    #[must_use]
+    pub fn place(&self) -> Position {
+        self.at.unwrap_or_default()
+    }
+}
+
+fn about_its_names(rule: &Rule, tell: &mut dyn FnMut(Advice)) {
+    for glob in rule.criteria.namespaces.iter().chain(&rule.criteria.service_accounts) {
+        if let Some(c) = glob.as_str().chars().find(|c| !is_of_a_name_or_glob(*c)) {
+            let message = format!(
+                "`{glob}` matches no name in Kubernetes, which holds no `{c}`; these are globs, not regular expressions"
+            );
+            tell(Advice::about(rule, "no-name", message));
+        }
+    }
+    let everywhere =
+        rule.criteria.namespaces.is_empty() || rule.criteria.namespaces.iter().any(Glob::matches_everything);
+    if everywhere && !matches!(rule.action, Action::Skip) {
+        let message = "reaches every opted-in namespace: it names none".to_owned();
+        tell(Advice::about(rule, "every-namespace", message));
+    }
+    let namespaces = &rule.criteria.namespaces;
+    let steered = match &rule.action {
+        // A glob is a problem, but for who wrote `unsafe: true` and so knows it.
+        Action::Role(_) => namespaces.iter().all(Glob::is_literal),
+        Action::Skip => true,
+        Action::Remove => false,
+    };
+    if rule.criteria.names_runner_job() && !namespaces.is_empty() && steered {
+        let message = "looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE".to_owned();
+        tell(Advice::about(rule, "job-namespace", message));
+    }
+}
+
+fn about_its_role(rule: &Rule, tell: &mut dyn FnMut(Advice)) {
+    let Action::Role(grant) = &rule.action else { return };
+    let names_default = rule.criteria.service_accounts.iter().any(|glob| glob.names("default"));
+    if names_default && !rule.criteria.names_runner_job() {
+        let message =
+            "names the account `default`: its role reaches every Pod there that names no account".to_owned();
+        tell(Advice::about(rule, "default-account", message));
+    }
+    if rule.criteria.names_runner_job() && grant.on_conflict == Some(super::rule::OnConflict::Keep) {
+        let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason".to_owned();
+        tell(Advice::about(rule, "job-conflict", message));
+    }
 }
 
 /// Names of namespaces and ServiceAccounts are lower case letters, digits, `-` and `.`; the rest makes globs.
@@ -111,9 +140,10 @@ fn is_of_a_name_or_glob(c: char) -> bool {
 }
 
 /// The first earlier rule that matches whatever this one matches, for all of its providers.
-fn covering<'r>(ruleset: &'r Ruleset, rule: &Rule) -> Option<&'r Rule> {
-    ruleset
-        .possibly_covering(rule)
-        .take_while(|earlier| !std::ptr::eq(*earlier, rule))
-        .find(|earlier| earlier.providers.covers(rule.providers) && earlier.criteria.covers(&rule.criteria))
+fn covering<'r>(ruleset: &'r Ruleset, rule: &Rule, steps: &mut Steps) -> Option<&'r Rule> {
+    ruleset.possibly_covering(rule).take_while(|earlier| !std::ptr::eq(*earlier, rule)).find(|earlier| {
+        steps.take(1)
+            && earlier.providers.covers(rule.providers)
+            && earlier.criteria.covers(&rule.criteria, steps)
+    })
 }

@@ -2,10 +2,10 @@
 //!
 //! A glob matches the whole value, case-sensitively. Braces are expanded when the mapping is read, so each glob is a
 //! list of patterns without them; that keeps literals visible to the index, and a pattern takes tens of bytes where
-//! a compiled regular expression takes kilobytes (10,000 rules must fit beside a 32 MiB limit). The crate globset is
+//! a compiled regular expression takes kilobytes (10,000 rules are to take at most 8 MiB). The crate globset is
 //! the oracle in `tests/it/properties.rs`.
 
-use std::fmt;
+use std::{fmt, slice};
 
 /// How many patterns the braces of one glob may expand to.
 const MAX_ALTERNATIVES: usize = 100;
@@ -15,9 +15,18 @@ const MAX_EXPANDED: usize = 1024;
 
 /// A glob as written, and the patterns that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob {
+pub struct Glob(Shape);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Without braces the text is the pattern, which is by far the most frequent case.
+    One(Pattern),
+    Braces(Box<Braces>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Braces {
     text: Box<str>,
-    /// Empty where the text itself is the one literal pattern, which is by far the most frequent case.
     patterns: Box<[Pattern]>,
 }
 
@@ -52,14 +61,14 @@ pub enum GlobError {
     TooLong(usize),
 }
 
-/// A glob without braces.
+/// A glob without braces, as text: it was checked when it was read, and is walked when it is matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pattern {
+enum Pattern {
     /// Exactly this value.
     Literal(Box<str>),
-    /// This, and then anything: `ci-*`, and `*` alone where it is empty.
+    /// `ci-*`, and `*` alone: a value that begins with what stands before the stars.
     Prefix(Box<str>),
-    /// Anything else, as text: it was checked when it was read, and is walked when it is matched.
+    /// Anything else.
     Other(Box<str>),
 }
 
@@ -91,18 +100,28 @@ impl Glob {
         if text.contains('\\') {
             return Err(GlobError::Backslash(text.to_owned()));
         }
-        if !text.contains(['*', '?', '[', ']', '{', '}']) {
-            return Ok(Self { text: text.into(), patterns: Box::default() });
+        if !text.contains(['{', '}']) {
+            return Ok(Self(Shape::One(pattern(text, text)?)));
         }
         let patterns =
             expand_braces(text)?.iter().map(|flat| pattern(text, flat)).collect::<Result<Box<[_]>, _>>()?;
-        Ok(Self { text: text.into(), patterns })
+        Ok(Self(Shape::Braces(Box::new(Braces { text: text.into(), patterns }))))
+    }
+
+    fn patterns(&self) -> &[Pattern] {
+        match &self.0 {
+            Shape::One(pattern) => slice::from_ref(pattern),
+            Shape::Braces(braces) => &braces.patterns,
+        }
     }
 
     /// The glob as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        match &self.0 {
+            Shape::One(Pattern::Literal(text) | Pattern::Prefix(text) | Pattern::Other(text)) => text,
+            Shape::Braces(braces) => &braces.text,
+        }
     }
 
     /// Whether it matches nothing but the values that it names.
@@ -114,20 +133,12 @@ impl Glob {
     /// Whether the whole of `value` matches.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        if self.patterns.is_empty() {
-            return *self.text == *value;
-        }
-        self.patterns.iter().any(|pattern| pattern.matches(value))
+        self.patterns().iter().any(|pattern| pattern.matches(value))
     }
 
     /// The literal starts of what this glob matches: whole values and prefixes. An empty prefix means: anything.
     pub fn heads(&self) -> impl Iterator<Item = Head<'_>> {
-        let whole = self.patterns.is_empty().then_some(Head::Exact(&self.text));
-        whole.into_iter().chain(self.patterns.iter().map(|pattern| match pattern {
-            Pattern::Literal(text) => Head::Exact(text),
-            Pattern::Prefix(text) => Head::Prefix(text),
-            Pattern::Other(text) => Head::Prefix(literal_prefix(text)),
-        }))
+        self.patterns().iter().map(Pattern::head)
     }
 
     /// Whether one of the values it matches is named literally: `default`, `{default,other}`.
@@ -139,35 +150,75 @@ impl Glob {
     /// Whether it matches any value at all: `*`.
     #[must_use]
     pub fn matches_everything(&self) -> bool {
-        self.patterns.iter().any(|pattern| matches!(pattern, Pattern::Prefix(prefix) if prefix.is_empty()))
+        self.patterns().iter().any(|pattern| pattern.prefix() == Some(""))
     }
 
-    /// Whether it matches everything that `other` matches. Errs on the side of no.
+    /// Whether it matches everything that `other` matches. Errs on the side of no, also where the steps are used up.
     #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        if self.text == other.text {
-            return true;
-        }
-        if other.patterns.is_empty() {
-            return self.matches(&other.text);
-        }
-        other.patterns.iter().all(|theirs| match theirs {
-            Pattern::Literal(text) => self.matches(text),
-            Pattern::Prefix(text) => self.covers_prefix(text) || self.patterns.contains(theirs),
-            Pattern::Other(text) => {
-                self.covers_prefix(literal_prefix(text)) || self.patterns.contains(theirs)
-            }
-        })
+    pub fn covers(&self, other: &Self, steps: &mut Steps) -> bool {
+        self.as_str() == other.as_str()
+            || other
+                .patterns()
+                .iter()
+                .all(|theirs| self.patterns().iter().any(|ours| ours.covers(theirs, steps)))
     }
 
-    fn covers_prefix(&self, prefix: &str) -> bool {
-        self.patterns.iter().any(|ours| matches!(ours, Pattern::Prefix(text) if prefix.starts_with(&**text)))
+    /// How many steps it may take to match a value of at most so many bytes.
+    #[must_use]
+    pub fn steps(&self, longest: usize) -> usize {
+        self.patterns().iter().map(|pattern| pattern.steps(longest)).sum()
+    }
+
+    /// How many bytes it holds beside itself.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match &self.0 {
+            Shape::One(pattern) => pattern.weight(),
+            Shape::Braces(braces) => {
+                let texts: usize = braces.patterns.iter().map(Pattern::weight).sum();
+                allocated(size_of::<Braces>())
+                    + allocated(braces.text.len())
+                    + allocated(size_of_val(&*braces.patterns))
+                    + texts
+            }
+        }
+    }
+}
+
+/// What so many bytes take on the heap, with what the allocator keeps for itself.
+#[must_use]
+pub fn allocated(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { bytes.next_multiple_of(16) + 16 }
+}
+
+/// How many steps something may still take.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps(usize);
+
+impl Steps {
+    /// So many.
+    #[must_use]
+    pub fn new(left: usize) -> Self {
+        Self(left)
+    }
+
+    /// Takes so many; whether there were that many left. Without, nothing is left.
+    pub fn take(&mut self, steps: usize) -> bool {
+        let left = self.0.checked_sub(steps);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    /// None is left.
+    #[must_use]
+    pub fn are_used_up(&self) -> bool {
+        self.0 == 0
     }
 }
 
 impl fmt::Display for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -185,51 +236,139 @@ fn literal_prefix(pattern: &str) -> &str {
 }
 
 impl Pattern {
+    fn text(&self) -> &str {
+        match self {
+            Self::Literal(text) | Self::Prefix(text) | Self::Other(text) => text,
+        }
+    }
+
+    /// What stands before the stars that anything may stand for.
+    fn prefix(&self) -> Option<&str> {
+        match self {
+            Self::Prefix(text) => Some(text.trim_end_matches('*')),
+            Self::Literal(_) | Self::Other(_) => None,
+        }
+    }
+
+    fn head(&self) -> Head<'_> {
+        match self {
+            Self::Literal(text) => Head::Exact(text),
+            Self::Prefix(text) | Self::Other(text) => Head::Prefix(literal_prefix(text)),
+        }
+    }
+
     /// Whether the whole of `value` matches.
-    #[must_use]
-    pub fn matches(&self, value: &str) -> bool {
+    fn matches(&self, value: &str) -> bool {
         match self {
             Self::Literal(text) => **text == *value,
-            Self::Prefix(text) => value.starts_with(&**text),
+            Self::Prefix(text) => value.starts_with(text.trim_end_matches('*')),
             Self::Other(text) => matches_pattern(text, value),
         }
     }
-}
 
-/// Greedy match that, on a mismatch, lets the last `*` take one character more: at most pattern times value steps.
-fn matches_pattern(pattern: &str, value: &str) -> bool {
-    let mut rest_pattern = pattern;
-    let mut rest = value;
-    let mut retry: Option<(&str, &str)> = None;
-    loop {
-        let mut characters = rest.chars();
-        let step = match (next_token(rest_pattern), characters.next()) {
-            (Some((Token::AnyRun, after)), _) => {
-                retry = Some((after, rest));
-                rest_pattern = after;
-                continue;
-            }
-            (Some((token, after)), Some(c)) if token.takes(c) => Some((after, characters.as_str())),
-            (None, None) => return true,
-            _ => None,
-        };
-        match (step, retry) {
-            (Some((after, remaining)), _) => {
-                rest_pattern = after;
-                rest = remaining;
-            }
-            (None, Some((after, from))) => {
-                let mut characters = from.chars();
-                if characters.next().is_none() {
-                    return false;
-                }
-                rest_pattern = after;
-                rest = characters.as_str();
-                retry = Some((after, rest));
-            }
-            (None, None) => return false,
+    fn covers(&self, other: &Self, steps: &mut Steps) -> bool {
+        if !steps.take(self.steps(other.text().len())) {
+            return false;
+        }
+        match other.head() {
+            Head::Exact(text) => self.matches(text),
+            Head::Prefix(text) => self == other || self.prefix().is_some_and(|ours| text.starts_with(ours)),
         }
     }
+
+    /// A piece between two stars is searched for along the value; every other piece is looked at in one place.
+    fn steps(&self, longest: usize) -> usize {
+        let Self::Other(text) = self else { return 1 };
+        let (_, mut later) = segment(text);
+        let mut searches = 0;
+        while let Some(pattern) = later {
+            let (wanted, next) = segment(pattern);
+            if next.is_some() {
+                searches = searches.max(if is_literal(wanted) { 1 } else { wanted.len() });
+            }
+            later = next;
+        }
+        text.len() + searches * longest
+    }
+
+    fn weight(&self) -> usize {
+        allocated(self.text().len())
+    }
+}
+
+/// Each piece between two stars is taken where it first fits, which leaves most for those after it; the last one stands at the end.
+fn matches_pattern(pattern: &str, value: &str) -> bool {
+    let (first, mut later) = segment(pattern);
+    let Some(mut rest) = after(first, value) else { return false };
+    while let Some(pattern) = later {
+        let (wanted, next) = segment(pattern);
+        if next.is_none() {
+            return ends_with(wanted, rest);
+        }
+        let Some(behind) = behind(wanted, rest) else { return false };
+        rest = behind;
+        later = next;
+    }
+    rest.is_empty()
+}
+
+/// What stands before the first star, and what after it.
+fn segment(pattern: &str) -> (&str, Option<&str>) {
+    let mut rest = pattern;
+    while let Some((token, after)) = next_token(rest) {
+        if token == Token::AnyRun {
+            let length = pattern.len() - rest.len();
+            return (pattern.get(..length).unwrap_or_default(), Some(after));
+        }
+        rest = after;
+    }
+    (pattern, None)
+}
+
+fn is_literal(segment: &str) -> bool {
+    !segment.contains(['?', '['])
+}
+
+/// What of the value stands behind this piece at its beginning.
+fn after<'v>(segment: &str, value: &'v str) -> Option<&'v str> {
+    let mut characters = value.chars();
+    let mut rest = segment;
+    while let Some((token, after)) = next_token(rest) {
+        if !token.takes(characters.next()?) {
+            return None;
+        }
+        rest = after;
+    }
+    Some(characters.as_str())
+}
+
+/// What of the value stands behind this piece where it first fits.
+fn behind<'v>(segment: &str, value: &'v str) -> Option<&'v str> {
+    if is_literal(segment) {
+        return value.split_once(segment).map(|(_, behind)| behind);
+    }
+    let mut characters = value.chars();
+    loop {
+        if let Some(behind) = after(segment, characters.as_str()) {
+            return Some(behind);
+        }
+        characters.next()?;
+    }
+}
+
+/// Whether the value ends with this piece. Each of its tokens takes one character.
+fn ends_with(segment: &str, value: &str) -> bool {
+    if is_literal(segment) {
+        return value.ends_with(segment);
+    }
+    let mut tokens = 0;
+    let mut rest = segment;
+    while let Some((_, after)) = next_token(rest) {
+        tokens += 1;
+        rest = after;
+    }
+    let start = value.char_indices().rev().nth(tokens - 1).map(|(start, _)| start);
+    start.and_then(|start| value.get(start..)).is_some_and(|end| after(segment, end) == Some(""))
 }
 
 /// The first step of a pattern, and what follows it.
@@ -345,11 +484,13 @@ fn pattern(whole: &str, flat: &str) -> Result<Pattern, GlobError> {
         }
         rest = after;
     }
-    let prefix = literal_prefix(flat);
-    Ok(match flat.get(prefix.len()..) {
-        Some("") => Pattern::Literal(flat.into()),
-        Some("*" | "**") => Pattern::Prefix(prefix.into()),
-        _ => Pattern::Other(flat.into()),
+    let behind = flat.get(literal_prefix(flat).len()..).unwrap_or_default();
+    Ok(if behind.is_empty() {
+        Pattern::Literal(flat.into())
+    } else if behind.trim_end_matches('*').is_empty() {
+        Pattern::Prefix(flat.into())
+    } else {
+        Pattern::Other(flat.into())
     })
 }
 
@@ -396,6 +537,23 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_searched_for_between_two_stars_takes_many_steps() {
+        let cases = [
+            ("gitlab", 1),
+            ("ci-*", 1),
+            ("*-prod", 6),
+            ("ci-*-prod-[ab]", 14),
+            ("*-prod-*", 8 + 253),
+            ("*a*a*aN", 7 + 253),
+            ("*a?b[cd]*", 9 + 7 * 253),
+            ("{a,*-b,*c*}", 1 + 3 + 3 + 253),
+        ];
+        for (text, want) in cases {
+            assert_eq!(glob(text).steps(253), want, "{text}");
+        }
+    }
+
+    #[test]
     fn bad_globs_say_what_is_wrong() {
         let cases = [
             ("", "an empty glob matches nothing; use `*` for any value"),
@@ -431,7 +589,8 @@ mod tests {
             ("*-x", "a*", false),
         ];
         for (wide, narrow, want) in cases {
-            assert_eq!(glob(wide).covers(&glob(narrow)), want, "{wide} covers {narrow}");
+            let mut steps = Steps::new(1000);
+            assert_eq!(glob(wide).covers(&glob(narrow), &mut steps), want, "{wide} covers {narrow}");
         }
     }
 

@@ -5,7 +5,9 @@
 //! errors. This reader allocates nothing at all, so that a body weighs what its bytes weigh. It is no validator: of what is passed
 //! over it finds the end, and nothing more.
 
-use std::borrow::Cow;
+mod text;
+
+pub use text::RawText;
 
 /// Why a text is not the JSON that was expected. It never quotes the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,22 +17,11 @@ pub struct JsonError {
     at: usize,
 }
 
-/// The longest name of a member that is compared, in bytes: a label's, 253 and `/` and 63.
-const LONGEST_NAME: usize = 317;
-
 /// Reads one JSON text from its beginning to its end.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-}
-
-/// A JSON text as it was sent, without its quotes: with its escapes, and not yet known to be UTF-8.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RawText<'a> {
-    raw: &'a [u8],
-    at: usize,
-    has_escapes: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -283,105 +274,9 @@ fn is_of_a_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
-impl<'a> RawText<'a> {
-    /// How many bytes it takes as it was sent.
-    #[must_use]
-    pub fn raw_len(self) -> usize {
-        self.raw.len()
-    }
-
-    /// How many bytes it has without its escapes, counted in place.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "an empty text is of no special interest")]
-    pub fn len(self) -> usize {
-        let (mut bytes, mut rest) = (self.raw.len(), self.raw);
-        if !self.has_escapes {
-            return bytes;
-        }
-        while let Some(found) = find_either(rest, b'\\', b'\\') {
-            let escape = rest.get(found..).unwrap_or_default();
-            let (taken, stands_for) = match escape {
-                [_, b'u', digits @ ..] => (6, utf8_len(digits)),
-                _ => (2, 1),
-            };
-            bytes -= escape.len().min(taken).saturating_sub(stands_for);
-            rest = escape.get(taken..).unwrap_or_default();
-        }
-        bytes
-    }
-
-    /// The text itself, copied only where escapes stand in it.
-    ///
-    /// # Errors
-    /// Where it is no text.
-    pub fn to_text(self) -> Result<Cow<'a, str>, JsonError> {
-        let no_text = JsonError { expected: "a text in UTF-8 with JSON's escapes", at: self.at };
-        if !self.has_escapes {
-            return std::str::from_utf8(self.raw).map(Cow::Borrowed).map_err(|_| no_text);
-        }
-        let mut quoted = Vec::with_capacity(self.raw.len() + 2);
-        quoted.push(b'"');
-        quoted.extend_from_slice(self.raw);
-        quoted.push(b'"');
-        serde_json::from_slice(&quoted).map(Cow::Owned).map_err(|_| no_text)
-    }
-
-    /// The text, where it has at most so many bytes.
-    ///
-    /// # Errors
-    /// Where it is no text.
-    pub fn within(self, most: usize) -> Result<Option<Cow<'a, str>>, JsonError> {
-        // No escape makes six bytes of less than one.
-        if self.raw.len() > most.saturating_mul(6) || self.len() > most {
-            return Ok(None);
-        }
-        self.to_text().map(Some)
-    }
-
-    /// The text as the name of a member that somebody may be looking for; empty where it is longer than any of these.
-    ///
-    /// # Errors
-    /// Where it is no text.
-    pub fn to_name(self) -> Result<Cow<'a, str>, JsonError> {
-        self.within(LONGEST_NAME).map(Option::unwrap_or_default)
-    }
-
-    /// The bytes as they were sent.
-    #[must_use]
-    pub fn raw(self) -> &'a [u8] {
-        self.raw
-    }
-
-    /// The place of this text in a list that is sorted by length, and by the bytes among equals: most misses are told by the length.
-    #[must_use]
-    pub fn place_in<T: AsRef<str>>(self, sorted: &[T]) -> Option<usize> {
-        let unescaped = if self.has_escapes { Some(self.to_name().ok()?) } else { None };
-        let name = unescaped.as_ref().map_or(self.raw, |name| name.as_bytes());
-        let order = |known: &T| {
-            let known = known.as_ref().as_bytes();
-            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
-        };
-        sorted.binary_search_by(order).ok()
-    }
-}
-
-/// How many bytes a `\u` escape's four digits stand for: half of four for each half of a pair.
-fn utf8_len(digits: &[u8]) -> usize {
-    let unit = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
-    match unit.and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or_default() {
-        0..=0x7f => 1,
-        0x80..=0x7ff | 0xd800..=0xdfff => 2,
-        _ => 3,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn raw(text: &str) -> RawText<'_> {
-        Reader::new(text.as_bytes()).text().unwrap().unwrap()
-    }
 
     /// The names and raw texts of an object's members, those of inner objects too.
     fn members(text: &str) -> Result<Vec<String>, JsonError> {
@@ -444,22 +339,5 @@ mod tests {
             }
             assert_eq!(find_either(&vec![0x23; length], b'"', b'\\'), None);
         }
-    }
-
-    #[test]
-    fn lengths_are_known_before_anything_is_unescaped() {
-        for text in ["", "abc", "é", "a\"b\\c\n", "\u{1}", "<", "\u{2028}", "\u{1f600}", "ÿ\u{7ff}\u{800}"]
-        {
-            let plain = serde_json::to_string(text).unwrap();
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-            for json in [plain, format!("\"{escaped}\"")] {
-                assert_eq!(raw(&json).len(), text.len(), "{json}");
-                assert_eq!(raw(&json).to_text().unwrap(), text, "{json}");
-                assert_eq!(raw(&json).within(text.len()).unwrap().as_deref(), Some(text));
-                assert!(text.is_empty() || raw(&json).within(text.len() - 1).unwrap().is_none());
-            }
-        }
-        assert!(raw("\"\\x\"").to_text().is_err());
-        assert!(RawText { raw: b"\xff", at: 0, has_escapes: false }.to_text().is_err());
     }
 }

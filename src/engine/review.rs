@@ -9,22 +9,21 @@ use std::borrow::Cow;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use super::decision::{self, Decision, Outcome};
-use super::json::JsonError;
-use super::metadata::MetadataError;
+use super::json::{JsonError, RawText, Reader};
+use super::metadata::{MAX_NAME, MetadataError, once};
 use super::patch;
 use super::provider::Provider;
 use super::ruleset::Ruleset;
-use super::subject::Text;
 pub use request::{Request, parse};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 /// The API server sends 36; the answer repeats it, so it must not be of any length.
-const MAX_UID: usize = 128;
+pub(super) const MAX_UID: usize = 128;
 
 /// Whether the answer carries its patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,9 +51,9 @@ pub enum ReviewError {
     /// Not JSON, or cut off, or with a value of the wrong type.
     #[error("the body is not an AdmissionReview in JSON: {0}")]
     Json(#[from] JsonError),
-    /// The same of an edit of the mapping, or an answer that cannot be written.
-    #[error("the body is not an AdmissionReview in JSON: {0}")]
-    Serde(#[source] serde_json::Error),
+    /// An answer that cannot be written, which does not happen.
+    #[error("writing the answer: {0}")]
+    Answer(#[source] serde_json::Error),
     /// A member that can only be there once.
     #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]
     Twice(&'static str),
@@ -90,7 +89,7 @@ impl ReviewError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Json(_) | Self::Serde(_) | Self::Twice(_) => "json",
+            Self::Json(_) | Self::Answer(_) | Self::Twice(_) => "json",
             Self::Annotations => "annotations",
             Self::Version(_) => "version",
             Self::Kind { .. } => "kind",
@@ -174,7 +173,8 @@ impl<'a> Request<'a> {
             warnings.insert(0, observed(decision));
         }
         let writes = mode == Mode::Mutate && !patch.0.is_empty();
-        let patch = if writes { serde_json::to_vec(&patch).map_err(ReviewError::Serde)? } else { Vec::new() };
+        let patch =
+            if writes { serde_json::to_vec(&patch).map_err(ReviewError::Answer)? } else { Vec::new() };
         let response = Response {
             uid: &self.uid,
             allowed: true,
@@ -198,30 +198,48 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Takes the request out of an AdmissionReview.
-pub(super) fn open<'a, R: Deserialize<'a>>(body: &'a [u8]) -> Result<R, ReviewError> {
-    let review: Review<'a, R> = serde_json::from_slice(body).map_err(ReviewError::Serde)?;
-    let api_version = review.api_version.unwrap_or_default().0;
-    let kind = review.kind.unwrap_or_default().0;
+/// Reads an AdmissionReview, lending each member of its request.
+pub(super) fn open<'a>(
+    body: &'a [u8],
+    mut member: impl FnMut(Cow<'a, str>, &mut Reader<'a>) -> Result<(), ReviewError>,
+) -> Result<(), ReviewError> {
+    let [mut api_version, mut kind, mut request] = [None; 3];
+    let mut reader = Reader::new(body);
+    reader.object(|name, reader| {
+        match &*name.to_name()? {
+            "apiVersion" => once(&mut api_version, "apiVersion", reader.text()?)?,
+            "kind" => once(&mut kind, "kind", reader.text()?)?,
+            "request" => {
+                let there = reader.object(|name, reader| member(name.to_name()?, reader))?;
+                once(&mut request, "request", there.then(RawText::default))?;
+            }
+            _ => {}
+        }
+        Ok::<_, ReviewError>(())
+    })?;
+    reader.end()?;
+    let (api_version, kind) = (shown(api_version)?, shown(kind)?);
     if kind != KIND || api_version != API_VERSION {
         if kind == KIND && api_version.starts_with("admission.k8s.io/") {
             return Err(ReviewError::Version(api_version.into_owned()));
         }
         return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
     }
-    review.request.ok_or(ReviewError::NoRequest)
+    request.map(drop).ok_or(ReviewError::NoRequest)
+}
+
+/// A text that may be told: what is longer than any name is not.
+fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
+    let text = text.unwrap_or_default().within(MAX_NAME)?;
+    Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
 }
 
 /// Puts a response into an AdmissionReview. It is written into room for its `long` part, so that it need not grow.
 pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, ReviewError> {
     let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
     let mut body = Vec::with_capacity(long + 1024);
-    serde_json::to_writer(&mut body, &review).map_err(ReviewError::Serde)?;
+    serde_json::to_writer(&mut body, &review).map_err(ReviewError::Answer)?;
     Ok(body)
-}
-
-pub(super) fn check_uid(uid: &Text<'_>) -> Result<(), ReviewError> {
-    if uid.0.is_empty() || uid.0.len() > MAX_UID { Err(ReviewError::NoUid) } else { Ok(()) }
 }
 
 /// A patch's JSON, written in base64 as the API documents it: straight into the answer, and never there as a text of its own.
@@ -263,16 +281,6 @@ fn audit_annotations<'a>(mode: Mode, decision: Option<&'a Decision<'_>>) -> Vec<
         annotations.push(("mode", mode.name()));
     }
     annotations
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Review<'a, R> {
-    #[serde(borrow)]
-    api_version: Option<Text<'a>>,
-    #[serde(borrow)]
-    kind: Option<Text<'a>>,
-    request: Option<R>,
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::arn::{self, RoleError};
+use super::glob::allocated;
 
 /// Text that an object fills in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,16 @@ impl Role {
             }
         }
         Ok(Self(parts.into()))
+    }
+
+    /// How many bytes it holds beside itself.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = self.0.iter().map(|part| match part {
+            Part::Text(text) => allocated(text.len()),
+            Part::Fill(_) => 0,
+        });
+        allocated(size_of_val(&*self.0)) + texts.sum::<usize>()
     }
 
     /// The placeholders that it needs.

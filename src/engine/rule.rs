@@ -1,10 +1,11 @@
 //! Does one rule match one object, and if not, why not?
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::component::{Component, ComponentSet};
-use super::glob::Glob;
-use super::metadata::MAX_LABEL;
+use super::glob::{Glob, Steps, allocated};
+use super::metadata::{MAX_LABEL, MAX_NAME};
 use super::provider::ProviderSet;
 use super::role::Role;
 use super::subject::{Kind, Subject, value_of};
@@ -44,9 +45,43 @@ pub struct Grant {
     /// `onConflict` as the rule says it; `None` leaves it to the mapping, or to `replace` for job Pods.
     pub on_conflict: Option<OnConflict>,
     /// irsa's options.
-    pub irsa: IrsaOptions,
+    pub irsa: Rare<IrsaOptions>,
     /// kube2iam's and kiam's options.
-    pub pod: PodOptions,
+    pub pod: Rare<PodOptions>,
+}
+
+/// What few rules have. Where it is as if it were not there it takes no room.
+#[derive(Clone, Debug, Default)]
+pub struct Rare<T>(Option<Box<T>>);
+
+impl<T: Default + PartialEq> From<T> for Rare<T> {
+    fn from(value: T) -> Self {
+        Self((value != T::default()).then(|| Box::new(value)))
+    }
+}
+
+impl Deref for Rare<IrsaOptions> {
+    type Target = IrsaOptions;
+
+    fn deref(&self) -> &IrsaOptions {
+        static NONE: IrsaOptions = IrsaOptions {
+            audience: None,
+            sts_regional_endpoints: None,
+            token_expiration: None,
+            annotate_pods: None,
+            skip_containers: None,
+        };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl Deref for Rare<PodOptions> {
+    type Target = PodOptions;
+
+    fn deref(&self) -> &PodOptions {
+        static NONE: PodOptions = PodOptions { external_id: None, session_name: None };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
 }
 
 /// What happens to a role that is there, differs and is not ours.
@@ -99,17 +134,17 @@ pub struct Criteria {
     /// `component`
     pub components: ComponentSet,
     /// `namespace`
-    pub namespaces: Vec<Glob>,
+    pub namespaces: Box<[Glob]>,
     /// `serviceAccount`
-    pub service_accounts: Vec<Glob>,
+    pub service_accounts: Box<[Glob]>,
     /// `release`
-    pub releases: Vec<Glob>,
+    pub releases: Box<[Glob]>,
     /// `labels`
-    pub labels: Vec<(Box<str>, Vec<Glob>)>,
+    pub labels: Box<[(Box<str>, Box<[Glob]>)]>,
     /// `project`
-    pub projects: Vec<Box<str>>,
+    pub projects: Box<[Box<str>]>,
     /// `runner`, as usernames: `system:serviceaccount:NAMESPACE:NAME`
-    pub runners: Vec<Box<str>>,
+    pub runners: Box<[Box<str>]>,
     /// The Pods of CI jobs are within reach: the rule names runner-job, or it only takes away.
     pub reaches_jobs: bool,
 }
@@ -137,6 +172,48 @@ pub enum Mismatch<'a> {
     Project(Option<&'a str>),
     /// Another requester, or one that is not known.
     Runner(Option<&'a str>),
+}
+
+/// What an entry in the index takes for each value or prefix: itself, where it begins, and the count of those who share it.
+const INDEXED: usize = 24;
+
+impl Rule {
+    /// How many bytes it holds, its part of the index included. Rather more than less.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let action = match &self.action {
+            Action::Role(grant) => allocated(size_of::<Grant>()) + grant.weight(),
+            Action::Skip | Action::Remove => 0,
+        };
+        size_of::<Self>() + allocated(self.name.len()) + self.criteria.weight() + action
+    }
+
+    /// How many steps it may take at most to see whether it matches one object.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        let globs = |globs: &[Glob], longest| globs.iter().map(|glob| glob.steps(longest)).sum::<usize>();
+        let Criteria { namespaces, service_accounts, releases, labels, projects, runners, .. } =
+            &self.criteria;
+        globs(namespaces, MAX_LABEL)
+            + globs(service_accounts, MAX_NAME)
+            + globs(releases, MAX_LABEL)
+            + labels.iter().map(|(_, values)| globs(values, MAX_LABEL)).sum::<usize>()
+            + projects.len()
+            + runners.len()
+    }
+}
+
+impl Grant {
+    fn weight(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| allocated(text.len()));
+        let irsa = self.irsa.0.as_ref().map_or(0, |irsa| {
+            allocated(size_of::<IrsaOptions>()) + text(&irsa.audience) + text(&irsa.skip_containers)
+        });
+        let pod = self.pod.0.as_ref().map_or(0, |pod| {
+            allocated(size_of::<PodOptions>()) + text(&pod.external_id) + text(&pod.session_name)
+        });
+        self.role.weight() + irsa + pod
+    }
 }
 
 /// What is known of an object once its labels have been read and believed or not.
@@ -169,6 +246,28 @@ impl Criteria {
             && self.runners.is_empty()
     }
 
+    fn weight(&self) -> usize {
+        let globs = |globs: &[Glob]| {
+            let each = globs.iter().map(|glob| glob.weight() + glob.heads().count() * INDEXED);
+            allocated(size_of_val(globs)) + each.sum::<usize>()
+        };
+        let texts = |texts: &[Box<str>]| {
+            let each = texts.iter().map(|text| allocated(text.len()) + INDEXED);
+            allocated(size_of_val(texts)) + each.sum::<usize>()
+        };
+        // A label's key stands in the index as well.
+        let labels = self.labels.iter().map(|(key, values)| 2 * allocated(key.len()) + 64 + globs(values));
+        globs(&self.namespaces)
+            + globs(&self.service_accounts)
+            + globs(&self.releases)
+            + allocated(size_of_val(&*self.labels))
+            + labels.sum::<usize>()
+            + texts(&self.projects)
+            // The usernames of all runners are kept once more.
+            + 2 * texts(&self.runners)
+            + self.components.iter().count() * INDEXED
+    }
+
     /// Whether it speaks about the Pods of CI jobs. Only such rules, and `remove`, ever match one.
     #[must_use]
     pub fn names_runner_job(&self) -> bool {
@@ -196,18 +295,18 @@ impl Criteria {
         if !self.components.is_empty() && !facts.component.is_some_and(|c| self.components.contains(c)) {
             return Some(Mismatch::Component(facts.component));
         }
-        if !holds(&self.namespaces, Some(subject.namespace)) {
+        if !holds(&self.namespaces, Some(subject.namespace), MAX_LABEL) {
             return Some(Mismatch::Namespace(subject.namespace));
         }
-        if !holds(&self.service_accounts, Some(subject.service_account)) {
+        if !holds(&self.service_accounts, Some(subject.service_account), MAX_NAME) {
             return Some(Mismatch::ServiceAccount(subject.service_account));
         }
-        if !holds_for_label(&self.releases, facts.release) {
+        if !holds(&self.releases, facts.release, MAX_LABEL) {
             return Some(Mismatch::Release(facts.release));
         }
-        for (key, globs) in &self.labels {
+        for (key, globs) in &*self.labels {
             let value = value_of(subject.labels, key);
-            if !holds_for_label(globs, value) {
+            if !holds(globs, value, MAX_LABEL) {
                 return Some(Mismatch::Label(key, value));
             }
         }
@@ -226,45 +325,42 @@ impl Criteria {
         None
     }
 
-    /// Whether it holds for everything that `other` holds for. Errs on the side of no.
+    /// Whether it holds for everything that `other` holds for. Errs on the side of no, also where the steps are used up.
     #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        fn globs(wide: &[Glob], narrow: &[Glob]) -> bool {
-            wide.is_empty()
-                || (!narrow.is_empty()
-                    && narrow.iter().all(|narrow| wide.iter().any(|wide| wide.covers(narrow))))
-        }
-        fn values(wide: &[Box<str>], narrow: &[Box<str>]) -> bool {
-            wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|value| wide.contains(value)))
-        }
+    pub fn covers(&self, other: &Self, steps: &mut Steps) -> bool {
         let components = self.components.is_empty()
             || (!other.components.is_empty() && self.components.covers(other.components));
-        let labels = self.labels.iter().all(|(key, wide)| {
-            other.labels.iter().any(|(other_key, narrow)| key == other_key && globs(wide, narrow))
-        });
         // A rule that does not reach jobs cannot stand for one that does.
         let jobs = self.reaches_jobs || !other.reaches_jobs;
+        if !components || !jobs || !steps.take(1 + self.labels.len() * other.labels.len()) {
+            return false;
+        }
         let default = !other.service_accounts.iter().any(|glob| glob.names("default"))
             || self.service_accounts.iter().any(|glob| glob.names("default"));
-        components
-            && labels
-            && jobs
-            && default
+        let mut globs = |wide: &[Glob], narrow: &[Glob]| covers(wide, narrow, |a, b| a.covers(b, steps));
+        default
             && globs(&self.namespaces, &other.namespaces)
             && globs(&self.service_accounts, &other.service_accounts)
             && globs(&self.releases, &other.releases)
-            && values(&self.projects, &other.projects)
-            && values(&self.runners, &other.runners)
+            && self.labels.iter().all(|(key, wide)| {
+                other.labels.iter().any(|(other_key, narrow)| key == other_key && globs(wide, narrow))
+            })
+            && [(&self.projects, &other.projects), (&self.runners, &other.runners)]
+                .into_iter()
+                .all(|(wide, narrow)| covers(wide, narrow, |a, b| steps.take(1) && a == b))
     }
 }
 
-fn holds(globs: &[Glob], value: Option<&str>) -> bool {
-    globs.is_empty() || value.is_some_and(|value| globs.iter().any(|glob| glob.matches(value)))
+/// Whether each of `narrow` is covered by some of `wide`. None of `wide` stands for all.
+fn covers<T>(wide: &[T], narrow: &[T], mut covers: impl FnMut(&T, &T) -> bool) -> bool {
+    wide.is_empty()
+        || (!narrow.is_empty() && narrow.iter().all(|narrow| wide.iter().any(|wide| covers(wide, narrow))))
 }
 
-/// No glob matches the value of a label that is too long to be one.
-fn holds_for_label(globs: &[Glob], value: Option<&str>) -> bool {
-    holds(globs, value.filter(|value| value.len() <= MAX_LABEL))
+/// A value longer than any can be in Kubernetes matches nothing: what matching takes is counted for `longest`.
+fn holds(globs: &[Glob], value: Option<&str>, longest: usize) -> bool {
+    globs.is_empty()
+        || value.is_some_and(|value| value.len() <= longest && globs.iter().any(|glob| glob.matches(value)))
 }
 
 impl fmt::Display for Mismatch<'_> {

@@ -2,6 +2,8 @@
 
 mod index;
 
+use std::collections::BTreeSet;
+
 use super::bounds::Bounds;
 use super::component::{self, Component};
 use super::provider::Provider;
@@ -21,13 +23,13 @@ pub struct Defaults {
 /// Every rule of one mapping, immutable.
 #[derive(Debug)]
 pub struct Ruleset {
-    rules: Vec<Rule>,
+    rules: Box<[Rule]>,
     defaults: Defaults,
     bounds: Bounds,
     /// kube2iam or kiam, whichever the mapping names; they share their annotations.
     pod_provider: Provider,
     /// Usernames that some rule names as `runner`.
-    runners: Vec<Box<str>>,
+    runners: Box<[Box<str>]>,
     /// The labels that some rule looks at, sorted by length, each once.
     label_keys: Box<[Box<str>]>,
     index: Index,
@@ -54,12 +56,20 @@ impl Ruleset {
             rules.iter().flat_map(|rule| rule.criteria.runners.iter().cloned()).collect();
         runners.sort_unstable();
         runners.dedup();
-        let mut label_keys: Vec<Box<str>> =
-            rules.iter().flat_map(|rule| rule.criteria.labels.iter().map(|(key, _)| key.clone())).collect();
-        label_keys.sort_unstable_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
-        label_keys.dedup();
+        let label_keys: BTreeSet<(usize, &str)> = rules
+            .iter()
+            .flat_map(|rule| rule.criteria.labels.iter().map(|(key, _)| (key.len(), &**key)))
+            .collect();
+        let label_keys = label_keys.into_iter().map(|(_, key)| key.into()).collect();
         let index = Index::new(&rules);
-        Self { rules, defaults, bounds, pod_provider, runners, label_keys: label_keys.into(), index }
+        let (rules, runners) = (rules.into(), runners.into());
+        Self { rules, defaults, bounds, pod_provider, runners, label_keys, index }
+    }
+
+    /// How many bytes it holds. Rather more than less: `tests/memory` holds it against the truth.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.rules.iter().map(Rule::weight).sum::<usize>()
     }
 
     /// In their order.
@@ -161,7 +171,7 @@ impl Ruleset {
 
     /// Rules that can only be tried one by one: no literal and no literal prefix in any criterion.
     pub fn unindexed(&self) -> impl Iterator<Item = &Rule> {
-        self.index.rest.iter().filter_map(|index| self.rules.get(*index as usize))
+        self.index.rest().filter_map(|index| self.rules.get(index as usize))
     }
 
     /// Rules before `rule` in the mapping that may hold for everything it holds for.

@@ -1,14 +1,28 @@
 //! May this edit of the mapping's ConfigMap stand? All problems refuse it at the moment of the edit.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::advice::advise;
+use super::advice::{self, Advice};
 use super::bounds::Bounds;
 use super::decision::warning;
+use super::first::First;
+use super::json::{JsonError, RawText, Reader};
 use super::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
-use super::review::{self, ReviewError};
+use super::metadata::{MAX_NAME, MetadataError, once};
+use super::review::{self, MAX_UID, ReviewError};
 use super::ruleset::Ruleset;
-use super::subject::Text;
+
+/// How many warnings are told: the API server passes on some thousands of characters of them in all.
+const MAX_WARNINGS: usize = 20;
+
+/// An edit of the mapping's ConfigMap, apart from the review that it came in.
+#[derive(Debug)]
+pub struct Edit {
+    uid: String,
+    name: String,
+    /// The new text; `None` where the edit does not touch it.
+    text: Option<Result<String, Problems>>,
+}
 
 /// What is to be said about an edit.
 #[derive(Debug)]
@@ -23,7 +37,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The AdmissionReview to send, JSON, with these warnings before its own.
+    /// The AdmissionReview to send, JSON, with these warnings before its own: at most 256 KiB.
     ///
     /// # Errors
     /// Never in practice: what is written can be written as JSON.
@@ -33,33 +47,6 @@ impl Verdict {
             Response { uid: &self.uid, allowed: self.status.is_none(), status: self.status, warnings: first };
         review::close(&response, 0)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Request<'a> {
-    #[serde(borrow, default)]
-    uid: Text<'a>,
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    operation: Text<'a>,
-    #[serde(borrow)]
-    object: Option<ConfigMap<'a>>,
-    #[serde(borrow)]
-    old_object: Option<ConfigMap<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ConfigMap<'a> {
-    #[serde(borrow)]
-    data: Option<Data<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow, rename = "mapping.yaml")]
-    mapping: Option<Text<'a>>,
 }
 
 #[derive(Serialize)]
@@ -96,71 +83,117 @@ struct Cause {
     message: String,
 }
 
-/// Judges an AdmissionReview of the mapping's ConfigMap.
+/// Takes the edit out of an AdmissionReview, which is not needed any more then. No text is taken that no ConfigMap could hold.
 ///
 /// # Errors
 /// When it is none.
-pub fn validate(body: &[u8], bounds: &Bounds) -> Result<Verdict, ReviewError> {
-    let request: Request<'_> = review::open(body)?;
-    review::check_uid(&request.uid)?;
-    let (new, old) = (text(request.object.as_ref()), text(request.old_object.as_ref()));
-    // What does not touch the text may always be done, also where the text was broken before.
-    let judged = if request.operation.0 == "DELETE" || (request.operation.0 == "UPDATE" && new == old) {
-        None
-    } else {
-        Some(judge(new, bounds))
+pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
+    let [mut uid, mut name, mut operation, mut new, mut old] = [None; 5];
+    review::open(body, |member, reader| {
+        match &*member {
+            "uid" => once(&mut uid, "uid", reader.text()?)?,
+            "name" => once(&mut name, "name", reader.text()?)?,
+            "operation" => once(&mut operation, "operation", reader.text()?)?,
+            "object" => once(&mut new, "object", text_of_config_map(reader)?)?,
+            "oldObject" => once(&mut old, "oldObject", text_of_config_map(reader)?)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let short = |text: Option<RawText<'_>>, most| {
+        Ok::<_, JsonError>(text.unwrap_or_default().within(most)?.unwrap_or_default().into_owned())
     };
-    let uid = request.uid.0.into_owned();
-    Ok(match judged {
-        None => Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() },
-        Some(Ok((ruleset, warnings))) => {
-            Verdict { problems: 0, accepted: Some(ruleset), uid, status: None, warnings }
-        }
-        Some(Err(problems)) => {
-            let status = Some(refusal(&problems, &request.name));
-            Verdict { problems: problems.0.len(), accepted: None, uid, status, warnings: Vec::new() }
-        }
-    })
+    let (uid, name, operation) = (short(uid, MAX_UID)?, short(name, MAX_NAME)?, short(operation, MAX_NAME)?);
+    if uid.is_empty() {
+        return Err(ReviewError::NoUid);
+    }
+    // What does not touch the text may always be done, also where the text was broken before.
+    let untouched =
+        operation == "DELETE" || (operation == "UPDATE" && new.map(RawText::raw) == old.map(RawText::raw));
+    let text = match new {
+        _ if untouched => None,
+        None => Some(Err(Problems::of_the_whole(&format!("there is no `data` key `{CONFIG_MAP_KEY}`")))),
+        Some(text) => Some(match text.within(mapping::MAX_BYTES)? {
+            None => Err(Problems::of_the_whole(&mapping::size_message(text.len()))),
+            Some(text) => Ok(text.into_owned()),
+        }),
+    };
+    Ok(Edit { uid, name, text })
 }
 
-fn text<'t>(config_map: Option<&'t ConfigMap<'_>>) -> Option<&'t str> {
-    Some(&config_map?.data.as_ref()?.mapping.as_ref()?.0)
+/// The mapping's text in a ConfigMap, as it was sent: two texts that differ are not unescaped to find out.
+fn text_of_config_map<'a>(reader: &mut Reader<'a>) -> Result<Option<RawText<'a>>, MetadataError> {
+    let mut text = None;
+    reader.object(|member, reader| {
+        if member.to_name()? == "data" {
+            reader.object(|key, reader| {
+                if key.to_name()? == CONFIG_MAP_KEY {
+                    // The last one counts, as for the API server.
+                    text = reader.text()?;
+                }
+                Ok::<_, MetadataError>(())
+            })?;
+        }
+        Ok::<_, MetadataError>(())
+    })?;
+    Ok(text)
 }
 
-fn refusal(problems: &Problems, name: &Text<'_>) -> Status {
-    let causes = problems.0.iter().map(|Problem { at, path, message }| {
+impl Edit {
+    /// How long the text is that is to be judged; `None` where there is nothing to judge.
+    #[must_use]
+    pub fn text_bytes(&self) -> Option<usize> {
+        self.text.as_ref()?.as_ref().ok().map(String::len)
+    }
+
+    /// Judges it, within [`mapping::weight`] of its text.
+    #[must_use]
+    pub fn judge(self, bounds: &Bounds) -> Verdict {
+        let Self { uid, name, text } = self;
+        let mut verdict = Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() };
+        match text.map(|text| text.and_then(|text| judge(&text, bounds))) {
+            None => {}
+            Some(Ok((ruleset, warnings))) => {
+                verdict.accepted = Some(ruleset);
+                verdict.warnings = warnings;
+            }
+            Some(Err(problems)) => {
+                verdict.problems = problems.count();
+                verdict.status = Some(refusal(&problems, name));
+            }
+        }
+        verdict
+    }
+}
+
+fn refusal(problems: &Problems, name: String) -> Status {
+    let cause = |field, message| Cause { reason: "FieldValueInvalid", field, message };
+    let told = problems.first.iter().map(|Problem { at, path, message }| {
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        let field = format!("{CONFIG_MAP_KEY}:{at}");
-        Cause { reason: "FieldValueInvalid", field, message: format!("{path}{message}") }
+        cause(format!("{CONFIG_MAP_KEY}:{at}"), format!("{path}{message}"))
     });
+    let rest = problems.rest().map(|rest| cause(CONFIG_MAP_KEY.to_owned(), rest));
     Status {
         message: format!("{CONFIG_MAP_KEY} has {problems}"),
         reason: "Invalid",
         code: 422,
-        details: Details { kind: "ConfigMap", name: name.0.to_string(), causes: causes.collect() },
+        details: Details { kind: "ConfigMap", name, causes: told.chain(rest).collect() },
     }
 }
 
-fn judge(text: Option<&str>, bounds: &Bounds) -> Result<(Ruleset, Vec<String>), Problems> {
-    let whole = |message| {
-        let at = super::yaml::Position { line: 1, column: 1 };
-        Problems(vec![Problem { at, path: String::new(), message }])
-    };
-    let text = text.ok_or_else(|| whole(format!("there is no `data` key `{CONFIG_MAP_KEY}`")))?;
-    // Before anything is read: whoever reaches the port can send more than a ConfigMap holds.
-    if text.len() > mapping::MAX_BYTES {
-        return Err(whole(mapping::size_message(text.len())));
-    }
+fn judge(text: &str, bounds: &Bounds) -> Result<(Ruleset, Vec<String>), Problems> {
     let ruleset = mapping::compile(text, bounds)?;
-    let told = advise(&ruleset, text.len()).into_iter().filter(|advice| !advice.is_note());
-    // The API server passes on some thousands of characters of warnings in all.
-    let warnings: Vec<String> = told
-        .take(20)
-        .map(|advice| {
-            let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
-            let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
-            warning(format!("{place}{rule}{}", advice.message))
-        })
-        .collect();
-    Ok((ruleset, warnings))
+    let mut told = First::new(MAX_WARNINGS, Advice::place);
+    advice::each(&ruleset, text.len(), &mut |advice| {
+        if !advice.is_note() {
+            told.add(advice.place(), || advice);
+        }
+    });
+    let told = told.into_kept().into_iter();
+    let warnings = told.map(|advice| {
+        let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
+        let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
+        warning(format!("{place}{rule}{}", advice.message))
+    });
+    Ok((ruleset, warnings.collect()))
 }

@@ -16,11 +16,32 @@ use tree::TreeBuilder;
 /// How deep values may be nested, aliases followed. Bounds recursion over the tree.
 const MAX_DEPTH: usize = 200;
 
-/// How many nodes one text may stand for, aliases followed. Bounds what a few aliases of aliases can grow to.
-const MAX_NODES: usize = 2_000_000;
+/// How much of a text is taken. Bounds the memory and the steps that reading takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many nodes one text may stand for, aliases followed. Bounds what a few aliases of aliases can grow to.
+    pub nodes: usize,
+    /// How many bytes of nodes may be held at once.
+    pub held: usize,
+    /// How many anchors there may be: each keeps a copy of its node.
+    pub anchors: usize,
+    /// How many characters are looked through for the end of what may turn out to be a key: until then the parser holds all of it,
+    /// 200 bytes for each.
+    pub lookahead: usize,
+    /// Whether there may be directives: the parser keeps what `%TAG` says.
+    pub directives: bool,
+}
 
-/// A manifest in JSON is one line.
-const MAX_LOOKAHEAD: usize = 1 << 20;
+impl Limits {
+    /// For manifests, on the command line, where memory is the user's own. One in JSON is one line.
+    const MANIFEST: Self = Self {
+        nodes: 2_000_000,
+        held: usize::MAX,
+        anchors: usize::MAX,
+        lookahead: 1 << 20,
+        directives: true,
+    };
+}
 
 /// A place in a text, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,17 +198,42 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Nodes and depth of the tree below, itself included.
-    fn size(&self) -> (usize, usize) {
-        let children: Vec<(usize, usize)> = match &self.value {
-            Value::Scalar(_) => Vec::new(),
-            Value::Sequence(items) => items.iter().map(Node::size).collect(),
-            Value::Mapping(entries) => entries.iter().flat_map(|(k, v)| [k.size(), v.size()]).collect(),
+    /// What the tree below comes to, itself included.
+    fn size(&self) -> Size {
+        let mut size = Size { nodes: 1, depth: 0, bytes: self.weight() };
+        let mut add = |child: &Self| {
+            let below = child.size();
+            size.nodes += below.nodes;
+            size.bytes += below.bytes;
+            size.depth = size.depth.max(below.depth);
         };
-        let nodes = children.iter().map(|(nodes, _)| nodes).sum::<usize>();
-        let depth = children.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
-        (nodes + 1, depth + 1)
+        match &self.value {
+            Value::Scalar(_) => {}
+            Value::Sequence(items) => items.iter().for_each(add),
+            Value::Mapping(entries) => entries.iter().for_each(|(key, value)| {
+                add(key);
+                add(value);
+            }),
+        }
+        size.depth += 1;
+        size
     }
+
+    /// The bytes of this node alone.
+    fn weight(&self) -> usize {
+        let text = match &self.value {
+            Value::Scalar(Scalar { text: Cow::Owned(text), .. }) => text.capacity(),
+            _ => 0,
+        };
+        size_of::<Self>() + text
+    }
+}
+
+/// What a tree comes to.
+struct Size {
+    nodes: usize,
+    depth: usize,
+    bytes: usize,
 }
 
 /// Reads every document of a YAML (or JSON) text. An empty document is left out.
@@ -195,33 +241,34 @@ impl<'t> Node<'t> {
 /// # Errors
 /// The first place that is not YAML, or that is nested or aliased beyond this reader's limits.
 pub fn read(text: &str) -> Result<Vec<Node<'_>>, SyntaxError> {
-    read_within(text, MAX_NODES, MAX_LOOKAHEAD)
+    read_apart(text, Limits::MANIFEST, "", &mut |_, _| {})
 }
 
-/// Reads as [`read`] does, where less than its bounds is expected. `max_lookahead` is how many characters are looked through for the
-/// end of what may turn out to be a key: until then the parser holds all of it, 200 bytes for each.
+/// Reads as [`read`] does, but for the list under the key `apart` at the top: its members are handed over one after the other with the
+/// list's place, and the list is left empty. So a long one is never held as a whole.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_within(text: &str, max_nodes: usize, max_lookahead: usize) -> Result<Vec<Node<'_>>, SyntaxError> {
+pub fn read_apart<'t>(
+    text: &'t str,
+    limits: Limits,
+    apart: &str,
+    member: &mut dyn FnMut(Position, Node<'t>),
+) -> Result<Vec<Node<'t>>, SyntaxError> {
     let mut options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
-        simple_key_max_lookahead: max_lookahead,
+        simple_key_max_lookahead: limits.lookahead,
+        disallow_directives: !limits.directives,
     };
     options.set_emit_comments(false);
-    let mut tree = TreeBuilder::new(text, max_nodes);
+    let mut tree = TreeBuilder::new(text, limits, apart, member);
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| SyntaxError {
             at: position(*error.marker()),
             message: format!("not YAML: {}", error.info()),
         })?;
-        let at = position(span.start);
         tree.take(event, span)?;
-        if tree.nodes > max_nodes {
-            let message = format!("it holds more than {max_nodes} values, aliases followed");
-            return Err(SyntaxError { at, message });
-        }
     }
     Ok(tree.documents)
 }

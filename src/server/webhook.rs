@@ -20,6 +20,7 @@ use super::body::{Bodies, FREE, PATIENCE, Room};
 use super::connection::Peer;
 use super::{Limits, MAX_BODY};
 use crate::engine::component::Component;
+use crate::engine::mapping;
 use crate::engine::review::{self, Mode, Reply, ReviewError};
 use crate::engine::ruleset::Ruleset;
 use crate::engine::validation;
@@ -44,8 +45,9 @@ struct Webhook {
     bodies: Bodies,
     /// The turns of long bodies.
     aside: Arc<Semaphore>,
-    /// A mapping of 1 MiB takes tens of milliseconds and of megabytes: one at a time.
+    /// A mapping of 1 MiB takes tens of milliseconds: one at a time.
     validating: Arc<Semaphore>,
+    pool: Pool,
     rehearse: Option<Rehearse>,
 }
 
@@ -93,10 +95,10 @@ pub fn router(
     rehearse: Option<Rehearse>,
     pool: Pool,
 ) -> Router {
-    let bodies = Bodies::new(limits, pool);
+    let bodies = Bodies::new(limits, pool.clone());
     let aside = Arc::new(Semaphore::new(LONG_AT_ONCE));
     let validating = Arc::new(Semaphore::new(1));
-    let state = Webhook { live, metrics: Arc::clone(metrics), bodies, aside, validating, rehearse };
+    let state = Webhook { live, metrics: Arc::clone(metrics), bodies, aside, validating, pool, rehearse };
     let panics = Arc::clone(metrics);
     Router::new()
         .route("/mutate", post(mutate))
@@ -179,23 +181,39 @@ async fn validate(
 ) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
-        let (body, _room) = receive(&webhook, peer, request).await?;
+        let (body, room) = receive(&webhook, peer, request).await?;
         let turn = Arc::clone(&webhook.validating).acquire_owned();
         let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else { return Err(Refusal::Busy) };
-        let live = webhook.live.load_full();
-        let judged = move || {
+        // The body goes before room is taken for what is in it.
+        let (edit, turn) = aside(move || {
+            let edit = validation::read(&body);
+            drop((body, room));
+            edit.map(|edit| (edit, turn))
+        })
+        .await??;
+        let bytes = edit.text_bytes().map_or(0, |text| text + mapping::weight(text));
+        let room = webhook.pool.take_within(bytes, PATIENCE).await.ok_or(Refusal::Busy)?;
+        let bounds = webhook.live.load().ruleset.bounds().clone();
+        let (mut verdict, mut room) = aside(move || {
             let _turn = turn;
-            validation::validate(&body, live.ruleset.bounds())
-        };
-        let mut verdict = tokio::task::spawn_blocking(judged).await.map_err(Refusal::Fault)??;
+            (edit.judge(&bounds), room)
+        })
+        .await?;
         tracing::info!(problems = verdict.problems, "mapping validated");
+        room.shrink_to(verdict.accepted.as_ref().map_or(0, Ruleset::weight));
         let warnings = match webhook.rehearse.as_ref().zip(verdict.accepted.take()) {
             Some((rehearse, ruleset)) => rehearse(ruleset).await,
             None => Vec::new(),
         };
+        drop(room);
         Ok(verdict.into_body(warnings)?)
     };
     conclude(&webhook, peer, answered.await)
+}
+
+/// Does what takes longer than a review where it holds up none. What it was given stays with it when the peer hangs up.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::Fault)
 }
 
 /// The whole body, and the room that it takes.

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the outside in. A module may use those after it, and itself.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["cli"],
     &["server", "cluster", "mapping_file"],
     &["tls"],
     &["mapping_intake"],
     &["telemetry", "shutdown"],
-    &["live", "health", "memory", "metrics"],
+    &["live", "health", "metrics"],
+    &["memory"],
     &["engine"],
 ];
 

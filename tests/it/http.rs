@@ -428,6 +428,42 @@ async fn a_broken_mapping_is_refused_with_all_its_problems() {
 }
 
 #[tokio::test]
+async fn an_answer_about_a_mapping_is_bounded_whatever_the_mapping_is() {
+    let bad = "- {match: {component: kas}, role: \"é\\u0001$\"}\n";
+    let bad = format!("rules:\n{}", bad.replace('$', &"é".repeat(20)).repeat(9_000));
+    let refused = validated(&edit("CREATE", None, Some(&bad))).await;
+    assert!(refused.to_string().len() < 256 << 10, "{} bytes", refused.to_string().len());
+    let causes = refused["status"]["details"]["causes"].as_array().unwrap();
+    assert_eq!(causes.len(), 101);
+    assert_eq!(causes[100]["message"], "and 8900 more");
+    assert!(refused["status"]["message"].as_str().unwrap().ends_with("\n  and 8900 more"));
+    let long = format!("rules: []\n#{}", "x".repeat(1 << 20));
+    let refused = validated(&edit("CREATE", None, Some(&long))).await;
+    assert_eq!(
+        refused["status"]["message"],
+        "mapping.yaml has 1 problem\n  1:1: the mapping has 1048587 bytes, a ConfigMap holds at most 1048576"
+    );
+}
+
+#[tokio::test]
+async fn a_mapping_is_judged_where_there_is_room() {
+    let pool = Pool::new(memory::POOL);
+    let live = Arc::new(Live::new(ruleset(MAPPING)));
+    let app = webhook::router(live, &Arc::new(Metrics::default()), limits(), None, pool.clone());
+    let judged = async || {
+        let body = edit("CREATE", None, Some(MAPPING)).to_string();
+        let request =
+            Request::post("/validate").header("content-type", "application/json").body(Body::from(body));
+        app.clone().oneshot(request.unwrap()).await.unwrap().status()
+    };
+    let room = pool.take(memory::POOL).await;
+    assert_eq!(judged().await, StatusCode::SERVICE_UNAVAILABLE);
+    drop(room);
+    assert_eq!(judged().await, StatusCode::OK);
+    assert!(pool.take_within(memory::POOL, DEADLINE).await.is_some(), "all of it is given back");
+}
+
+#[tokio::test]
 async fn a_good_mapping_may_stand_and_so_may_what_does_not_touch_it() {
     assert_eq!(validated(&edit("CREATE", None, Some(MAPPING))).await, json!({"uid": "u", "allowed": true}));
     let broken = "rules: [";

@@ -1,17 +1,19 @@
 //! Every kind of mistake in a mapping, with its exact line, column, path and message.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use gitlab_iam_webhook::engine::advice::{Advice, advise};
 use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
-use gitlab_iam_webhook::engine::mapping::{self, Problems};
+use gitlab_iam_webhook::engine::decision::Outcome;
+use gitlab_iam_webhook::engine::mapping;
 
-use crate::support::{data, ruleset};
+use crate::support::{Thing, data, ruleset};
 
 fn problems_within(text: &str, bounds: &Bounds) -> Vec<String> {
     match mapping::compile(text, bounds) {
         Ok(_) => Vec::new(),
-        Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
+        Err(problems) => problems.first.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -294,9 +296,37 @@ fn a_hostile_mapping_is_refused_and_soon() {
         format!("{open}{}{}", "x,".repeat(50_000), "]".repeat(150))
     };
     let globs = format!("{{{}}}?{}", ",".repeat(99), "x".repeat(850));
-    let merged: String = (0..20_000).map(|n| format!("k{n}: 1, ")).collect();
+    let keys = |count| (0..count).map(|n| format!("k{n}: 1, ")).collect::<String>();
+    let (merged, many) = (keys(500), keys(20_000));
     let cases = [
-        (nested_anchors, "it holds more than 400000 values, aliases followed"),
+        (
+            nested_anchors,
+            "too much at once: one rule, what stands beside the rules and what has an anchor may hold 10922 values together",
+        ),
+        (rule(&format!("match: {{labels: {{{many}}}}}\nskip: true")), "too much at once"),
+        (
+            format!("l: &l [a, b, c]\nrules: [{}]\n", "*l,".repeat(100_001)),
+            "it holds more than 400000 values, aliases followed",
+        ),
+        (
+            rule(&format!("match: {{component: kas}}\nrole: \"{}\"", "r".repeat(4097))),
+            "rules[0].role: has 4097 bytes, at most 4096 are taken",
+        ),
+        (
+            rule(&format!("match: {{component: kas}}\nrole: x\nirsa: {{audience: {}}}", "a".repeat(256))),
+            "rules[0].irsa.audience: has 256 bytes, IAM allows 255",
+        ),
+        (
+            rule(&format!("match: {{labels: {{{}: a}}}}\nskip: true", "k".repeat(318))),
+            "rules[0].match.labels: the key has 318 bytes, at most 317 are taken",
+        ),
+        (
+            rule(&format!(
+                "match: {{component: kas}}\nrole: x\nirsa: {{skipContainers: [{}]}}",
+                format!("{},", "c".repeat(63)).repeat(65)
+            )),
+            "rules[0].irsa.skipContainers: the names have 4159 bytes, at most 4096 are taken",
+        ),
         (
             rule(&format!("match: {{namespace: \"{globs}\"}}\nskip: true")),
             "stand for more than 100 patterns or 1024 bytes",
@@ -326,4 +356,122 @@ fn a_hostile_mapping_is_refused_and_soon() {
         .collect();
     let made = "  - {match: {component: kas}, skip: true}\n".repeat(4000);
     assert_eq!(problems(&format!("rules:\n{given}{made}")), Vec::<String>::new());
+}
+
+#[test]
+fn problems_end_at_a_hundred_and_the_rest_is_counted() {
+    // What stands below the rules is read before them.
+    let bad = "  - {match: {component: kaas}, skip: true}\n".repeat(20_000);
+    let text = format!("partition: mars\nrules:\n{bad}x: 1\n");
+    let problems = mapping::compile(&text, &Bounds::default()).unwrap_err();
+    assert_eq!((problems.first.len(), problems.more, problems.count()), (100, 19_902, 20_002));
+    let lines: Vec<u32> = problems.first.iter().map(|problem| problem.at.line).collect();
+    assert_eq!(lines, std::iter::once(1).chain(3..102).collect::<Vec<_>>(), "the first in the text");
+    let told = problems.to_string();
+    assert!(
+        told.starts_with("20002 problems\n  1:12: partition") && told.ends_with("\n  and 19902 more"),
+        "{told}"
+    );
+    let all = mapping::compile_file(&text, &Bounds::default()).unwrap_err();
+    assert_eq!((all.first.len(), all.more), (20_002, 0), "on the command line all are told");
+    assert_eq!(all.first.last().unwrap().at.line, 20_003);
+}
+
+#[test]
+fn what_a_problem_quotes_is_cut_in_its_middle() {
+    let text =
+        rule(&format!("match: {{component: kas}}\nrole: \"{}\\n{}\"", "a".repeat(2000), "b".repeat(2000)));
+    let found = problems(&text);
+    assert!(found[0].starts_with("4:11: rules[0].role: the role name `aaaa"), "{}", found[0]);
+    assert!(found[0].ends_with("IAM allows letters, digits and _+=,.@-"), "{}", found[0]);
+    assert!(found[0].contains("aaa…bbb") && found[0].len() < 600, "{}", found[0]);
+}
+
+#[test]
+fn a_name_is_made_of_as_much_as_it_holds() {
+    // An alias may stand for a long text a thousand times.
+    let list = "*l,".repeat(999);
+    let text = format!(
+        "rules:\n  - {{match: {{component: kas, namespace: [&l {}, {list}]}}, skip: true}}\n",
+        "n".repeat(1000)
+    );
+    let name = format!("component=kas namespace={}…", "n".repeat(38));
+    assert_eq!(*ruleset(&text).rules()[0].name, *name);
+}
+
+/// A mapping of rules, each made of its number.
+fn mapping_of(count: usize, rule: impl Fn(usize) -> String) -> String {
+    let rules: String = (0..count).map(|n| format!("  - {{match: {{{}}}, skip: true}}\n", rule(n))).collect();
+    format!("rules:\n{rules}")
+}
+
+#[test]
+fn lists_and_braces_are_bounded_for_the_mapping_as_a_whole() {
+    let braces = |n: usize| format!("namespace: \"{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{n}\"");
+    let found = problems(&mapping_of(10_000, braces));
+    assert_eq!(found.len(), 1, "one rule goes over");
+    assert!(
+        found[0].contains(
+            "with this rule, which comes to 5512 bytes in memory, the rules come to more than the 8388608 that"
+        ),
+        "{}",
+        found[0]
+    );
+    assert!(found[0].contains(": rules[15"), "the rule is named: {}", found[0]);
+    assert_eq!(problems(&mapping_of(200, braces)), Vec::<String>::new());
+    let keys = problems(&mapping_of(300, |n| format!("labels: {{k{n}: a}}")));
+    assert_eq!(keys, ["258:5: rules[256]: with this rule the rules look at more than 256 different labels"]);
+}
+
+#[test]
+fn the_steps_of_one_decision_are_bounded_and_people_never_see_it() {
+    let honest = [
+        mapping_of(10_000, |n| format!("serviceAccount: \"account-{n}-*\", namespace: \"namespace-{n}*\"")),
+        mapping_of(2_000, |n| format!("namespace: \"*-prod-{n}\", serviceAccount: \"*-{n}\"")),
+        mapping_of(2_000, |n| format!("namespace: \"*-{n}-*\"")),
+    ];
+    for text in honest {
+        assert_eq!(problems(&text), Vec::<String>::new());
+    }
+    let hostile = |n: usize| format!("serviceAccount: \"*a?a?a?a?a?a?aN*{n}\"");
+    let found = problems(&mapping_of(1_000, hostile));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].contains("whose globs may take 3561 steps, one decision may take more than 1000000"),
+        "{}",
+        found[0]
+    );
+    // As many as are taken: a decision on the value that fits them worst.
+    let ruleset = ruleset(&mapping_of(260, hostile));
+    let mut thing = Thing::service_account("kas");
+    thing.service_account = "a".repeat(253);
+    let start = Instant::now();
+    assert_eq!(thing.decide(&ruleset).outcome(), Outcome::NoRule);
+    // Some milliseconds where it is optimised.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn longer_values_than_kubernetes_has_match_nothing() {
+    let ruleset = ruleset("rules:\n  - {match: {labels: {team: \"a*\"}}, skip: true}\n");
+    for (length, want) in [(63, Outcome::Skipped), (64, Outcome::NoRule)] {
+        let thing = Thing::service_account("kas").labelled("team", &"a".repeat(length));
+        assert_eq!(thing.decide(&ruleset).outcome(), want, "{length}");
+    }
+}
+
+#[test]
+fn looking_for_covered_rules_ends_and_says_so() {
+    let list = |n: usize| (0..1000).map(|i| format!("a{n}x{i},")).collect::<String>();
+    let mut text = mapping_of(80, |n| format!("namespace: [b, {}]", &list(n)[..list(n).len() - 8]));
+    text.push_str("  - {match: {namespace: \"^\"}, skip: true}\n");
+    let ruleset = ruleset(&text);
+    let start = Instant::now();
+    let found = advise(&ruleset, text.len());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let kinds: Vec<_> = found.iter().map(|advice| advice.kind).collect();
+    assert!(kinds.contains(&"not-everything"), "{kinds:?}");
+    assert!(kinds.contains(&"no-name"), "the other lints still look at all: {kinds:?}");
+    let ended = found.iter().find(|advice| advice.kind == "not-everything").unwrap();
+    assert!(ended.message.starts_with("not everything was looked at"), "{}", ended.message);
 }

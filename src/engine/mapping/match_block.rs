@@ -1,7 +1,7 @@
 //! What does a rule's `match` say?
 
-use super::options::is_dns_label;
-use super::reader::{Path, Reader, unknown};
+use super::options::{is_dns_label, is_dns_name};
+use super::reader::{Path, Reader};
 use crate::engine::bounds::Bounds;
 use crate::engine::component::{Component, ComponentSet};
 use crate::engine::rule::Criteria;
@@ -43,10 +43,10 @@ pub(super) fn read(
                         );
                         continue;
                     }
-                    for (label, globs) in labels.iter() {
-                        let globs = reader.globs(globs, path.key(label));
-                        criteria.labels.push((label.into(), globs));
-                    }
+                    criteria.labels = labels
+                        .iter()
+                        .map(|(label, globs)| (label.into(), reader.globs(globs, path.key(label))))
+                        .collect();
                 }
             }
         }
@@ -85,17 +85,18 @@ fn components(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Compo
             set = set.with(component);
         } else {
             let known: Vec<&str> = Component::all().map(Component::name).collect();
-            let mut message = unknown("component", name, &known);
             if name.contains(['*', '?', '[', '{']) {
-                message = format!("components are named, not matched: list them instead of `{name}`");
+                let message = format!("components are named, not matched: list them instead of `{name}`");
+                reader.report(item.at, path, message);
+            } else {
+                reader.report_unknown(item.at, path, "component", name, &known);
             }
-            reader.report(item.at, path, message);
         }
     });
     set
 }
 
-fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box<str>> {
+fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Box<[Box<str>]> {
     let mut projects = Vec::new();
     reader.each(node, path, |reader, item, path| {
         let id = item
@@ -110,10 +111,10 @@ fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Vec<Box
             None => reader.report(item.at, path, "must be the id of a GitLab project, a whole number"),
         }
     });
-    projects
+    projects.into()
 }
 
-fn runners(node: &Node<'_>, path: Path<'_>, bounds: &Bounds, reader: &mut Reader<'_>) -> Vec<Box<str>> {
+fn runners(node: &Node<'_>, path: Path<'_>, bounds: &Bounds, reader: &mut Reader<'_>) -> Box<[Box<str>]> {
     let mut runners = Vec::new();
     reader.each(node, path, |reader, item, path| {
         let Some(text) = reader.text(item, path) else { return };
@@ -123,7 +124,7 @@ fn runners(node: &Node<'_>, path: Path<'_>, bounds: &Bounds, reader: &mut Reader
                 path,
                 "the account `default` is every Pod's that names none, so it cannot stand for the runner: give the runner's manager an account of its own",
             ),
-            Some((namespace, name)) if is_dns_label(namespace) && name.split('.').all(is_dns_label) => {
+            Some((namespace, name)) if is_dns_label(namespace) && is_dns_name(name) => {
                 let user = format!("system:serviceaccount:{namespace}:{name}");
                 // Any other of Kubernetes' own controllers, too, makes Pods or what Pods are made of.
                 let is_kubernetes_own = namespace == "kube-system" && name.ends_with("-controller");
@@ -143,5 +144,5 @@ fn runners(node: &Node<'_>, path: Path<'_>, bounds: &Bounds, reader: &mut Reader
             ),
         }
     });
-    runners
+    runners.into()
 }

@@ -1,6 +1,7 @@
 //! What is a rule called? As it says, or after what it matches; unique in either case.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::engine::rule::Rule;
 use crate::engine::yaml::{Node, Value};
@@ -9,21 +10,30 @@ use crate::engine::yaml::{Node, Value};
 pub(super) const MAX_NAME: usize = 63;
 
 /// The names of the rules so far. Names that were given win; made ones give way with a number.
+///
+/// They are held by their hashes, of 64 bits: there may be 20,000, and their texts are in the rules.
 #[derive(Default)]
 pub(super) struct Names {
-    given: HashMap<String, u32>,
+    given: HashMap<u64, u32>,
 }
 
 /// Marks a name that was made, until all given ones are known.
 const MADE: char = '\u{0}';
 
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Names {
     /// The line of the rule that has the name already.
     pub(super) fn given(&mut self, name: &str, line: u32) -> Option<u32> {
-        if let Some(first) = self.given.get(name) {
+        let key = hash(name);
+        if let Some(first) = self.given.get(&key) {
             return Some(*first);
         }
-        self.given.insert(name.to_owned(), line);
+        self.given.insert(key, line);
         None
     }
 
@@ -35,16 +45,16 @@ impl Names {
 
     /// Makes the made names unique.
     pub(super) fn settle(self, rules: &mut [Rule]) {
-        let mut taken: HashSet<Box<str>> = self.given.into_keys().map(String::into_boxed_str).collect();
-        let mut counts: HashMap<String, usize> = HashMap::new();
+        let mut taken: HashSet<u64> = self.given.into_keys().collect();
+        let mut counts: HashMap<u64, u32> = HashMap::new();
         for rule in rules {
             let Some(base) = rule.name.strip_prefix(MADE) else {
                 continue;
             };
             // The counter only rises, so that many rules of one name do not try each other's numbers.
-            let count = counts.entry(base.to_owned()).or_insert(0);
+            let count = counts.entry(hash(base)).or_insert(0);
             let mut name: Box<str> = base.into();
-            while !taken.insert(name.clone()) {
+            while !taken.insert(hash(&name)) {
                 *count = (*count).max(1) + 1;
                 name = format!("{base}#{count}").into();
             }
@@ -53,31 +63,69 @@ impl Names {
     }
 }
 
+/// A name in the making, which takes no more than it may hold: an alias can stand for a long text many times.
+#[derive(Default)]
+struct Growing {
+    text: String,
+    characters: usize,
+}
+
+impl Growing {
+    fn push(&mut self, part: &str) {
+        for c in part.chars().take(MAX_NAME + 1 - self.characters) {
+            self.text.push(c);
+            self.characters += 1;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.characters > MAX_NAME
+    }
+
+    fn push_values(&mut self, node: &Node<'_>) {
+        match &node.value {
+            Value::Scalar(scalar) => self.push(&scalar.text),
+            Value::Sequence(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    if self.is_full() {
+                        return;
+                    }
+                    self.push(if index > 0 { "," } else { "" });
+                    self.push_values(item);
+                }
+            }
+            Value::Mapping(_) => {}
+        }
+    }
+
+    fn push_entry(&mut self, key: &str, value: &Node<'_>) {
+        if self.characters > 0 {
+            self.push(" ");
+        }
+        self.push(key);
+        self.push("=");
+        self.push_values(value);
+    }
+}
+
 /// `component=webservice,sidekiq namespace=legacy`
 pub(super) fn made_name(node: Option<&Node<'_>>) -> String {
-    fn values(node: &Node<'_>) -> String {
-        match &node.value {
-            Value::Scalar(scalar) => scalar.text.to_string(),
-            Value::Sequence(items) => items.iter().map(values).collect::<Vec<_>>().join(","),
-            Value::Mapping(_) => String::new(),
-        }
-    }
-    let entries = node.and_then(Node::as_mapping).unwrap_or_default();
-    let mut parts = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
+    let mut name = Growing::default();
+    for (key, value) in node.and_then(Node::as_mapping).unwrap_or_default() {
         let Some(key) = key.as_text() else { continue };
         match value.as_mapping() {
-            Some(labels) => parts.extend(
-                labels
-                    .iter()
-                    .filter_map(|(label, value)| Some(format!("{}={}", label.as_text()?, values(value)))),
-            ),
-            None => parts.push(format!("{key}={}", values(value))),
+            Some(labels) => {
+                for (label, value) in labels {
+                    if let Some(label) = label.as_text() {
+                        name.push_entry(label, value);
+                    }
+                }
+            }
+            None => name.push_entry(key, value),
         }
     }
-    let name = parts.join(" ");
-    match name.char_indices().nth(MAX_NAME) {
-        Some(_) => name.chars().take(MAX_NAME - 1).chain(['…']).collect(),
-        None => name,
+    if name.is_full() {
+        return name.text.chars().take(MAX_NAME - 1).chain(['…']).collect();
     }
+    name.text
 }

@@ -7,6 +7,12 @@ use crate::engine::yaml::{Node, ScalarKind};
 /// Seconds that the EKS webhook takes for a token (its README; AWS STS takes no longer).
 const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
 
+/// The longest audience, in bytes (the service model of IAM, `clientIDType`).
+const MAX_AUDIENCE: usize = 255;
+
+/// How many bytes the names of containers may come to, joined: more than any Pod has.
+const MAX_CONTAINERS: usize = 4096;
+
 pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> IrsaOptions {
     let known = ["stsRegionalEndpoints", "tokenExpiration", "audience", "annotatePods", "skipContainers"];
     let mut options = IrsaOptions::default();
@@ -29,6 +35,11 @@ pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
                         );
                         return None;
                     }
+                    if text.len() > MAX_AUDIENCE {
+                        let message = format!("has {} bytes, IAM allows {MAX_AUDIENCE}", text.len());
+                        reader.report(value.at, path, message);
+                        return None;
+                    }
                     Some(text.into())
                 });
             }
@@ -44,7 +55,13 @@ pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> 
                         reader.report(item.at, path, format!("`{name}` cannot be the name of a container"));
                     }
                 });
-                options.skip_containers = (!names.is_empty()).then(|| names.join(",").into());
+                let joined = names.join(",");
+                if joined.len() > MAX_CONTAINERS {
+                    let message =
+                        format!("the names have {} bytes, at most {MAX_CONTAINERS} are taken", joined.len());
+                    reader.report(value.at, path, message);
+                }
+                options.skip_containers = (!names.is_empty()).then(|| joined.into());
             }
         }
     }
@@ -111,10 +128,15 @@ impl PodOptions {
     }
 }
 
-/// What Kubernetes takes for names of containers, and (with dots) of ServiceAccounts and namespaces.
+/// What Kubernetes takes for names of containers and namespaces.
 pub(super) fn is_dns_label(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !name.starts_with('-')
         && !name.ends_with('-')
+}
+
+/// What Kubernetes takes for names of ServiceAccounts.
+pub(super) fn is_dns_name(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_dns_label)
 }

@@ -4,11 +4,21 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{Problem, match_block};
+use crate::engine::first::First;
 use crate::engine::glob::Glob;
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
 /// The longest list of one criterion; keeps the cost of one rule in bounds.
 const MAX_LIST: usize = 1000;
+
+/// The longest text in bytes: twice the longest ARN that IAM allows, for its placeholders.
+const MAX_TEXT: usize = 4096;
+
+/// The longest key in bytes, which is a label's: a prefix of 253, a slash and a name of 63.
+const MAX_KEY: usize = 317;
+
+/// Nothing longer is likened to known words: that takes steps, and finds nothing.
+const MAX_LIKENED: usize = 64;
 
 /// The way from the top of the mapping to a value, made into text only for a problem.
 #[derive(Clone, Copy)]
@@ -41,7 +51,7 @@ impl fmt::Display for Path<'_> {
 
 /// Gathers problems; whatever cannot be read is reported and left out.
 pub(super) struct Reader<'r> {
-    problems: &'r mut Vec<Problem>,
+    problems: &'r mut First<Problem>,
 }
 
 /// The entries of a mapping whose keys have been checked.
@@ -66,12 +76,29 @@ impl<'n, 't> Fields<'n, 't> {
 }
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(problems: &'r mut Vec<Problem>) -> Self {
+    pub(super) fn new(problems: &'r mut First<Problem>) -> Self {
         Self { problems }
     }
 
     pub(super) fn report(&mut self, at: Position, path: Path<'_>, message: impl Into<String>) {
-        self.problems.push(Problem { at, path: path.to_string(), message: message.into() });
+        self.problems.add(at, || Problem::new(at, &path.to_string(), &message.into()));
+    }
+
+    /// A word that is none of those that are known.
+    pub(super) fn report_unknown(
+        &mut self,
+        at: Position,
+        path: Path<'_>,
+        what: &str,
+        found: &str,
+        known: &[&str],
+    ) {
+        self.problems.add(at, || Problem::new(at, &path.to_string(), &unknown(what, found, known)));
+    }
+
+    /// No problem has been found so far.
+    pub(super) fn is_content(&self) -> bool {
+        self.problems.count() == 0
     }
 
     /// The entries of a mapping. `known` is empty where any key may stand.
@@ -93,17 +120,21 @@ impl<'r> Reader<'r> {
                 self.report(name.at, path, format!("a key must be text, found {found}"));
                 continue;
             };
+            if key.len() > MAX_KEY {
+                let message = format!("the key has {} bytes, at most {MAX_KEY} are taken", key.len());
+                self.report(name.at, path, message);
+                continue;
+            }
             if !seen.insert(key) {
                 self.report(name.at, path.key(key), format!("the key `{key}` stands here twice"));
                 continue;
             }
             if !known.is_empty() && !known.contains(&key) {
-                let message = if known.contains(&"match") && match_block::KEYS.contains(&key) {
-                    format!("`{key}` belongs under `match`")
+                if known.contains(&"match") && match_block::KEYS.contains(&key) {
+                    self.report(name.at, path.key(key), format!("`{key}` belongs under `match`"));
                 } else {
-                    unknown("key", key, known)
-                };
-                self.report(name.at, path.key(key), message);
+                    self.report_unknown(name.at, path.key(key), "key", key, known);
+                }
                 continue;
             }
             taken.push((key, value));
@@ -112,10 +143,14 @@ impl<'r> Reader<'r> {
     }
 
     pub(super) fn text<'n>(&mut self, node: &'n Node<'_>, path: Path<'_>) -> Option<&'n str> {
-        if let Some(text) = node.as_text() {
-            return Some(text);
+        match node.as_text() {
+            Some(text) if text.len() <= MAX_TEXT => return Some(text),
+            Some(text) => {
+                let message = format!("has {} bytes, at most {MAX_TEXT} are taken", text.len());
+                self.report(node.at, path, message);
+            }
+            None => self.report(node.at, path, not_text(node)),
         }
-        self.report(node.at, path, not_text(node));
         None
     }
 
@@ -141,7 +176,7 @@ impl<'r> Reader<'r> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.report(node.at, path, unknown(what, text, &known));
+            self.report_unknown(node.at, path, what, text, &known);
         }
         found
     }
@@ -173,7 +208,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    pub(super) fn globs(&mut self, node: &Node<'_>, path: Path<'_>) -> Vec<Glob> {
+    pub(super) fn globs(&mut self, node: &Node<'_>, path: Path<'_>) -> Box<[Glob]> {
         let mut globs = Vec::with_capacity(1);
         self.each(node, path, |reader, item, path| {
             let Some(text) = reader.text(item, path) else {
@@ -184,7 +219,7 @@ impl<'r> Reader<'r> {
                 Err(error) => reader.report(item.at, path, error.to_string()),
             }
         });
-        globs
+        globs.into()
     }
 }
 
@@ -193,7 +228,8 @@ fn not_text(node: &Node<'_>) -> String {
     match node.as_scalar() {
         Some(scalar) if scalar.kind != ScalarKind::Null => {
             let found = node.describe();
-            format!("must be text, but YAML reads {} as {found}: write it in quotes", scalar.text)
+            let text = brief(&scalar.text);
+            format!("must be text, but YAML reads {text} as {found}: write it in quotes")
         }
         None if node.as_mapping().is_some_and(|entries| entries.len() == 1) => {
             "must be text, found a mapping: a placeholder at the start wants quotes, as in \"{component}\""
@@ -203,8 +239,13 @@ fn not_text(node: &Node<'_>) -> String {
     }
 }
 
+/// The beginning of a text that may be of any length.
+pub(super) fn brief(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_LIKENED)).unwrap_or_default()
+}
+
 /// `unknown key `rol`; did you mean `role`?`
-pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     // Half of GitLab's names begin with it, and nobody remembers which half.
     let other_spelling = match found.strip_prefix("gitlab-") {
         Some(rest) => rest.to_owned(),
@@ -213,8 +254,9 @@ pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     if known.contains(&other_spelling.as_str()) {
         return format!("unknown {what} `{found}`; did you mean `{other_spelling}`?");
     }
+    let known_words = if found.len() > MAX_LIKENED { &[] } else { known };
     let likeness = |word: &str| strsim::jaro_winkler(&word.to_lowercase(), &found.to_lowercase());
-    let nearest = known
+    let nearest = known_words
         .iter()
         .map(|word| (likeness(word), *word))
         .max_by(|(one, _), (other, _)| one.total_cmp(other))

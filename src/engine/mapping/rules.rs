@@ -1,9 +1,11 @@
 //! What do the mapping's defaults and rules say, and do they make sense together?
 
+use std::collections::HashSet;
+
 use super::match_block;
 use super::names::{MAX_NAME, Names, made_name};
 use super::options;
-use super::reader::{Fields, Path, Reader, unknown};
+use super::reader::{Fields, Path, Reader, brief};
 use crate::engine::arn::{self, PARTITIONS};
 use crate::engine::bounds::Bounds;
 use crate::engine::glob::Glob;
@@ -38,78 +40,130 @@ const BAD_ACCOUNT: &str = "000000000000";
 /// More cannot be written out within a ConfigMap, only by aliases.
 const MAX_RULES: usize = 20_000;
 
+/// How many steps all globs of a mapping may take on one object, at the worst: some milliseconds.
+const MAX_STEPS: usize = 1_000_000;
+
 /// Labels of a job's Pod that its author cannot set: the runner takes them from the server or from its own settings.
 fn is_trusted_label(label: &str) -> bool {
     label == "project.runner.gitlab.com/root-namespace-id" || label.starts_with("manager.runner.gitlab.com/")
 }
 
+/// How many different labels the rules may look at: a decision looks for each on the object.
+const MAX_LABEL_KEYS: usize = 256;
+
 /// What rules fall back on.
-struct Top<'n> {
+pub(super) struct Top {
+    defaults: Defaults,
     /// Twelve zeros where it is there and bad: that has been reported, and roles are checked as if it were good.
-    account: Option<&'n str>,
-    partition: &'n str,
+    account: Option<Box<str>>,
+    partition: &'static str,
     providers: ProviderSet,
     irsa: IrsaOptions,
     kube2iam: PodOptions,
     kiam: PodOptions,
 }
 
-pub(super) fn read(
-    node: &Node<'_>,
-    path: Path<'_>,
-    bounds: &Bounds,
-    reader: &mut Reader<'_>,
-) -> Option<Ruleset> {
-    let fields = reader.fields(node, path, &TOP_KEYS)?;
-    let mut defaults = Defaults::default();
-    let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
-    if let Some((node, path)) = field("onConflict") {
-        defaults.on_conflict = reader.word(node, path, "value", &ON_CONFLICT).unwrap_or_default();
-    }
-    if let Some((node, path)) = field("onNoRule") {
-        defaults.on_no_rule = reader.word(node, path, "value", &ON_NO_RULE).unwrap_or_default();
-    }
-    let top = Top {
-        account: field("account").map(|(node, path)| account(node, path, reader).unwrap_or(BAD_ACCOUNT)),
-        partition: field("partition").and_then(|(node, path)| partition(node, path, reader)).unwrap_or("aws"),
-        providers: field("provider")
-            .and_then(|(node, path)| providers(node, path, reader))
-            .unwrap_or_else(|| ProviderSet::default().with(Provider::Irsa)),
-        irsa: field("irsa").map(|(node, path)| options::irsa(node, path, reader)).unwrap_or_default(),
-        kube2iam: field("kube2iam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
-        kiam: field("kiam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
-    };
-    let rules_path = path.key("rules");
-    let Some(rules_node) = fields.get("rules") else {
-        reader.report(node.at, path, "`rules` is missing: write `rules: []` for a mapping without rules");
-        return None;
-    };
-    let Some(items) = rules_node.as_sequence() else {
-        let found = rules_node.describe();
-        reader.report(rules_node.at, rules_path, format!("must be a list of rules, found {found}"));
-        return None;
-    };
-    if items.len() > MAX_RULES {
-        let message = format!("has {} rules, at most {MAX_RULES} are served", items.len());
-        reader.report(rules_node.at, rules_path, message);
-        return None;
-    }
-    let mut rules = Vec::with_capacity(items.len());
-    let mut names = Names::default();
-    let mut pod_provider: Option<(Provider, Position)> = None;
-    for (index, item) in items.iter().enumerate() {
-        let path = rules_path.index(index);
-        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
-            continue;
+impl Top {
+    /// Reads what stands beside the rules. The list of rules comes with it.
+    pub(super) fn read<'n, 't>(node: &'n Node<'t>, reader: &mut Reader<'_>) -> Option<(Self, &'n Node<'t>)> {
+        let path = Path::Root;
+        let fields = reader.fields(node, path, &TOP_KEYS)?;
+        let mut defaults = Defaults::default();
+        let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
+        if let Some((node, path)) = field("onConflict") {
+            defaults.on_conflict = reader.word(node, path, "value", &ON_CONFLICT).unwrap_or_default();
+        }
+        if let Some((node, path)) = field("onNoRule") {
+            defaults.on_no_rule = reader.word(node, path, "value", &ON_NO_RULE).unwrap_or_default();
+        }
+        let top = Self {
+            defaults,
+            account: field("account")
+                .map(|(node, path)| account(node, path, reader).unwrap_or(BAD_ACCOUNT).into()),
+            partition: field("partition")
+                .and_then(|(node, path)| partition(node, path, reader))
+                .unwrap_or("aws"),
+            providers: field("provider")
+                .and_then(|(node, path)| providers(node, path, reader))
+                .unwrap_or_else(|| ProviderSet::default().with(Provider::Irsa)),
+            irsa: field("irsa").map(|(node, path)| options::irsa(node, path, reader)).unwrap_or_default(),
+            kube2iam: field("kube2iam")
+                .map(|(node, path)| options::pod(node, path, reader))
+                .unwrap_or_default(),
+            kiam: field("kiam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
         };
-        let reading = RuleReading { fields: &fields, node: item, path, top: &top, bounds };
-        let rule = reading.read(reader, &mut names);
-        let Some(rule) = rule else { continue };
+        let Some(rules) = fields.get("rules") else {
+            reader.report(node.at, path, "`rules` is missing: write `rules: []` for a mapping without rules");
+            return None;
+        };
+        if rules.as_sequence().is_none() {
+            let found = rules.describe();
+            reader.report(rules.at, path.key("rules"), format!("must be a list of rules, found {found}"));
+            return None;
+        }
+        Some((top, rules))
+    }
+}
+
+/// The rules as they come, one after the other.
+pub(super) struct RulesReading<'a> {
+    top: &'a Top,
+    bounds: &'a Bounds,
+    /// The most bytes that they may come to.
+    max_weight: usize,
+    /// How many have come.
+    count: usize,
+    /// Only while there is no problem: with one there will be no ruleset.
+    rules: Vec<Rule>,
+    weight: usize,
+    steps: usize,
+    label_keys: HashSet<Box<str>>,
+    names: Names,
+    pod_provider: Option<(Provider, Position)>,
+}
+
+impl<'a> RulesReading<'a> {
+    pub(super) fn new(top: &'a Top, bounds: &'a Bounds, max_weight: usize) -> Self {
+        Self {
+            top,
+            bounds,
+            max_weight,
+            count: 0,
+            rules: Vec::new(),
+            weight: 0,
+            steps: 0,
+            label_keys: HashSet::new(),
+            names: Names::default(),
+            pod_provider: None,
+        }
+    }
+
+    /// Is told how many there will be. `None` where they are too many.
+    pub(super) fn expect(&mut self, count: usize, at: Position, reader: &mut Reader<'_>) -> Option<()> {
+        if count > MAX_RULES {
+            let message = format!("has {count} rules, at most {MAX_RULES} are served");
+            reader.report(at, Path::Root.key("rules"), message);
+            return None;
+        }
+        self.rules.reserve_exact(count);
+        Some(())
+    }
+
+    /// Reads the next rule.
+    pub(super) fn take(&mut self, item: &Node<'_>, reader: &mut Reader<'_>) {
+        let list = Path::Root.key("rules");
+        let path = list.index(self.count);
+        self.count += 1;
+        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
+            return;
+        };
+        let reading = RuleReading { fields: &fields, node: item, path, top: self.top, bounds: self.bounds };
+        let Some(rule) = reading.read(reader, &mut self.names) else { return };
         // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
         let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
         if !rule.providers.covers(both) {
             for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
-                let (first, at) = *pod_provider.get_or_insert((provider, rule.at));
+                let (first, at) = *self.pod_provider.get_or_insert((provider, rule.at));
                 if first != provider {
                     let at_node = fields.get("provider").map_or(item.at, |node| node.at);
                     let message = format!(
@@ -123,10 +177,57 @@ pub(super) fn read(
                 }
             }
         }
-        rules.push(rule);
+        self.weigh(&rule, path, reader);
+        if reader.is_content() {
+            self.rules.push(rule);
+        } else {
+            self.rules = Vec::new();
+        }
     }
-    names.settle(&mut rules);
-    Some(Ruleset::new(rules, defaults, bounds.clone()))
+
+    /// What all rules together come to is bounded; the rule with which they go over is told.
+    fn weigh(&mut self, rule: &Rule, path: Path<'_>, reader: &mut Reader<'_>) {
+        let (weight, steps) = (rule.weight(), rule.steps());
+        if goes_over(&mut self.weight, weight, self.max_weight) {
+            let message = format!(
+                "with this rule, which comes to {weight} bytes in memory, the rules come to more than the {} that a mapping of this length may take: lists, braces and aliases make much of little text",
+                self.max_weight
+            );
+            reader.report(rule.at, path, message);
+        }
+        if goes_over(&mut self.steps, steps, MAX_STEPS) {
+            let message = format!(
+                "with this rule, whose globs may take {steps} steps, one decision may take more than {MAX_STEPS}: globs with several `*` take many, above all with `?` or `[` between them"
+            );
+            reader.report(rule.at, path, message);
+        }
+        let mut keys = self.label_keys.len();
+        if keys <= MAX_LABEL_KEYS {
+            self.label_keys.extend(rule.criteria.labels.iter().map(|(key, _)| key.clone()));
+            let new = self.label_keys.len() - keys;
+            if goes_over(&mut keys, new, MAX_LABEL_KEYS) {
+                let message =
+                    format!("with this rule the rules look at more than {MAX_LABEL_KEYS} different labels");
+                reader.report(rule.at, path, message);
+            }
+        }
+    }
+
+    /// The ruleset, where there is no problem.
+    pub(super) fn finish(mut self, reader: &Reader<'_>) -> Option<Ruleset> {
+        if !reader.is_content() {
+            return None;
+        }
+        self.names.settle(&mut self.rules);
+        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.bounds.clone()))
+    }
+}
+
+/// Adds to a sum. Whether that took it over the most that it may be; what comes after that did not.
+fn goes_over(sum: &mut usize, more: usize, most: usize) -> bool {
+    let before = *sum;
+    *sum += more;
+    before <= most && *sum > most
 }
 
 /// One rule while it is read.
@@ -134,7 +235,7 @@ struct RuleReading<'a, 'n, 't> {
     fields: &'a Fields<'n, 't>,
     node: &'n Node<'t>,
     path: Path<'a>,
-    top: &'a Top<'n>,
+    top: &'a Top,
     bounds: &'a Bounds,
 }
 
@@ -248,7 +349,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 }
             }
         }
-        let account = own_account.or(self.top.account);
+        let account = own_account.or(self.top.account.as_deref());
         let partition = own_partition.flatten().unwrap_or(self.top.partition);
         let prefix = account.map(|account| format!("arn:{partition}:iam::{account}:role/"));
         let role = match Role::new(text, prefix.as_deref()) {
@@ -290,7 +391,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 );
             }
         }
-        Some(Grant { role, on_conflict, irsa, pod })
+        Some(Grant { role, on_conflict, irsa: irsa.into(), pod: pod.into() })
     }
 
     fn options(&self, providers: ProviderSet, reader: &mut Reader<'_>) -> (IrsaOptions, PodOptions) {
@@ -406,13 +507,14 @@ fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> O
     let unquoted = scalar.kind == ScalarKind::Number;
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     if unquoted && digits && (text.starts_with('0') || text.len() < 12) {
+        let text = brief(text);
         let message = format!(
             "the account {text} must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"
         );
         reader.report(node.at, path, message);
         return None;
     }
-    match arn::check_account(text) {
+    match arn::check_account(brief(text)) {
         Ok(()) => Some(text),
         Err(error) => {
             reader.report(node.at, path, error.to_string());
@@ -421,13 +523,9 @@ fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> O
     }
 }
 
-fn partition<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
-    let text = reader.text(node, path)?;
-    if !PARTITIONS.contains(&text) {
-        reader.report(node.at, path, unknown("partition", text, &PARTITIONS));
-        return None;
-    }
-    Some(text)
+fn partition(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'static str> {
+    let words = PARTITIONS.map(|partition| (partition, partition));
+    reader.word(node, path, "partition", &words)
 }
 
 fn providers(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<ProviderSet> {

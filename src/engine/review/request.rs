@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{API_VERSION, KIND, MAX_UID, ReviewError};
+use super::{MAX_UID, ReviewError, shown};
 use crate::engine::json::{JsonError, RawText, Reader};
 use crate::engine::metadata::{MAX_NAME, Metadata, Pairs, once};
 use crate::engine::ruleset::Ruleset;
@@ -48,8 +48,8 @@ pub(super) struct Names<'r> {
 }
 
 impl<'a> Request<'a> {
-    fn read(reader: &mut Reader<'a>, ruleset: &'a Ruleset) -> Result<Option<Self>, ReviewError> {
-        let mut request = Self {
+    fn new(ruleset: &'a Ruleset) -> Self {
+        Self {
             ruleset,
             uid: Cow::default(),
             group: Cow::default(),
@@ -64,22 +64,7 @@ impl<'a> Request<'a> {
             metadata: None,
             service_account: Cow::default(),
             overlong: None,
-        };
-        let mut seen = 0_u32;
-        let there = reader.object(|name, reader| {
-            let name = name.to_name()?;
-            let Some((place, member)) = MEMBERS.iter().enumerate().find(|(_, member)| ***member == *name)
-            else {
-                return Ok(());
-            };
-            // Where a member stands twice, two readers could take different ones.
-            if seen & 1 << place != 0 {
-                return Err(ReviewError::Twice(member));
-            }
-            seen |= 1 << place;
-            request.member(member, reader)
-        })?;
-        Ok(there.then_some(request))
+        }
     }
 
     fn member(&mut self, name: &str, reader: &mut Reader<'a>) -> Result<(), ReviewError> {
@@ -224,36 +209,20 @@ impl<'a> Request<'a> {
 /// Reads a request, to be judged by the rules that it is read for.
 ///
 /// # Errors
-/// As [`respond`].
+/// As [`super::respond`].
 pub fn parse<'a>(body: &'a [u8], ruleset: &'a Ruleset) -> Result<Request<'a>, ReviewError> {
-    let mut request = None;
-    let mut envelope = [None, None];
-    let mut reader = Reader::new(body);
-    let is_object = reader.object(|name, reader| {
-        let [api_version, kind] = &mut envelope;
-        match &*name.to_name()? {
-            "apiVersion" => once(api_version, "apiVersion", reader.text()?)?,
-            "kind" => once(kind, "kind", reader.text()?)?,
-            "request" => once(&mut request, "request", Request::read(reader, ruleset)?)?,
-            _ => {}
+    let mut request = Request::new(ruleset);
+    let mut seen = 0_u32;
+    super::open(body, |name, reader| {
+        let Some((place, member)) = MEMBERS.iter().enumerate().find(|(_, member)| ***member == *name) else {
+            return Ok(());
+        };
+        // Where a member stands twice, two readers could take different ones.
+        if seen & 1 << place != 0 {
+            return Err(ReviewError::Twice(member));
         }
-        Ok::<_, ReviewError>(())
+        seen |= 1 << place;
+        request.member(member, reader)
     })?;
-    reader.end()?;
-    let [api_version, kind] = envelope.map(shown);
-    let (api_version, kind) = (api_version?, kind?);
-    if !is_object || kind != KIND || api_version != API_VERSION {
-        if kind == KIND && api_version.starts_with("admission.k8s.io/") {
-            return Err(ReviewError::Version(api_version.into_owned()));
-        }
-        return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
-    }
-    let request = request.ok_or(ReviewError::NoRequest)?;
     if request.uid.is_empty() { Err(ReviewError::NoUid) } else { Ok(request) }
-}
-
-/// A text that may be told: what is longer than any name is not.
-fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
-    let text = text.unwrap_or_default().within(MAX_NAME)?;
-    Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
 }

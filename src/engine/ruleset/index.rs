@@ -3,7 +3,8 @@
 //! To ask every rule would cost as much as there are rules, so each is filed under its most selective criterion: the one
 //! whose values the fewest rules share. `tests/it/properties.rs` holds the outcome against a naive scan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::engine::component::Component;
 use crate::engine::glob::{Glob, Head};
@@ -11,39 +12,51 @@ use crate::engine::rule::{Criteria, Facts, Rule};
 use crate::engine::subject::{Requester, Subject};
 
 /// Rule numbers by what the rules look at.
-#[derive(Debug, Default)]
+///
+/// What a rule is filed under is kept as a hash only: 20 bytes for a rule. Where two are the same, rules are tried that do not match.
+#[derive(Debug)]
 pub(super) struct Index {
-    service_accounts: Table,
-    namespaces: Table,
-    releases: Table,
-    projects: Table,
-    runners: Table,
-    labels: HashMap<Box<str>, Table>,
-    components: Table,
-    /// Always candidates.
-    pub(super) rest: Vec<u32>,
+    /// Ascending by hash, then by rule.
+    entries: Box<[Entry]>,
+    /// For each beginning of a hash the first entry with it; and where the last ones end.
+    starts: Box<[u32]>,
+    /// In the order of [`Field`].
+    fixed: [Filed; 6],
+    /// Ascending by key.
+    labels: Box<[(Box<str>, Filed)]>,
 }
 
-/// Rule numbers by value and by literal prefix of a value, each list ascending.
+/// A rule filed under a hash, which is in halves so that nothing is lost to alignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    high: u32,
+    low: u32,
+    rule: u32,
+}
+
+/// What is filed for one field.
 #[derive(Debug, Default)]
-struct Table {
-    exact: HashMap<Box<str>, Vec<u32>>,
-    prefixes: HashMap<Box<str>, Vec<u32>>,
-    /// The lengths of `prefixes`, ascending, to try only those.
-    prefix_lengths: Vec<usize>,
+struct Filed {
+    /// There are whole values.
+    exact: bool,
+    /// The lengths of literal prefixes, ascending, to try only those.
+    prefixes: Box<[usize]>,
 }
 
-/// A place in the index: which table, and under what.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a rule is filed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Field<'r> {
     ServiceAccount,
     Namespace,
     Release,
     Project,
     Runner,
-    Label(&'r str),
     Component,
+    Label(&'r str),
 }
+
+/// Rules that are always candidates are filed under this hash, which is as good as any.
+const REST: u64 = 0;
 
 type Filing<'r> = (Field<'r>, Vec<Head<'r>>);
 
@@ -72,163 +85,224 @@ fn filings(criteria: &Criteria) -> Vec<Filing<'_>> {
     fixed.into_iter().flatten().chain(labels).collect()
 }
 
+impl Field<'_> {
+    fn place(self) -> usize {
+        match self {
+            Self::ServiceAccount => 0,
+            Self::Namespace => 1,
+            Self::Release => 2,
+            Self::Project => 3,
+            Self::Runner => 4,
+            Self::Component => 5,
+            Self::Label(_) => usize::MAX,
+        }
+    }
+}
+
+impl Entry {
+    fn new(hash: u64, rule: u32) -> Self {
+        let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+        Self { high: u32::from_be_bytes([a, b, c, d]), low: u32::from_be_bytes([e, f, g, h]), rule }
+    }
+
+    fn is_before(&self, other: &Self) -> bool {
+        (self.high, self.low) < (other.high, other.low)
+    }
+}
+
+fn hash(field: Field<'_>, head: Head<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (field, head).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Of a hash that begins with `high`, the bucket among so many.
+fn bucket(high: u32, buckets: usize) -> usize {
+    let scaled = (u64::from(high) * buckets as u64) >> 32;
+    usize::try_from(scaled).unwrap_or_default()
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let mut sharing: HashMap<(Field<'_>, Head<'_>), usize> = HashMap::new();
-        for rule in rules {
-            for (field, heads) in filings(&rule.criteria) {
-                for head in heads {
-                    *sharing.entry((field.clone(), head)).or_default() += 1;
-                }
-            }
-        }
-        let mut index = Self::default();
-        for (number, rule) in rules.iter().enumerate() {
-            let Ok(number) = u32::try_from(number) else { break };
+        let all = || rules.iter().flat_map(|rule| filings(&rule.criteria));
+        // Reserved exactly: of a large mapping it is megabytes.
+        let mut sharing = Vec::with_capacity(all().map(|(_, heads)| heads.len()).sum());
+        sharing.extend(all().flat_map(|(field, heads)| heads.into_iter().map(move |head| hash(field, head))));
+        sharing.sort_unstable();
+        let shared = |hash: u64| {
+            let first = sharing.partition_point(|other| *other < hash);
+            sharing.get(first..).unwrap_or_default().partition_point(|other| *other == hash)
+        };
+        let mut entries = Vec::with_capacity(sharing.len().max(rules.len()));
+        let mut filed: BTreeMap<Field<'_>, (bool, BTreeSet<usize>)> = BTreeMap::new();
+        for (rule, number) in rules.iter().zip(0..) {
             // The criterion whose worst value the fewest rules share; at par a whole value beats a prefix.
             let best = filings(&rule.criteria).into_iter().min_by_key(|(field, heads)| {
-                let worst = heads.iter().map(|head| {
-                    let shared = sharing.get(&(field.clone(), *head)).copied().unwrap_or_default();
-                    (shared, matches!(head, Head::Prefix(_)))
-                });
-                worst.max()
+                heads.iter().map(|head| (shared(hash(*field, *head)), matches!(head, Head::Prefix(_)))).max()
             });
-            match best {
-                Some((field, heads)) => index.file(number, &field, &heads),
-                None => index.rest.push(number),
-            }
-        }
-        index.finish();
-        index
-    }
-
-    fn file(&mut self, number: u32, field: &Field<'_>, heads: &[Head<'_>]) {
-        let table = match field {
-            Field::ServiceAccount => &mut self.service_accounts,
-            Field::Namespace => &mut self.namespaces,
-            Field::Release => &mut self.releases,
-            Field::Project => &mut self.projects,
-            Field::Runner => &mut self.runners,
-            Field::Component => &mut self.components,
-            Field::Label(key) => self.labels.entry((*key).into()).or_default(),
-        };
-        for head in heads {
-            let list = match head {
-                Head::Exact(value) => table.exact.entry((*value).into()).or_default(),
-                Head::Prefix(prefix) => table.prefixes.entry((*prefix).into()).or_default(),
+            let Some((field, heads)) = best else {
+                entries.push(Entry::new(REST, number));
+                continue;
             };
-            if list.last() != Some(&number) {
-                list.push(number);
+            let (exact, prefixes) = filed.entry(field).or_default();
+            for head in heads {
+                match head {
+                    Head::Exact(_) => *exact = true,
+                    Head::Prefix(prefix) => drop(prefixes.insert(prefix.len())),
+                }
+                entries.push(Entry::new(hash(field, head), number));
             }
         }
+        drop(sharing);
+        entries.sort_unstable();
+        entries.dedup();
+        let buckets = (entries.len() + 1).next_power_of_two();
+        let first = |wanted| entries.partition_point(|entry| bucket(entry.high, buckets) < wanted);
+        let starts = (0..=buckets).map(|bucket| narrow(first(bucket))).collect();
+        let (mut fixed, mut labels) = (<[Filed; 6]>::default(), Vec::new());
+        for (field, (exact, prefixes)) in filed {
+            let filed = Filed { exact, prefixes: prefixes.into_iter().collect() };
+            match (field, fixed.get_mut(field.place())) {
+                (Field::Label(key), _) => labels.push((key.into(), filed)),
+                (_, Some(place)) => *place = filed,
+                (_, None) => {}
+            }
+        }
+        Self { entries: entries.into(), starts, fixed, labels: labels.into() }
     }
 
-    fn finish(&mut self) {
-        let fixed = [
-            &mut self.service_accounts,
-            &mut self.namespaces,
-            &mut self.releases,
-            &mut self.projects,
-            &mut self.runners,
-            &mut self.components,
-        ];
-        for table in fixed.into_iter().chain(self.labels.values_mut()) {
-            table.prefix_lengths = table.prefixes.keys().map(|prefix| prefix.len()).collect();
-            table.prefix_lengths.sort_unstable();
-            table.prefix_lengths.dedup();
-            for list in table.exact.values_mut().chain(table.prefixes.values_mut()) {
-                list.shrink_to_fit();
-            }
-        }
+    /// Every rule filed under this hash, ascending.
+    fn find(&self, hash: u64) -> &[Entry] {
+        let wanted = Entry::new(hash, 0);
+        let bucket = bucket(wanted.high, self.starts.len() - 1);
+        let Some([start, end]) = self.starts.get(bucket..).and_then(<[u32]>::first_chunk) else { return &[] };
+        let entries = self.entries.get(*start as usize..*end as usize).unwrap_or_default();
+        let first = entries.partition_point(|entry| entry.is_before(&wanted));
+        let entries = entries.get(first..).unwrap_or_default();
+        entries.get(..entries.partition_point(|entry| !wanted.is_before(entry))).unwrap_or_default()
+    }
+
+    /// Rules that are always candidates.
+    pub(super) fn rest(&self) -> impl Iterator<Item = u32> {
+        self.find(REST).iter().map(|entry| entry.rule)
     }
 
     /// The rules that may match, ascending, each once.
     pub(super) fn candidates<'i>(&'i self, subject: &Subject<'_>, facts: &Facts<'_>) -> Merge<'i> {
-        let mut merge = Merge::new(&self.rest);
-        let mut look_up = |table: &'i Table, value: Option<&str>| {
-            if let Some(value) = value {
-                table.look_up(value, &mut merge);
-            }
+        let mut merge = Merge::new(self.find(REST));
+        let user = match subject.requester {
+            Requester::User(user) => Some(user),
+            Requester::Assumed => None,
         };
-        look_up(&self.service_accounts, Some(subject.service_account));
-        look_up(&self.namespaces, Some(subject.namespace));
-        look_up(&self.releases, facts.release);
-        look_up(&self.components, facts.component.map(Component::name));
-        look_up(&self.projects, facts.project);
-        if let Requester::User(user) = subject.requester {
-            look_up(&self.runners, Some(user));
+        let values = [
+            (Field::ServiceAccount, Some(subject.service_account)),
+            (Field::Namespace, Some(subject.namespace)),
+            (Field::Release, facts.release),
+            (Field::Project, facts.project),
+            (Field::Runner, user),
+            (Field::Component, facts.component.map(Component::name)),
+        ];
+        for (field, value) in values {
+            if let Some(value) = value {
+                self.look_up(field, value, &mut merge);
+            }
         }
         if !self.labels.is_empty() {
             for (key, value) in subject.labels {
-                if let Some(table) = self.labels.get(key.as_ref()) {
-                    look_up(table, Some(value));
-                }
+                self.look_up(Field::Label(key), value, &mut merge);
             }
         }
-        merge
+        merge.ready()
     }
 
     /// The rules filed under what `criteria` begin with: each rule that covers them is among these.
     pub(super) fn filed_like<'i>(&'i self, criteria: &Criteria) -> Merge<'i> {
-        let mut merge = Merge::new(&self.rest);
+        let mut merge = Merge::new(self.find(REST));
         // A covering rule holds for each alternative, so the first of each criterion finds it.
         let globs = [
-            (&self.service_accounts, &criteria.service_accounts),
-            (&self.namespaces, &criteria.namespaces),
-            (&self.releases, &criteria.releases),
+            (Field::ServiceAccount, &criteria.service_accounts),
+            (Field::Namespace, &criteria.namespaces),
+            (Field::Release, &criteria.releases),
         ];
-        let labels = criteria.labels.iter().filter_map(|(key, globs)| Some((self.labels.get(key)?, globs)));
-        for (table, globs) in globs.into_iter().chain(labels) {
-            match globs.first().and_then(|glob| glob.heads().next()) {
-                Some(Head::Exact(value)) => table.look_up(value, &mut merge),
-                // A glob can only be covered by itself or by a shorter prefix.
-                Some(Head::Prefix(prefix)) => table.look_up(prefix, &mut merge),
-                None => {}
+        let labels = criteria.labels.iter().map(|(key, globs)| (Field::Label(key), globs));
+        for (field, globs) in globs.into_iter().chain(labels) {
+            // A glob can only be covered by itself or by a shorter prefix.
+            if let Some(Head::Exact(text) | Head::Prefix(text)) =
+                globs.first().and_then(|glob| glob.heads().next())
+            {
+                self.look_up(field, text, &mut merge);
             }
         }
-        for (table, values) in [(&self.projects, &criteria.projects), (&self.runners, &criteria.runners)] {
-            if let Some(value) = values.first() {
-                table.look_up(value, &mut merge);
+        let component = criteria.components.iter().next();
+        let values = [
+            (Field::Project, criteria.projects.first().map(|project| &**project)),
+            (Field::Runner, criteria.runners.first().map(|runner| &**runner)),
+            (Field::Component, component.map(Component::name)),
+        ];
+        for (field, value) in values {
+            if let Some(value) = value {
+                self.look_up(field, value, &mut merge);
             }
         }
-        if let Some(component) = criteria.components.iter().next() {
-            self.components.look_up(component.name(), &mut merge);
-        }
-        merge
+        merge.ready()
     }
-}
 
-impl Table {
-    fn look_up<'i>(&'i self, value: &str, merge: &mut Merge<'i>) {
-        if self.exact.is_empty() && self.prefixes.is_empty() {
-            return;
+    fn look_up<'i>(&'i self, field: Field<'_>, value: &str, merge: &mut Merge<'i>) {
+        let filed = match field {
+            Field::Label(key) => {
+                let place = self.labels.binary_search_by(|(known, _)| (**known).cmp(key));
+                place.ok().and_then(|place| self.labels.get(place)).map(|(_, filed)| filed)
+            }
+            _ => self.fixed.get(field.place()),
+        };
+        let Some(filed) = filed else { return };
+        if filed.exact {
+            merge.add(self.find(hash(field, Head::Exact(value))));
         }
-        if let Some(list) = self.exact.get(value) {
-            merge.add(list);
-        }
-        for length in &self.prefix_lengths {
+        for length in &filed.prefixes {
             // `get` is `None` beyond the value's end and inside a character.
-            if let Some(list) = value.get(..*length).and_then(|prefix| self.prefixes.get(prefix)) {
-                merge.add(list);
+            if let Some(prefix) = value.get(..*length) {
+                merge.add(self.find(hash(field, Head::Prefix(prefix))));
             }
         }
     }
 }
 
-/// Several ascending lists as one. There are few lists, so the smallest head is found by looking at each.
+/// More lists than these are put in order at once; an object can be made to have hundreds.
+const FEW: usize = 16;
+
+/// Several ascending lists as one.
 pub(super) struct Merge<'i> {
-    lists: Vec<&'i [u32]>,
+    /// Few, so the smallest head is found by looking at each.
+    lists: Vec<&'i [Entry]>,
+    ordered: std::vec::IntoIter<u32>,
 }
 
 impl<'i> Merge<'i> {
-    fn new(list: &'i [u32]) -> Self {
-        let mut lists = Vec::with_capacity(12);
+    fn new(list: &'i [Entry]) -> Self {
+        let mut lists = Vec::with_capacity(FEW);
         lists.push(list);
-        Self { lists }
+        Self { lists, ordered: Vec::new().into_iter() }
     }
 
-    fn add(&mut self, list: &'i [u32]) {
-        self.lists.push(list);
+    fn add(&mut self, list: &'i [Entry]) {
+        if !list.is_empty() {
+            self.lists.push(list);
+        }
+    }
+
+    fn ready(mut self) -> Self {
+        if self.lists.len() > FEW {
+            let mut rules: Vec<u32> = self.lists.drain(..).flatten().map(|entry| entry.rule).collect();
+            rules.sort_unstable();
+            rules.dedup();
+            self.ordered = rules.into_iter();
+        }
+        self
     }
 }
 
@@ -236,10 +310,13 @@ impl Iterator for Merge<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let smallest = self.lists.iter().filter_map(|list| list.first().copied()).min()?;
+        if self.lists.is_empty() {
+            return self.ordered.next();
+        }
+        let smallest = self.lists.iter().filter_map(|list| list.first()).map(|entry| entry.rule).min()?;
         for list in &mut self.lists {
             if let Some((first, rest)) = list.split_first()
-                && *first == smallest
+                && first.rule == smallest
             {
                 *list = rest;
             }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, ScalarStyle, Span};
 
-use super::{MAX_DEPTH, Node, Position, Scalar, ScalarKind, SyntaxError, Value, narrow, position};
+use super::{Limits, MAX_DEPTH, Node, Position, Scalar, ScalarKind, SyntaxError, Value, narrow, position};
 
 /// A collection whose end has not been read yet.
 struct Open<'t> {
@@ -14,20 +14,45 @@ struct Open<'t> {
 }
 
 /// The tree in the making.
-#[derive(Default)]
-pub(super) struct TreeBuilder<'t> {
+pub(super) struct TreeBuilder<'t, 'f> {
     text: &'t str,
-    max_nodes: usize,
+    limits: Limits,
+    /// The key at the top whose list's members are handed over.
+    apart: &'f str,
+    member: &'f mut dyn FnMut(Position, Node<'t>),
     open: Vec<Open<'t>>,
     anchors: HashMap<usize, Node<'t>>,
-    pub(super) nodes: usize,
+    nodes: usize,
+    /// Bytes of the nodes in the tree.
+    held: usize,
+    /// The same without the member that is being read.
+    held_beside: usize,
+    /// Bytes of the copies under anchors.
+    anchored: usize,
     pub(super) documents: Vec<Node<'t>>,
 }
 
-impl<'t> TreeBuilder<'t> {
-    /// No document yet; of more nodes than these no anchor is kept.
-    pub(super) fn new(text: &'t str, max_nodes: usize) -> Self {
-        Self { text, max_nodes, ..Self::default() }
+impl<'t, 'f> TreeBuilder<'t, 'f> {
+    /// No document yet.
+    pub(super) fn new(
+        text: &'t str,
+        limits: Limits,
+        apart: &'f str,
+        member: &'f mut dyn FnMut(Position, Node<'t>),
+    ) -> Self {
+        Self {
+            text,
+            limits,
+            apart,
+            member,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            held: 0,
+            held_beside: 0,
+            anchored: 0,
+            documents: Vec::new(),
+        }
     }
 
     /// Takes the next event.
@@ -41,8 +66,7 @@ impl<'t> TreeBuilder<'t> {
                 let kind = if plain { scalar_kind(&text) } else { ScalarKind::Text };
                 let literal_block = style == ScalarStyle::Literal;
                 let value = Value::Scalar(Scalar { text, kind, literal_block });
-                self.place(Node { span: range, at, value }, anchor);
-                Ok(())
+                self.place(Node { span: range, at, value }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => self.begin(range, at, Value::Sequence(Vec::new()), anchor),
             Event::MappingStart(_, anchor, _) => self.begin(range, at, Value::Mapping(Vec::new()), anchor),
@@ -51,8 +75,7 @@ impl<'t> TreeBuilder<'t> {
                     open.node.span.1 = range.1.max(open.node.span.0);
                     open.node.value.shrink();
                     merge_keys(&mut open.node)?;
-                    self.place(open.node, open.anchor);
-                    Ok(())
+                    self.place(open.node, open.anchor)
                 }
                 None => Ok(()),
             },
@@ -61,14 +84,15 @@ impl<'t> TreeBuilder<'t> {
                     let message = "an alias cannot stand inside the value that it names".to_owned();
                     return Err(SyntaxError { at, message });
                 };
-                let (nodes, depth) = node.size();
-                if self.open.len() + depth > MAX_DEPTH {
+                let size = node.size();
+                if self.open.len() + size.depth > MAX_DEPTH {
                     return Err(too_deep(at));
                 }
-                self.nodes += nodes;
+                self.nodes += size.nodes;
+                self.held += size.bytes;
+                self.check(at)?;
                 let node = node.clone();
-                self.place(node, 0);
-                Ok(())
+                self.place(node, 0)
             }
             _ => Ok(()),
         }
@@ -85,24 +109,48 @@ impl<'t> TreeBuilder<'t> {
             return Err(too_deep(at));
         }
         self.open.push(Open { node: Node { span, at, value }, anchor, key: None });
+        if self.stands_apart().is_some() {
+            self.held_beside = self.held;
+        }
         Ok(())
     }
 
+    /// The place of the list whose members are handed over, where what is read now is a member of it.
+    fn stands_apart(&self) -> Option<Position> {
+        let [top, list] = self.open.as_slice() else { return None };
+        let is_list = matches!(list.node.value, Value::Sequence(_));
+        let is_it = is_list && top.key.as_ref().and_then(Node::as_text) == Some(self.apart);
+        is_it.then_some(list.node.at)
+    }
+
     /// Puts a finished node where it belongs: under its key, into its list, or as a document.
-    fn place(&mut self, node: Node<'t>, anchor: usize) {
+    fn place(&mut self, node: Node<'t>, anchor: usize) -> Result<(), SyntaxError> {
         self.nodes += 1;
+        self.held += node.weight();
         if anchor != 0 {
-            self.nodes += node.size().0;
-            if self.nodes <= self.max_nodes {
-                self.anchors.insert(anchor, node.clone());
+            let size = node.size();
+            self.nodes += size.nodes;
+            self.anchored += size.bytes;
+            if self.anchors.len() >= self.limits.anchors {
+                let message = format!("it holds more than {} anchors", self.limits.anchors);
+                return Err(SyntaxError { at: node.at, message });
             }
+        }
+        self.check(node.at)?;
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        if let Some(list) = self.stands_apart() {
+            self.held = self.held_beside;
+            (self.member)(list, node);
+            return Ok(());
         }
         let Some(parent) = self.open.last_mut() else {
             // A document that is only a comment arrives as an empty scalar.
             if !(node.is_null() && self.text.get(node.span()).is_none_or(str::is_empty)) {
                 self.documents.push(node);
             }
-            return;
+            return Ok(());
         };
         match &mut parent.node.value {
             Value::Sequence(items) => items.push(node),
@@ -112,6 +160,22 @@ impl<'t> TreeBuilder<'t> {
             },
             Value::Scalar(_) => {}
         }
+        Ok(())
+    }
+
+    fn check(&self, at: Position) -> Result<(), SyntaxError> {
+        if self.nodes > self.limits.nodes {
+            let message = format!("it holds more than {} values, aliases followed", self.limits.nodes);
+            return Err(SyntaxError { at, message });
+        }
+        if self.held + self.anchored > self.limits.held {
+            let values = self.limits.held / size_of::<Node<'_>>();
+            let message = format!(
+                "too much at once: one rule, what stands beside the rules and what has an anchor may hold {values} values together"
+            );
+            return Err(SyntaxError { at, message });
+        }
+        Ok(())
     }
 }
 

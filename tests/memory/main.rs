@@ -1,0 +1,37 @@
+//! What does it hold at once, whatever is thrown at it? Counted by the allocator, so each claim about memory is held to the truth.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "the lints' own exception for tests does not reach the helpers of a test crate"
+)]
+
+mod mappings;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// The turn of one test: the allocator counts for the whole process, so the others wait. Taken before anything large is made.
+pub(crate) struct Alone(#[expect(dead_code, reason = "it is held")] MutexGuard<'static, ()>);
+
+impl Alone {
+    pub(crate) fn begin() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        Self(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What `work` came to, the most bytes that were allocated at once while it ran, and the bytes that its outcome holds on to; both
+    /// beyond those that were there before.
+    pub(crate) fn peak<T>(&self, work: impl FnOnce() -> T) -> (T, usize, usize) {
+        let before = ALLOCATOR.current_usage();
+        ALLOCATOR.reset_peak_usage();
+        let outcome = work();
+        let held = ALLOCATOR.current_usage().saturating_sub(before);
+        (outcome, ALLOCATOR.peak_usage().saturating_sub(before), held)
+    }
+}

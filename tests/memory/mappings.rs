@@ -1,0 +1,294 @@
+//! No mapping, however hostile, takes more memory than is set apart for it.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use gitlab_iam_webhook::engine::advice;
+use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::mapping::{self, MAX_BYTES, compile};
+
+use crate::Alone;
+
+const MIB: usize = 1 << 20;
+
+/// Of the shape that benches/memory has.
+fn honest(rules: usize, glob: &str) -> String {
+    let mut text = "account: \"123456789012\"\nrules:\n".to_owned();
+    for n in 1..=rules {
+        let line = format!(
+            "  - {{match: {{serviceAccount: \"account-{n}{glob}\", namespace: namespace-{n}}}, role: role-for-account-{n}}}\n"
+        );
+        if text.len() + line.len() > MAX_BYTES {
+            break;
+        }
+        text += &line;
+    }
+    text
+}
+
+/// As much of `piece` as a ConfigMap holds, between a head and a tail.
+fn full(head: &str, piece: &str, tail: &str) -> String {
+    let count = (MAX_BYTES - head.len() - tail.len()) / piece.len();
+    format!("{head}{}{tail}", piece.repeat(count))
+}
+
+/// The same with numbers, but no more than there may be rules.
+fn numbered(head: &str, piece: impl Fn(usize) -> String, tail: &str) -> String {
+    let mut text = head.to_owned();
+    for number in 0..20_000 {
+        let next = piece(number);
+        if text.len() + next.len() + tail.len() > MAX_BYTES {
+            break;
+        }
+        text += &next;
+    }
+    text + tail
+}
+
+#[test]
+fn ten_thousand_rules_take_at_most_8_mib_in_force() {
+    let alone = Alone::begin();
+    for glob in ["", "*"] {
+        let text = honest(10_000, glob);
+        let (ruleset, peak, held) = alone.peak(|| compile(&text, &Bounds::default()).unwrap());
+        assert!(ruleset.rules().len() > 9_900, "{}", ruleset.rules().len());
+        println!(
+            "{} bytes: {held} in force, {} by its own account, {peak} at most",
+            text.len(),
+            ruleset.weight()
+        );
+        // A share of what is allocated is the allocator's own, which the account counts.
+        assert!(held <= ruleset.weight() && ruleset.weight() <= 8 * MIB);
+        assert!(peak <= mapping::weight(text.len()));
+    }
+}
+
+#[test]
+fn the_room_for_reading_a_mapping_follows_its_length() {
+    assert!(mapping::weight(2 << 10) <= 4 * MIB);
+    assert_eq!(mapping::weight(MAX_BYTES), 12 * MIB);
+    assert_eq!(mapping::weight(usize::MAX / 16), 12 * MIB);
+}
+
+/// Texts that were made to weigh much: each with what it is about.
+fn hostile() -> Vec<(&'static str, String)> {
+    let rules = "account: \"123456789012\"\nrules:\n";
+    let rule = |matches: &str| format!("  - {{match: {{{matches}}}, role: r}}\n");
+    let mut texts = vec![
+        (
+            "braces",
+            numbered(
+                rules,
+                |n| rule(&format!("namespace: \"{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{n}\"")),
+                "",
+            ),
+        ),
+        ("unknown keys", full("rules: []\n", "k: 1\n", "")),
+        (
+            "some unknown keys",
+            numbered("rules: []\n", |n| if n < 5000 { format!("k{n}: 1\n") } else { "#\n".to_owned() }, ""),
+        ),
+        (
+            "unknown keys in a rule",
+            numbered("rules:\n  - match: {component: kas}\n", |n| format!("    k{n}: 1\n"), ""),
+        ),
+        (
+            "bad rules",
+            numbered("rules:\n", |n| format!("  - {{match: {{component: kaas}}, role: b{n}!}}\n"), ""),
+        ),
+        (
+            "bad rules with long names",
+            numbered("rules:\n", |n| format!("- {{\"{n}{}\": 1}}\n", "k".repeat(40)), ""),
+        ),
+        ("bad rules, short", full("rules:\n", "- 1\n", "")),
+        ("no rules at all", full("rules:\n", "- {}\n", "")),
+        (
+            "names",
+            numbered(
+                "rules:\n",
+                |n| format!("- {{name: \"{n}{}\", match: {{component: kas}}, skip: true}}\n", "ä".repeat(56)),
+                "",
+            ),
+        ),
+        ("too many rules", full("rules:\n", "- {match: {component: kas}, skip: true}\n", "")),
+        ("short rules", numbered("rules:\n", |_| "- {match: {component: kas}, skip: true}\n".to_owned(), "")),
+        (
+            "rules of every component",
+            numbered("rules:\n", |_| "- {match: {component: \"*\"}, skip: true}\n".to_owned(), ""),
+        ),
+        (
+            "labels",
+            numbered(
+                "rules:\n",
+                |n| format!("- {{match: {{labels: {{a{}: b}}}}, skip: true}}\n", n % 256),
+                "",
+            ),
+        ),
+        (
+            "different labels",
+            numbered("rules:\n", |n| format!("- {{match: {{labels: {{a{n}: b}}}}, skip: true}}\n"), ""),
+        ),
+        (
+            "long labels",
+            numbered(
+                "rules:\n",
+                |n| format!("- {{match: {{labels: {{\"{n}{}\": b}}}}, skip: true}}\n", "k".repeat(300)),
+                "",
+            ),
+        ),
+        ("stars", numbered(rules, |n| rule(&format!("labels: {{a: \"*a*a*a{n}\"}}")), "")),
+        ("prefixes", numbered(rules, |n| rule(&format!("namespace: [\"{n}*\", \"a{n}*\", \"b{n}*\"]")), "")),
+        ("a list of all", full("rules:\n- {skip: true, match: {namespace: [", "a,", "]}}\n")),
+        (
+            "lists",
+            full(
+                "rules:\n",
+                &format!("- {{skip: true, match: {{namespace: [{}]}}}}\n", "a,".repeat(900)),
+                "",
+            ),
+        ),
+        ("containers", full("irsa: {skipContainers: [", "a,", "]}\nrules: []\n")),
+        ("empty lists", full("rules: [", "[],", "]\n")),
+        ("empty lists beside the rules", full("rules: []\naccount: [", "[],", "]\n")),
+        ("empty mappings", full("rules: [", "{},", "]\n")),
+        ("empty mappings in one", full("rules: [[", "{},", "]]\n")),
+        ("keys without values", full("rules: [{", "a: ,", "}]\n")),
+        ("list items", full("", "- ", "")),
+        ("list items, each in its line", full("", "- \n", "")),
+        ("mappings in mappings", full("", "a: ", "")),
+        ("question marks", full("", "? ", "")),
+        ("question marks, each in its line", full("", "? \n", "")),
+        ("colons", full("", ": \n", "")),
+        ("brackets", full("", "[", "")),
+        ("braces alone", full("", "{", "")),
+        ("commas", full("[", "a,", "]")),
+        ("pairs in a list", full("[", "a: b,", "]")),
+        ("anchors", numbered("", |n| format!("- &a{n} x\n"), "")),
+        ("anchors of one name", full("", "- &a x\n", "")),
+        ("anchors in a rule", numbered("rules: [[", |n| format!("&a{n} x,"), "]]\n")),
+        (
+            "aliases of a rule",
+            full(
+                "account: \"123456789012\"\nirsa: &r {match: {component: kas}, role: r}\nrules: [",
+                "*r,",
+                "]\n",
+            ),
+        ),
+        (
+            "aliases of a list",
+            full("account: &l [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z]\nrules: [", "*l,", "]\n"),
+        ),
+        (
+            "aliases of a text",
+            full(&format!("account: &l \"{}\\n\"\nrules: [[", "x".repeat(8000)), "*l,", "]]\n"),
+        ),
+        (
+            "aliases of a text in rules",
+            full(
+                &format!("account: &l {}\nrules: [", "x".repeat(400_000)),
+                "{match: {namespace: [*l]}},",
+                "]\n",
+            ),
+        ),
+        (
+            "merges",
+            numbered("account: &m {a: 1, b: 2, c: 3, d: 4}\nrules: [", |_| "{<<: *m},".to_owned(), "]\n"),
+        ),
+        ("merges in one", full("account: &m {a: 1}\nrules: [{<<: [", "*m,", "]}]\n")),
+        (
+            "anchored rules",
+            numbered("rules:\n", |n| format!("- &a{n} {{match: {{component: kas}}, skip: true}}\n"), ""),
+        ),
+        ("tags", full("rules: [", "!t a,", "]\n")),
+        ("long tags", full("rules: [", &format!("!<{}> a,", "t".repeat(500)), "]\n")),
+        ("directives", numbered("", |n| format!("%TAG !t{n}! tag:x\n"), "--- \nrules: []\n")),
+        ("other directives", numbered("", |n| format!("%FOO{n} bar\n"), "--- \nrules: []\n")),
+        ("documents", full("", "---\n", "")),
+        ("documents with something in them", full("", "---\na\n", "")),
+        ("comments", full("rules: []\n", "#\n", "")),
+        ("one comment", full("rules: []\n#", "x", "\n")),
+        ("empty lines", full("rules: []\n", "\n", "")),
+        ("a text with escapes", full("account: \"", "\\n", "\"\nrules: []\n")),
+        ("a text that grows", full("account: \"", "\\L", "\"\nrules: []\n")),
+        ("a key", full("\"", "k", "\": 1\nrules: []\n")),
+        ("a long role", full("rules: [{match: {component: kas}, role: \"", "r/", "r\"}]\n")),
+        ("a long account", full("account: ", "1", "\nrules: []\n")),
+        ("a literal block", full("account: |\n", " x\n", "rules: []\n")),
+        ("a folded block", full("account: >\n", " x\n", "rules: []\n")),
+        ("a plain text over many lines", full("account: a\n", "  x\n", "rules: []\n")),
+        ("quotes", full("rules: [", "\"a\",", "]\n")),
+        ("two lists of rules", full("rules: []\nrules: [", "{},", "]\n")),
+        ("rules by a merge", full("<<: {rules: [", "{},", "]}\n")),
+        ("no YAML", full("", "\u{1}", "")),
+        ("wide characters", full("account: \"", "𝄞", "\"\nrules: []\n")),
+    ];
+    let runners = format!(
+        "provider: kube2iam\nirsa: &r [{}]\nrules: [",
+        (0..1000).fold(String::new(), |mut list, n| {
+            write!(list, "namespace-{n}/runner,").unwrap();
+            list
+        })
+    );
+    texts.push((
+        "aliases of runners",
+        full(&runners, "{match: {runner: *r}, role: \"arn:aws:iam::123456789012:role/r\"},", "]\n"),
+    ));
+    let nested = format!("{}x{}", "[".repeat(190), "]".repeat(190));
+    texts.push(("deep lists", full("rules: [", &format!("{nested},"), "]\n")));
+    let anchors: String = (0..150).fold(String::new(), |mut open, n| {
+        write!(open, "&a{n} [").unwrap();
+        open
+    });
+    texts.push(("anchors within anchors", format!("{anchors}{}{}", "x,".repeat(50_000), "]".repeat(150))));
+    // Short texts that stand for much.
+    let braces: String = (0..1000).fold(String::new(), |mut list, n| {
+        write!(list, "\"{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{n}\",").unwrap();
+        list
+    });
+    texts.push((
+        "aliases of braces",
+        format!(
+            "rules:\n- {{skip: true, match: {{namespace: &l [{braces}]}}}}\n{}",
+            "- {skip: true, match: {namespace: *l}}\n".repeat(1000)
+        ),
+    ));
+    texts
+}
+
+#[test]
+fn no_text_takes_more_to_read_than_is_set_apart_for_it() {
+    let alone = Alone::begin();
+    let mut wrong = Vec::new();
+    for (what, text) in hostile() {
+        assert!(text.len() <= MAX_BYTES, "{what}: {} bytes", text.len());
+        let start = Instant::now();
+        let (read, peak, held) = alone.peak(|| compile(&text, &Bounds::default()));
+        let most = mapping::weight(text.len());
+        let outcome = match &read {
+            Ok(ruleset) => format!("ok, {} by its own account", ruleset.weight()),
+            Err(problems) => problems.to_string(),
+        };
+        let told = outcome.get(..outcome.floor_char_boundary(150)).unwrap_or_default();
+        println!("{what}: {peak} of {most}, {held} held, {:?}: {told}", start.elapsed());
+        let account = read.as_ref().map_or(512 << 10, |ruleset| ruleset.weight());
+        if peak > most || held > account || start.elapsed() > Duration::from_secs(10) {
+            wrong.push(what);
+        }
+        if let Err(problems) = &read {
+            assert!(problems.first.len() <= mapping::MAX_PROBLEMS);
+            assert!(outcome.len() <= 128 << 10, "{what}: {} bytes", outcome.len());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn advice_is_told_one_after_the_other() {
+    let alone = Alone::begin();
+    let text = honest(10_000, "^");
+    let ruleset = compile(&text, &Bounds::default()).unwrap();
+    let mut count = 0;
+    let ((), peak, _) = alone.peak(|| advice::each(&ruleset, text.len(), &mut |_| count += 1));
+    assert!(count > 9_000);
+    assert!(peak < 64 << 10, "{peak}");
+}
