@@ -13,6 +13,7 @@ pub mod advice;
 pub mod arn;
 pub mod bounds;
 pub mod component;
+pub mod cost;
 pub mod decision;
 pub mod effect;
 pub mod explain;

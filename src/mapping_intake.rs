@@ -30,9 +30,10 @@ pub struct Intake {
 impl Intake {
     /// Begins without a mapping: nothing is decided.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, bounds: Bounds, source: String, pool: Pool) -> Self {
+    pub fn new(metrics: &Arc<Metrics>, bounds: Bounds, source: String, pool: &Pool) -> Self {
         let nothing = Ruleset::new(Vec::new(), crate::engine::ruleset::Defaults::default(), bounds.clone());
-        Self { live: Arc::new(Live::new(nothing)), metrics, bounds, source, seen: None, pool }
+        let (live, metrics, pool) = (Arc::new(Live::new(nothing)), Arc::clone(metrics), pool.clone());
+        Self { live, metrics, bounds, source, seen: None, pool }
     }
 
     /// Where requests find the mapping in force.

@@ -80,13 +80,11 @@ struct Beside {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("listening for signals")?;
-    let metrics = Arc::new(Metrics::default());
+    let (metrics, pool) = (Arc::new(Metrics::default()), Pool::new(memory::POOL));
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
-    let pool = Pool::new(memory::POOL);
-    let bounds = (&args.bounds).into();
-    let mut intake = Intake::new(Arc::clone(&metrics), bounds, args.mapping_source(), pool.clone());
+    let mut intake = Intake::new(&metrics, (&args.bounds).into(), args.mapping_source(), &pool);
     let live = intake.live();
     if let Some(path) = &args.mapping {
         mapping_file::load(path, &mut intake).await.context("loading the mapping")?;

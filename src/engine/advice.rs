@@ -1,6 +1,7 @@
 //! What is worth knowing about a mapping that is valid?
 
-use super::glob::{Glob, Steps};
+use super::cost::Steps;
+use super::glob::Glob;
 use super::mapping::MAX_BYTES;
 use super::rule::{Action, Rule};
 use super::ruleset::Ruleset;

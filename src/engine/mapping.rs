@@ -2,33 +2,31 @@
 //!
 //! The language is described in `docs/mapping.md`.
 
+mod config_map;
 mod match_block;
 mod names;
 mod options;
+mod problems;
 mod reader;
+mod rule_list;
 mod rules;
-
-use std::fmt;
+mod top;
 
 use super::bounds::Bounds;
 use super::first::First;
 use super::ruleset::Ruleset;
 use super::yaml::{self, Limits, Node, Position, SyntaxError};
+pub use config_map::compile_file;
+pub use problems::{MAX_PROBLEMS, Problem, Problems};
 use reader::{Path, Reader};
-use rules::{RulesReading, Top};
+use rule_list::RuleList;
+use top::Top;
 
 /// The key of the ConfigMap that holds the mapping.
 pub const CONFIG_MAP_KEY: &str = "mapping.yaml";
 
 /// The most that a ConfigMap can hold, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
-
-/// How many problems are told where memory is not the user's own; the rest is counted.
-pub const MAX_PROBLEMS: usize = 100;
-
-/// The most bytes of a problem's path, and of its message: both quote what the mapping says.
-const MAX_PATH: usize = 250;
-const MAX_MESSAGE: usize = 500;
 
 /// What reading a mapping takes. Values: 20 for each of 20,000 rules. Keys have at most 1024 characters in YAML.
 const LIMITS: Limits =
@@ -51,87 +49,6 @@ pub const fn weight(text_bytes: usize) -> usize {
     rules + rules / 4 + (2 << 20)
 }
 
-/// One thing that is wrong with a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where it stands in the text that was read.
-    pub at: Position,
-    /// Where it stands in the mapping: `rules[2].match.component`. Empty for the mapping as a whole.
-    pub path: String,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl Problem {
-    /// What is quoted in them is cut to what a log or an answer can take.
-    fn new(at: Position, path: &str, message: &str) -> Self {
-        Self { at, path: shorten(path, MAX_PATH), message: shorten(message, MAX_MESSAGE) }
-    }
-}
-
-/// Leaves out the middle of a long text: a sentence says at its ends what it is about. One line in any case.
-fn shorten(text: &str, longest: usize) -> String {
-    let parts = if text.len() <= longest {
-        [text, "", ""]
-    } else {
-        let head = text.get(..text.floor_char_boundary(longest / 2)).unwrap_or_default();
-        let tail = text.get(text.ceil_char_boundary(text.len() - longest / 2)..).unwrap_or_default();
-        [head, "…", tail]
-    };
-    parts.concat().replace(char::is_control, "?")
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            write!(f, "{}: {}", self.at, self.message)
-        } else {
-            write!(f, "{}: {}: {}", self.at, self.path, self.message)
-        }
-    }
-}
-
-/// What is wrong with a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems {
-    /// In the order of the text.
-    pub first: Vec<Problem>,
-    /// How many more there are.
-    pub more: usize,
-}
-
-impl Problems {
-    /// The one problem of a text as a whole.
-    pub(super) fn of_the_whole(message: &str) -> Self {
-        Self { first: vec![Problem::new(START, "", message)], more: 0 }
-    }
-
-    /// How many there are in all.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.first.len() + self.more
-    }
-
-    /// `and 3 more`, where there are more.
-    #[must_use]
-    pub fn rest(&self) -> Option<String> {
-        (self.more > 0).then(|| format!("and {} more", self.more))
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.count() {
-            1 => f.write_str("1 problem")?,
-            count => write!(f, "{count} problems")?,
-        }
-        self.first.iter().try_for_each(|problem| write!(f, "\n  {problem}"))?;
-        self.rest().map_or(Ok(()), |rest| write!(f, "\n  {rest}"))
-    }
-}
-
-impl std::error::Error for Problems {}
-
 const START: Position = Position { line: 1, column: 1 };
 
 /// Reads a mapping's bare text, as it comes from anywhere: what it takes is bounded by [`weight`].
@@ -142,39 +59,6 @@ pub fn compile(text: &str, bounds: &Bounds) -> Result<Ruleset, Problems> {
     let mut problems = First::new(MAX_PROBLEMS, |problem: &Problem| problem.at);
     let ruleset = read(text, bounds, &mut problems);
     conclude(ruleset, problems)
-}
-
-/// Reads a mapping from a file of the user's own: the bare text, or the manifest of a ConfigMap that holds it under `mapping.yaml`.
-///
-/// # Errors
-/// Every problem in it.
-pub fn compile_file(text: &str, bounds: &Bounds) -> Result<Ruleset, Problems> {
-    let mut problems = First::new(usize::MAX, |problem: &Problem| problem.at);
-    // What is no YAML is no manifest either, and says so as a mapping.
-    let documents = yaml::read(text).unwrap_or_default();
-    let Some(config_map) = documents.iter().find(|document| is_config_map(document)) else {
-        let ruleset = read(text, bounds, &mut problems);
-        return conclude(ruleset, problems);
-    };
-    let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
-        let data = config_map.get("data").and_then(Node::as_mapping).unwrap_or_default();
-        let keys: Vec<&str> = data.iter().filter_map(|(key, _)| key.as_text()).collect();
-        let has = if keys.is_empty() { String::new() } else { format!("; it has {}", keys.join(", ")) };
-        let message = format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`{has}");
-        problems.add(config_map.at, || Problem::new(config_map.at, "", &message));
-        return conclude(None, problems);
-    };
-    let Some(inner) = holder.as_text() else {
-        let message = format!("`{CONFIG_MAP_KEY}` must be text, found {}", holder.describe());
-        problems.add(holder.at, || Problem::new(holder.at, "", &message));
-        return conclude(None, problems);
-    };
-    let ruleset = read(inner, bounds, &mut problems);
-    let origin = Origin::of(holder);
-    conclude(ruleset, problems).map_err(|Problems { first, more }| {
-        let first = first.into_iter().map(|problem| origin.outside(problem)).collect();
-        Problems { first, more }
-    })
 }
 
 fn conclude(ruleset: Option<Ruleset>, problems: First<Problem>) -> Result<Ruleset, Problems> {
@@ -210,7 +94,7 @@ fn read(text: &str, bounds: &Bounds, problems: &mut First<Problem>) -> Option<Ru
     };
     let document = the_mapping(&documents, &mut reader)?;
     let (top, rules) = Top::read(document, &mut reader)?;
-    let mut reading = RulesReading::new(&top, bounds, max_weight(text.len()));
+    let mut reading = RuleList::new(&top, bounds, max_weight(text.len()));
     let (at, members) = (rules.at, rules.as_sequence().unwrap_or_default());
     if members.is_empty() {
         reading.expect(count, at, &mut reader)?;
@@ -269,40 +153,6 @@ pub(super) fn size_message(bytes: usize) -> String {
 
 fn is_config_map(document: &Node<'_>) -> bool {
     document.get("kind").and_then(Node::as_text) == Some("ConfigMap") && document.get("apiVersion").is_some()
-}
-
-/// Where the text of a ConfigMap's value stands in the manifest around it.
-enum Origin {
-    /// A `|` block: line 1 of the text is this line, and each line is indented by so many columns.
-    Block { first_line: u32, indent: u32 },
-    /// Quoted or folded: lines inside do not stand in the source as they are.
-    Scalar(Position),
-}
-
-impl Origin {
-    fn of(node: &Node<'_>) -> Self {
-        match node.as_scalar().filter(|scalar| scalar.literal_block) {
-            Some(scalar) => {
-                // The node begins at the first line that is not blank.
-                let blank = scalar.text.chars().take_while(|c| *c == '\n').fold(0, |lines, _| lines + 1);
-                Self::Block { first_line: node.at.line - blank, indent: node.at.column - 1 }
-            }
-            None => Self::Scalar(node.at),
-        }
-    }
-
-    fn outside(&self, problem: Problem) -> Problem {
-        let Problem { at, path, message } = problem;
-        match self {
-            Self::Block { first_line, indent } => {
-                let at = Position { line: at.line + first_line - 1, column: at.column + indent };
-                Problem { at, path, message }
-            }
-            Self::Scalar(node) => {
-                Problem { at: *node, path, message: format!("{message} (at {at} of {CONFIG_MAP_KEY})") }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::arn::{self, RoleError};
-use super::glob::allocated;
+use super::cost::allocated;
 
 /// Text that an object fills in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::cost::Steps;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS, decide};
 use gitlab_iam_webhook::engine::explain::explain;
-use gitlab_iam_webhook::engine::glob::{Glob, Steps};
+use gitlab_iam_webhook::engine::glob::Glob;
 use gitlab_iam_webhook::engine::manifest;
 use gitlab_iam_webhook::engine::provider::Provider;
 use gitlab_iam_webhook::engine::review::{Mode, respond};

@@ -17,7 +17,7 @@ use peak_alloc::PeakAlloc;
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// The turn of one test: the allocator counts for the whole process, so the others wait. Taken before anything large is made.
-pub(crate) struct Alone(#[expect(dead_code, reason = "it is held")] MutexGuard<'static, ()>);
+pub(crate) struct Alone(MutexGuard<'static, ()>);
 
 impl Alone {
     pub(crate) fn begin() -> Self {
@@ -28,6 +28,7 @@ impl Alone {
     /// What `work` came to, the most bytes that were allocated at once while it ran, and the bytes that its outcome holds on to; both
     /// beyond those that were there before.
     pub(crate) fn peak<T>(&self, work: impl FnOnce() -> T) -> (T, usize, usize) {
+        let Self(_turn) = self;
         let before = ALLOCATOR.current_usage();
         ALLOCATOR.reset_peak_usage();
         let outcome = work();

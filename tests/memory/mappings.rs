@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use gitlab_iam_webhook::engine::advice;
 use gitlab_iam_webhook::engine::bounds::Bounds;
 use gitlab_iam_webhook::engine::mapping::{self, MAX_BYTES, compile};
+use gitlab_iam_webhook::engine::ruleset::Ruleset;
 
 use crate::Alone;
 
@@ -71,6 +72,7 @@ fn the_room_for_reading_a_mapping_follows_its_length() {
 }
 
 /// Texts that were made to weigh much: each with what it is about.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn hostile() -> Vec<(&'static str, String)> {
     let rules = "account: \"123456789012\"\nrules:\n";
     let rule = |matches: &str| format!("  - {{match: {{{matches}}}, role: r}}\n");
@@ -270,7 +272,7 @@ fn no_text_takes_more_to_read_than_is_set_apart_for_it() {
         };
         let told = outcome.get(..outcome.floor_char_boundary(150)).unwrap_or_default();
         println!("{what}: {peak} of {most}, {held} held, {:?}: {told}", start.elapsed());
-        let account = read.as_ref().map_or(512 << 10, |ruleset| ruleset.weight());
+        let account = read.as_ref().map_or(512 << 10, Ruleset::weight);
         if peak > most || held > account || start.elapsed() > Duration::from_secs(10) {
             wrong.push(what);
         }

@@ -1,23 +1,18 @@
-//! What do the mapping's defaults and rules say, and do they make sense together?
-
-use std::collections::HashSet;
+//! What does a rule say, and does it make sense?
 
 use super::match_block;
 use super::names::{MAX_NAME, Names, made_name};
 use super::options;
-use super::reader::{Fields, Path, Reader, brief};
-use crate::engine::arn::{self, PARTITIONS};
+use super::reader::{Fields, Path, Reader};
+use super::top::{BAD_ACCOUNT, ON_CONFLICT, Top, account, partition, providers};
 use crate::engine::bounds::Bounds;
 use crate::engine::glob::Glob;
 use crate::engine::provider::{Provider, ProviderSet};
 use crate::engine::role::{self, Placeholder, Role};
-use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, OnConflict, OnNoRule, PodOptions, Rule};
-use crate::engine::ruleset::{Defaults, Ruleset};
+use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, PodOptions, Rule};
 use crate::engine::yaml::{Node, Position, ScalarKind};
 
-const TOP_KEYS: [&str; 9] =
-    ["account", "partition", "provider", "onConflict", "onNoRule", "irsa", "kube2iam", "kiam", "rules"];
-const RULE_KEYS: [&str; 13] = [
+pub(super) const RULE_KEYS: [&str; 13] = [
     "name",
     "match",
     "role",
@@ -32,211 +27,19 @@ const RULE_KEYS: [&str; 13] = [
     "kube2iam",
     "kiam",
 ];
-const ON_CONFLICT: [(&str, OnConflict); 2] = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
-const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
-/// Stands in for an account that is none.
-const BAD_ACCOUNT: &str = "000000000000";
-
-/// More cannot be written out within a ConfigMap, only by aliases.
-const MAX_RULES: usize = 20_000;
-
-/// How many steps all globs of a mapping may take on one object, at the worst: some milliseconds.
-const MAX_STEPS: usize = 1_000_000;
 
 /// Labels of a job's Pod that its author cannot set: the runner takes them from the server or from its own settings.
 fn is_trusted_label(label: &str) -> bool {
     label == "project.runner.gitlab.com/root-namespace-id" || label.starts_with("manager.runner.gitlab.com/")
 }
 
-/// How many different labels the rules may look at: a decision looks for each on the object.
-const MAX_LABEL_KEYS: usize = 256;
-
-/// What rules fall back on.
-pub(super) struct Top {
-    defaults: Defaults,
-    /// Twelve zeros where it is there and bad: that has been reported, and roles are checked as if it were good.
-    account: Option<Box<str>>,
-    partition: &'static str,
-    providers: ProviderSet,
-    irsa: IrsaOptions,
-    kube2iam: PodOptions,
-    kiam: PodOptions,
-}
-
-impl Top {
-    /// Reads what stands beside the rules. The list of rules comes with it.
-    pub(super) fn read<'n, 't>(node: &'n Node<'t>, reader: &mut Reader<'_>) -> Option<(Self, &'n Node<'t>)> {
-        let path = Path::Root;
-        let fields = reader.fields(node, path, &TOP_KEYS)?;
-        let mut defaults = Defaults::default();
-        let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
-        if let Some((node, path)) = field("onConflict") {
-            defaults.on_conflict = reader.word(node, path, "value", &ON_CONFLICT).unwrap_or_default();
-        }
-        if let Some((node, path)) = field("onNoRule") {
-            defaults.on_no_rule = reader.word(node, path, "value", &ON_NO_RULE).unwrap_or_default();
-        }
-        let top = Self {
-            defaults,
-            account: field("account")
-                .map(|(node, path)| account(node, path, reader).unwrap_or(BAD_ACCOUNT).into()),
-            partition: field("partition")
-                .and_then(|(node, path)| partition(node, path, reader))
-                .unwrap_or("aws"),
-            providers: field("provider")
-                .and_then(|(node, path)| providers(node, path, reader))
-                .unwrap_or_else(|| ProviderSet::default().with(Provider::Irsa)),
-            irsa: field("irsa").map(|(node, path)| options::irsa(node, path, reader)).unwrap_or_default(),
-            kube2iam: field("kube2iam")
-                .map(|(node, path)| options::pod(node, path, reader))
-                .unwrap_or_default(),
-            kiam: field("kiam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
-        };
-        let Some(rules) = fields.get("rules") else {
-            reader.report(node.at, path, "`rules` is missing: write `rules: []` for a mapping without rules");
-            return None;
-        };
-        if rules.as_sequence().is_none() {
-            let found = rules.describe();
-            reader.report(rules.at, path.key("rules"), format!("must be a list of rules, found {found}"));
-            return None;
-        }
-        Some((top, rules))
-    }
-}
-
-/// The rules as they come, one after the other.
-pub(super) struct RulesReading<'a> {
-    top: &'a Top,
-    bounds: &'a Bounds,
-    /// The most bytes that they may come to.
-    max_weight: usize,
-    /// How many have come.
-    count: usize,
-    /// Only while there is no problem: with one there will be no ruleset.
-    rules: Vec<Rule>,
-    weight: usize,
-    steps: usize,
-    label_keys: HashSet<Box<str>>,
-    names: Names,
-    pod_provider: Option<(Provider, Position)>,
-}
-
-impl<'a> RulesReading<'a> {
-    pub(super) fn new(top: &'a Top, bounds: &'a Bounds, max_weight: usize) -> Self {
-        Self {
-            top,
-            bounds,
-            max_weight,
-            count: 0,
-            rules: Vec::new(),
-            weight: 0,
-            steps: 0,
-            label_keys: HashSet::new(),
-            names: Names::default(),
-            pod_provider: None,
-        }
-    }
-
-    /// Is told how many there will be. `None` where they are too many.
-    pub(super) fn expect(&mut self, count: usize, at: Position, reader: &mut Reader<'_>) -> Option<()> {
-        if count > MAX_RULES {
-            let message = format!("has {count} rules, at most {MAX_RULES} are served");
-            reader.report(at, Path::Root.key("rules"), message);
-            return None;
-        }
-        self.rules.reserve_exact(count);
-        Some(())
-    }
-
-    /// Reads the next rule.
-    pub(super) fn take(&mut self, item: &Node<'_>, reader: &mut Reader<'_>) {
-        let list = Path::Root.key("rules");
-        let path = list.index(self.count);
-        self.count += 1;
-        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
-            return;
-        };
-        let reading = RuleReading { fields: &fields, node: item, path, top: self.top, bounds: self.bounds };
-        let Some(rule) = reading.read(reader, &mut self.names) else { return };
-        // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
-        let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
-        if !rule.providers.covers(both) {
-            for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
-                let (first, at) = *self.pod_provider.get_or_insert((provider, rule.at));
-                if first != provider {
-                    let at_node = fields.get("provider").map_or(item.at, |node| node.at);
-                    let message = format!(
-                        "{} and {} in one mapping would write the same annotation: line {} uses {}",
-                        provider.name(),
-                        first.name(),
-                        at.line,
-                        first.name()
-                    );
-                    reader.report(at_node, path.key("provider"), message);
-                }
-            }
-        }
-        self.weigh(&rule, path, reader);
-        if reader.is_content() {
-            self.rules.push(rule);
-        } else {
-            self.rules = Vec::new();
-        }
-    }
-
-    /// What all rules together come to is bounded; the rule with which they go over is told.
-    fn weigh(&mut self, rule: &Rule, path: Path<'_>, reader: &mut Reader<'_>) {
-        let (weight, steps) = (rule.weight(), rule.steps());
-        if goes_over(&mut self.weight, weight, self.max_weight) {
-            let message = format!(
-                "with this rule, which comes to {weight} bytes in memory, the rules come to more than the {} that a mapping of this length may take: lists, braces and aliases make much of little text",
-                self.max_weight
-            );
-            reader.report(rule.at, path, message);
-        }
-        if goes_over(&mut self.steps, steps, MAX_STEPS) {
-            let message = format!(
-                "with this rule, whose globs may take {steps} steps, one decision may take more than {MAX_STEPS}: globs with several `*` take many, above all with `?` or `[` between them"
-            );
-            reader.report(rule.at, path, message);
-        }
-        let mut keys = self.label_keys.len();
-        if keys <= MAX_LABEL_KEYS {
-            self.label_keys.extend(rule.criteria.labels.iter().map(|(key, _)| key.clone()));
-            let new = self.label_keys.len() - keys;
-            if goes_over(&mut keys, new, MAX_LABEL_KEYS) {
-                let message =
-                    format!("with this rule the rules look at more than {MAX_LABEL_KEYS} different labels");
-                reader.report(rule.at, path, message);
-            }
-        }
-    }
-
-    /// The ruleset, where there is no problem.
-    pub(super) fn finish(mut self, reader: &Reader<'_>) -> Option<Ruleset> {
-        if !reader.is_content() {
-            return None;
-        }
-        self.names.settle(&mut self.rules);
-        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.bounds.clone()))
-    }
-}
-
-/// Adds to a sum. Whether that took it over the most that it may be; what comes after that did not.
-fn goes_over(sum: &mut usize, more: usize, most: usize) -> bool {
-    let before = *sum;
-    *sum += more;
-    before <= most && *sum > most
-}
-
 /// One rule while it is read.
-struct RuleReading<'a, 'n, 't> {
-    fields: &'a Fields<'n, 't>,
-    node: &'n Node<'t>,
-    path: Path<'a>,
-    top: &'a Top,
-    bounds: &'a Bounds,
+pub(super) struct RuleReading<'a, 'n, 't> {
+    pub(super) fields: &'a Fields<'n, 't>,
+    pub(super) node: &'n Node<'t>,
+    pub(super) path: Path<'a>,
+    pub(super) top: &'a Top,
+    pub(super) bounds: &'a Bounds,
 }
 
 impl<'n, 't> RuleReading<'_, 'n, 't> {
@@ -256,7 +59,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         ["skip", "remove"].iter().any(|key| self.fields.get(key).is_some_and(|node| !is_boolean(node)))
     }
 
-    fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
+    pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
         let criteria = match self.field("match") {
             Some((node, path)) => match_block::read(node, path, self.bounds, reader),
             // Its criteria may stand beside where it should be, which has been reported.
@@ -494,50 +297,4 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
         name.into()
     }
-}
-
-/// 12 digits. An unquoted number is taken where YAML cannot have changed it.
-fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
-    let Some(scalar) = node.as_scalar().filter(|s| matches!(s.kind, ScalarKind::Text | ScalarKind::Number))
-    else {
-        reader.report(node.at, path, format!("must be an account of 12 digits, found {}", node.describe()));
-        return None;
-    };
-    let text = scalar.text.as_ref();
-    let unquoted = scalar.kind == ScalarKind::Number;
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    if unquoted && digits && (text.starts_with('0') || text.len() < 12) {
-        let text = brief(text);
-        let message = format!(
-            "the account {text} must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"
-        );
-        reader.report(node.at, path, message);
-        return None;
-    }
-    match arn::check_account(brief(text)) {
-        Ok(()) => Some(text),
-        Err(error) => {
-            reader.report(node.at, path, error.to_string());
-            None
-        }
-    }
-}
-
-fn partition(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'static str> {
-    let words = PARTITIONS.map(|partition| (partition, partition));
-    reader.word(node, path, "partition", &words)
-}
-
-fn providers(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<ProviderSet> {
-    let words = Provider::ALL.map(|provider| (provider.name(), provider));
-    let mut set = ProviderSet::default();
-    reader.each(node, path, |reader, item, path| {
-        if let Some(provider) = reader.word(item, path, "provider", &words) {
-            set = set.with(provider);
-        }
-    });
-    if set.contains(Provider::Kube2iam) && set.contains(Provider::Kiam) {
-        reader.report(node.at, path, "kube2iam and kiam in one mapping would write the same annotation");
-    }
-    (set != ProviderSet::default()).then_some(set)
 }

@@ -101,8 +101,8 @@ impl Field<'_> {
 
 impl Entry {
     fn new(hash: u64, rule: u32) -> Self {
-        let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
-        Self { high: u32::from_be_bytes([a, b, c, d]), low: u32::from_be_bytes([e, f, g, h]), rule }
+        let half = |half: u64| u32::try_from(half & u64::from(u32::MAX)).unwrap_or_default();
+        Self { high: half(hash >> 32), low: half(hash), rule }
     }
 
     fn is_before(&self, other: &Self) -> bool {

@@ -1,0 +1,74 @@
+//! Where does a mapping stand in the manifest of a ConfigMap?
+
+use super::{CONFIG_MAP_KEY, Problem, Problems, conclude, is_config_map, read};
+use crate::engine::bounds::Bounds;
+use crate::engine::first::First;
+use crate::engine::ruleset::Ruleset;
+use crate::engine::yaml::{self, Node, Position};
+
+/// Reads a mapping from a file of the user's own: the bare text, or the manifest of a ConfigMap that holds it under `mapping.yaml`.
+///
+/// # Errors
+/// Every problem in it.
+pub fn compile_file(text: &str, bounds: &Bounds) -> Result<Ruleset, Problems> {
+    let mut problems = First::new(usize::MAX, |problem: &Problem| problem.at);
+    // What is no YAML is no manifest either, and says so as a mapping.
+    let documents = yaml::read(text).unwrap_or_default();
+    let Some(config_map) = documents.iter().find(|document| is_config_map(document)) else {
+        let ruleset = read(text, bounds, &mut problems);
+        return conclude(ruleset, problems);
+    };
+    let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
+        let data = config_map.get("data").and_then(Node::as_mapping).unwrap_or_default();
+        let keys: Vec<&str> = data.iter().filter_map(|(key, _)| key.as_text()).collect();
+        let has = if keys.is_empty() { String::new() } else { format!("; it has {}", keys.join(", ")) };
+        let message = format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`{has}");
+        problems.add(config_map.at, || Problem::new(config_map.at, "", &message));
+        return conclude(None, problems);
+    };
+    let Some(inner) = holder.as_text() else {
+        let message = format!("`{CONFIG_MAP_KEY}` must be text, found {}", holder.describe());
+        problems.add(holder.at, || Problem::new(holder.at, "", &message));
+        return conclude(None, problems);
+    };
+    let ruleset = read(inner, bounds, &mut problems);
+    let origin = Origin::of(holder);
+    conclude(ruleset, problems).map_err(|Problems { first, more }| {
+        let first = first.into_iter().map(|problem| origin.outside(problem)).collect();
+        Problems { first, more }
+    })
+}
+
+/// Where the text of a ConfigMap's value stands in the manifest around it.
+enum Origin {
+    /// A `|` block: line 1 of the text is this line, and each line is indented by so many columns.
+    Block { first_line: u32, indent: u32 },
+    /// Quoted or folded: lines inside do not stand in the source as they are.
+    Scalar(Position),
+}
+
+impl Origin {
+    fn of(node: &Node<'_>) -> Self {
+        match node.as_scalar().filter(|scalar| scalar.literal_block) {
+            Some(scalar) => {
+                // The node begins at the first line that is not blank.
+                let blank = scalar.text.chars().take_while(|c| *c == '\n').fold(0, |lines, _| lines + 1);
+                Self::Block { first_line: node.at.line - blank, indent: node.at.column - 1 }
+            }
+            None => Self::Scalar(node.at),
+        }
+    }
+
+    fn outside(&self, problem: Problem) -> Problem {
+        let Problem { at, path, message } = problem;
+        match self {
+            Self::Block { first_line, indent } => {
+                let at = Position { line: at.line + first_line - 1, column: at.column + indent };
+                Problem { at, path, message }
+            }
+            Self::Scalar(node) => {
+                Problem { at: *node, path, message: format!("{message} (at {at} of {CONFIG_MAP_KEY})") }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is wrong with a mapping, and how much of that is told?
+
+use std::fmt;
+
+use super::START;
+use crate::engine::yaml::Position;
+
+/// How many problems are told where memory is not the user's own; the rest is counted.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// The most bytes of a problem's path, and of its message: both quote what the mapping says.
+const MAX_PATH: usize = 250;
+const MAX_MESSAGE: usize = 500;
+
+/// One thing that is wrong with a mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands in the text that was read.
+    pub at: Position,
+    /// Where it stands in the mapping: `rules[2].match.component`. Empty for the mapping as a whole.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// What is quoted in them is cut to what a log or an answer can take.
+    pub(super) fn new(at: Position, path: &str, message: &str) -> Self {
+        Self { at, path: shorten(path, MAX_PATH), message: shorten(message, MAX_MESSAGE) }
+    }
+}
+
+/// Leaves out the middle of a long text: a sentence says at its ends what it is about. One line in any case.
+fn shorten(text: &str, longest: usize) -> String {
+    let parts = if text.len() <= longest {
+        [text, "", ""]
+    } else {
+        let head = text.get(..text.floor_char_boundary(longest / 2)).unwrap_or_default();
+        let tail = text.get(text.ceil_char_boundary(text.len() - longest / 2)..).unwrap_or_default();
+        [head, "…", tail]
+    };
+    parts.concat().replace(char::is_control, "?")
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "{}: {}", self.at, self.message)
+        } else {
+            write!(f, "{}: {}: {}", self.at, self.path, self.message)
+        }
+    }
+}
+
+/// What is wrong with a mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    /// In the order of the text.
+    pub first: Vec<Problem>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Problems {
+    /// The one problem of a text as a whole.
+    pub(in crate::engine) fn of_the_whole(message: &str) -> Self {
+        Self { first: vec![Problem::new(START, "", message)], more: 0 }
+    }
+
+    /// How many there are in all.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.first.len() + self.more
+    }
+
+    /// `and 3 more`, where there are more.
+    #[must_use]
+    pub fn rest(&self) -> Option<String> {
+        (self.more > 0).then(|| format!("and {} more", self.more))
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count() {
+            1 => f.write_str("1 problem")?,
+            count => write!(f, "{count} problems")?,
+        }
+        self.first.iter().try_for_each(|problem| write!(f, "\n  {problem}"))?;
+        self.rest().map_or(Ok(()), |rest| write!(f, "\n  {rest}"))
+    }
+}
+
+impl std::error::Error for Problems {}

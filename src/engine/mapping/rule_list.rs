@@ -1,0 +1,147 @@
+//! What do the rules come to together?
+
+use std::collections::HashSet;
+
+use super::names::Names;
+use super::reader::{Path, Reader};
+use super::rules::{RULE_KEYS, RuleReading};
+use super::top::Top;
+use crate::engine::bounds::Bounds;
+use crate::engine::provider::{Provider, ProviderSet};
+use crate::engine::rule::Rule;
+use crate::engine::ruleset::Ruleset;
+use crate::engine::yaml::{Node, Position};
+
+/// More cannot be written out within a ConfigMap, only by aliases.
+const MAX_RULES: usize = 20_000;
+
+/// How many steps all globs of a mapping may take on one object, at the worst: some milliseconds.
+const MAX_STEPS: usize = 1_000_000;
+
+/// How many different labels the rules may look at: a decision looks for each on the object.
+const MAX_LABEL_KEYS: usize = 256;
+
+/// The rules as they come, one after the other.
+pub(super) struct RuleList<'a> {
+    top: &'a Top,
+    bounds: &'a Bounds,
+    /// The most bytes that they may come to.
+    max_weight: usize,
+    /// How many have come.
+    count: usize,
+    /// Only while there is no problem: with one there will be no ruleset.
+    rules: Vec<Rule>,
+    weight: usize,
+    steps: usize,
+    label_keys: HashSet<Box<str>>,
+    names: Names,
+    pod_provider: Option<(Provider, Position)>,
+}
+
+impl<'a> RuleList<'a> {
+    pub(super) fn new(top: &'a Top, bounds: &'a Bounds, max_weight: usize) -> Self {
+        Self {
+            top,
+            bounds,
+            max_weight,
+            count: 0,
+            rules: Vec::new(),
+            weight: 0,
+            steps: 0,
+            label_keys: HashSet::new(),
+            names: Names::default(),
+            pod_provider: None,
+        }
+    }
+
+    /// Is told how many there will be. `None` where they are too many.
+    pub(super) fn expect(&mut self, count: usize, at: Position, reader: &mut Reader<'_>) -> Option<()> {
+        if count > MAX_RULES {
+            let message = format!("has {count} rules, at most {MAX_RULES} are served");
+            reader.report(at, Path::Root.key("rules"), message);
+            return None;
+        }
+        self.rules.reserve_exact(count);
+        Some(())
+    }
+
+    /// Reads the next rule.
+    pub(super) fn take(&mut self, item: &Node<'_>, reader: &mut Reader<'_>) {
+        let list = Path::Root.key("rules");
+        let path = list.index(self.count);
+        self.count += 1;
+        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
+            return;
+        };
+        let reading = RuleReading { fields: &fields, node: item, path, top: self.top, bounds: self.bounds };
+        let Some(rule) = reading.read(reader, &mut self.names) else { return };
+        // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
+        let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
+        if !rule.providers.covers(both) {
+            for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
+                let (first, at) = *self.pod_provider.get_or_insert((provider, rule.at));
+                if first != provider {
+                    let at_node = fields.get("provider").map_or(item.at, |node| node.at);
+                    let message = format!(
+                        "{} and {} in one mapping would write the same annotation: line {} uses {}",
+                        provider.name(),
+                        first.name(),
+                        at.line,
+                        first.name()
+                    );
+                    reader.report(at_node, path.key("provider"), message);
+                }
+            }
+        }
+        self.weigh(&rule, path, reader);
+        if reader.is_content() {
+            self.rules.push(rule);
+        } else {
+            self.rules = Vec::new();
+        }
+    }
+
+    /// What all rules together come to is bounded; the rule with which they go over is told.
+    fn weigh(&mut self, rule: &Rule, path: Path<'_>, reader: &mut Reader<'_>) {
+        let (weight, steps) = (rule.weight(), rule.steps());
+        if goes_over(&mut self.weight, weight, self.max_weight) {
+            let message = format!(
+                "with this rule, which comes to {weight} bytes in memory, the rules come to more than the {} that a mapping of this length may take: lists, braces and aliases make much of little text",
+                self.max_weight
+            );
+            reader.report(rule.at, path, message);
+        }
+        if goes_over(&mut self.steps, steps, MAX_STEPS) {
+            let message = format!(
+                "with this rule, whose globs may take {steps} steps, one decision may take more than {MAX_STEPS}: globs with several `*` take many, above all with `?` or `[` between them"
+            );
+            reader.report(rule.at, path, message);
+        }
+        let mut keys = self.label_keys.len();
+        if keys <= MAX_LABEL_KEYS {
+            self.label_keys.extend(rule.criteria.labels.iter().map(|(key, _)| key.clone()));
+            let new = self.label_keys.len() - keys;
+            if goes_over(&mut keys, new, MAX_LABEL_KEYS) {
+                let message =
+                    format!("with this rule the rules look at more than {MAX_LABEL_KEYS} different labels");
+                reader.report(rule.at, path, message);
+            }
+        }
+    }
+
+    /// The ruleset, where there is no problem.
+    pub(super) fn finish(mut self, reader: &Reader<'_>) -> Option<Ruleset> {
+        if !reader.is_content() {
+            return None;
+        }
+        self.names.settle(&mut self.rules);
+        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.bounds.clone()))
+    }
+}
+
+/// Adds to a sum. Whether that took it over the most that it may be; what comes after that did not.
+fn goes_over(sum: &mut usize, more: usize, most: usize) -> bool {
+    let before = *sum;
+    *sum += more;
+    before <= most && *sum > most
+}

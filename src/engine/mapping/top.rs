@@ -1,0 +1,117 @@
+//! What do the mapping's defaults say?
+
+use super::options;
+use super::reader::{Path, Reader, brief};
+use crate::engine::arn::{self, PARTITIONS};
+use crate::engine::provider::{Provider, ProviderSet};
+use crate::engine::rule::{IrsaOptions, OnConflict, OnNoRule, PodOptions};
+use crate::engine::ruleset::Defaults;
+use crate::engine::yaml::{Node, ScalarKind};
+
+const TOP_KEYS: [&str; 9] =
+    ["account", "partition", "provider", "onConflict", "onNoRule", "irsa", "kube2iam", "kiam", "rules"];
+pub(super) const ON_CONFLICT: [(&str, OnConflict); 2] =
+    [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
+const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
+/// Stands in for an account that is none.
+pub(super) const BAD_ACCOUNT: &str = "000000000000";
+
+/// What rules fall back on.
+pub(super) struct Top {
+    pub(super) defaults: Defaults,
+    /// Twelve zeros where it is there and bad: that has been reported, and roles are checked as if it were good.
+    pub(super) account: Option<Box<str>>,
+    pub(super) partition: &'static str,
+    pub(super) providers: ProviderSet,
+    pub(super) irsa: IrsaOptions,
+    pub(super) kube2iam: PodOptions,
+    pub(super) kiam: PodOptions,
+}
+
+impl Top {
+    /// Reads what stands beside the rules. The list of rules comes with it.
+    pub(super) fn read<'n, 't>(node: &'n Node<'t>, reader: &mut Reader<'_>) -> Option<(Self, &'n Node<'t>)> {
+        let path = Path::Root;
+        let fields = reader.fields(node, path, &TOP_KEYS)?;
+        let mut defaults = Defaults::default();
+        let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
+        if let Some((node, path)) = field("onConflict") {
+            defaults.on_conflict = reader.word(node, path, "value", &ON_CONFLICT).unwrap_or_default();
+        }
+        if let Some((node, path)) = field("onNoRule") {
+            defaults.on_no_rule = reader.word(node, path, "value", &ON_NO_RULE).unwrap_or_default();
+        }
+        let top = Self {
+            defaults,
+            account: field("account")
+                .map(|(node, path)| account(node, path, reader).unwrap_or(BAD_ACCOUNT).into()),
+            partition: field("partition")
+                .and_then(|(node, path)| partition(node, path, reader))
+                .unwrap_or("aws"),
+            providers: field("provider")
+                .and_then(|(node, path)| providers(node, path, reader))
+                .unwrap_or_else(|| ProviderSet::default().with(Provider::Irsa)),
+            irsa: field("irsa").map(|(node, path)| options::irsa(node, path, reader)).unwrap_or_default(),
+            kube2iam: field("kube2iam")
+                .map(|(node, path)| options::pod(node, path, reader))
+                .unwrap_or_default(),
+            kiam: field("kiam").map(|(node, path)| options::pod(node, path, reader)).unwrap_or_default(),
+        };
+        let Some(rules) = fields.get("rules") else {
+            reader.report(node.at, path, "`rules` is missing: write `rules: []` for a mapping without rules");
+            return None;
+        };
+        if rules.as_sequence().is_none() {
+            let found = rules.describe();
+            reader.report(rules.at, path.key("rules"), format!("must be a list of rules, found {found}"));
+            return None;
+        }
+        Some((top, rules))
+    }
+}
+
+/// 12 digits. An unquoted number is taken where YAML cannot have changed it.
+pub(super) fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
+    let Some(scalar) = node.as_scalar().filter(|s| matches!(s.kind, ScalarKind::Text | ScalarKind::Number))
+    else {
+        reader.report(node.at, path, format!("must be an account of 12 digits, found {}", node.describe()));
+        return None;
+    };
+    let text = scalar.text.as_ref();
+    let unquoted = scalar.kind == ScalarKind::Number;
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    if unquoted && digits && (text.starts_with('0') || text.len() < 12) {
+        let text = brief(text);
+        let message = format!(
+            "the account {text} must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"
+        );
+        reader.report(node.at, path, message);
+        return None;
+    }
+    match arn::check_account(brief(text)) {
+        Ok(()) => Some(text),
+        Err(error) => {
+            reader.report(node.at, path, error.to_string());
+            None
+        }
+    }
+}
+
+pub(super) fn partition(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'static str> {
+    let words = PARTITIONS.map(|partition| (partition, partition));
+    reader.word(node, path, "partition", &words)
+}
+
+pub(super) fn providers(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<ProviderSet> {
+    let words = Provider::ALL.map(|provider| (provider.name(), provider));
+    let mut set = ProviderSet::default();
+    reader.each(node, path, |reader, item, path| {
+        if let Some(provider) = reader.word(item, path, "provider", &words) {
+            set = set.with(provider);
+        }
+    });
+    if set.contains(Provider::Kube2iam) && set.contains(Provider::Kiam) {
+        reader.report(node.at, path, "kube2iam and kiam in one mapping would write the same annotation");
+    }
+    (set != ProviderSet::default()).then_some(set)
+}
