@@ -126,3 +126,23 @@ impl Intake {
         tracing::error!(source = self.source, "{so}: {why}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::POOL;
+
+    #[tokio::test]
+    async fn a_mapping_that_nobody_waited_for_has_not_been_seen() {
+        let (metrics, pool) = (Arc::default(), Pool::new(POOL));
+        let mut intake = Intake::new(&metrics, Bounds::default(), "a test".to_owned(), &pool);
+        // Long enough to be read on a thread of its own.
+        let text = format!("rules: []\n#{}\n", "x".repeat(LONG));
+        let room = pool.take(POOL).await;
+        assert!(futures_util::poll!(Box::pin(intake.offer(&text))).is_pending(), "there is no room");
+        drop(room);
+        assert_eq!(intake.offer(&text).await, Ok(true));
+        assert_eq!(intake.offer(&text).await, Ok(false), "now it has");
+        assert_eq!(intake.live().load().number, 1);
+    }
+}

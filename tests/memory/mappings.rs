@@ -257,6 +257,41 @@ fn hostile() -> Vec<(&'static str, String)> {
     texts
 }
 
+/// What the rule with a number looks at.
+type Rule = Box<dyn Fn(usize) -> String>;
+
+#[test]
+fn the_largest_mappings_that_are_taken_take_no_more_than_is_set_apart() {
+    let alone = Alone::begin();
+    let letters = "a,b,c,d,e,f,g,h,".repeat(125);
+    let all: [(&str, usize, Rule); 5] = [
+        (
+            "braces",
+            1480,
+            Box::new(|n| format!("namespace: \"{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{n}\"")),
+        ),
+        ("prefixes", 13_300, Box::new(|n| format!("namespace: [\"{n}*\", \"a{n}*\", \"b{n}*\"]"))),
+        ("lists", 102, Box::new(move |_| format!("namespace: [{letters}]"))),
+        ("labels", 15_600, Box::new(|n| format!("labels: {{a{}: [b,{n}a]}}", n % 256))),
+        ("components", 11_000, Box::new(|n| format!("component: \"*\", release: r{n}"))),
+    ];
+    for (what, most, rule) in all {
+        let rules = (0..most).map(|n| format!("- {{match: {{{}}}, skip: true}}\n", rule(n)));
+        let text = format!("rules:\n{}#", rules.collect::<String>());
+        // What a text may come to follows its length.
+        let text = format!("{text}{}", "x".repeat(MAX_BYTES - text.len()));
+        assert_eq!(text.len(), MAX_BYTES);
+        let (ruleset, peak, held) = alone.peak(|| compile(&text, &Bounds::default()).unwrap());
+        println!(
+            "{what}: {} bytes, {} by its own account, {held} held, {peak} at most",
+            text.len(),
+            ruleset.weight()
+        );
+        assert!(held <= ruleset.weight() && ruleset.weight() <= 8 * MIB, "{what}");
+        assert!(peak <= mapping::weight(text.len()), "{what}: {peak}");
+    }
+}
+
 #[test]
 fn no_text_takes_more_to_read_than_is_set_apart_for_it() {
     let alone = Alone::begin();
