@@ -389,7 +389,7 @@ mod tests {
 
     fn work() -> Work {
         let metrics = Arc::new(Metrics::default());
-        let live = Intake::new(Arc::clone(&metrics), Bounds::default(), String::new(), Pool::new(0)).live();
+        let live = Intake::new(&metrics, Bounds::default(), String::new(), &Pool::new(0)).live();
         let (_, taken) = watch::channel(None);
         let (_, namespaces) = watch::channel(None);
         let newest = Newest::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);

@@ -180,7 +180,6 @@ pub enum Mismatch<'a> {
     Runner(Option<&'a str>),
 }
 
-
 /// What is known of an object once its labels have been read and believed or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {

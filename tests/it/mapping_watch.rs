@@ -39,7 +39,7 @@ fn replica() -> Replica {
     let pool = Pool::new(POOL);
     let (api, script) = scripted(&pool);
     let readiness = Readiness::default();
-    let intake = Intake::new(Arc::new(Metrics::default()), Bounds::default(), "test".to_owned(), pool);
+    let intake = Intake::new(&Arc::new(Metrics::default()), Bounds::default(), "test".to_owned(), &pool);
     let live = intake.live();
     let hold = readiness.hold("the mapping");
     let watch = MappingWatch::new(api, "ns/role-mapping".parse().unwrap(), true, intake, hold);
