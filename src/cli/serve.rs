@@ -50,6 +50,8 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // A decision takes microseconds; more workers would only hold stacks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Long reviews, mappings and names to be looked up; the rest waits for its turn.
+        .max_blocking_threads(8)
         .enable_all()
         .build()
         .context("starting the runtime")?;

@@ -32,6 +32,7 @@ use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
 use patience::{Next, Patience};
+use telling::Telling;
 use watches::{Key, Seen, State, Watches, judge};
 
 /// Patches under way at once.
@@ -131,6 +132,7 @@ fn jitter() -> Duration {
 /// What is to be done, and what is remembered.
 struct Work {
     repair: Arc<Repair>,
+    telling: Telling,
     generation: u64,
     cases: HashMap<Key, Case>,
     /// Namespaces of which some found no room.
@@ -169,6 +171,7 @@ impl Work {
     fn new(repair: Repair) -> Self {
         Self {
             generation: repair.live.load().number,
+            telling: Telling::new(repair.api.clone()),
             repair: Arc::new(repair),
             cases: HashMap::new(),
             left_out: BTreeSet::new(),
@@ -264,7 +267,7 @@ impl Work {
         case.queued = Some(self.queue.insert(key.clone(), time + jitter()));
         if matches!(next, Next::GiveUp(_)) {
             self.repair.count(RepairResult::LeftAlone);
-            telling::tell_owner(&self.repair.api, key, time);
+            self.telling.tell_owner(key, time);
         }
     }
 

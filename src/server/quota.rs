@@ -56,7 +56,7 @@ impl Quota {
 impl Lease {
     /// Takes more room, all of it or none.
     #[must_use]
-    fn try_grow(&mut self, units: usize) -> bool {
+    pub(super) fn try_grow(&mut self, units: usize) -> bool {
         let Inner { total, per_peer, .. } = &*self.quota.0;
         let granted = self.quota.with(|taken| {
             let of_peer = taken.peers.get(&self.peer).copied().unwrap_or_default();

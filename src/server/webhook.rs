@@ -18,6 +18,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use super::body::{Bodies, FREE, PATIENCE, Room};
 use super::connection::Peer;
+use super::quota::Quota;
 use super::{Limits, MAX_BODY};
 use crate::engine::component::Component;
 use crate::engine::mapping;
@@ -34,6 +35,10 @@ pub(super) const LONG: usize = 64 << 10;
 /// So many of them at once; the others wait for their turn.
 pub(super) const LONG_AT_ONCE: usize = 2;
 
+/// So many edits are judged or wait for it, and so many of them from one address.
+const IN_LINE: usize = 16;
+const IN_LINE_OF_PEER: usize = 2;
+
 /// What an accepted mapping would do to what exists, as warnings; where somebody can look.
 pub type Rehearse = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
@@ -47,6 +52,8 @@ struct Webhook {
     aside: Arc<Semaphore>,
     /// A mapping of 1 MiB takes tens of milliseconds: one at a time.
     validating: Arc<Semaphore>,
+    /// Who waits for that: of one address so few that nobody keeps the edits of others from being judged.
+    in_line: Quota,
     pool: Pool,
     rehearse: Option<Rehearse>,
 }
@@ -98,7 +105,9 @@ pub fn router(
     let bodies = Bodies::new(limits, pool.clone());
     let aside = Arc::new(Semaphore::new(LONG_AT_ONCE));
     let validating = Arc::new(Semaphore::new(1));
-    let state = Webhook { live, metrics: Arc::clone(metrics), bodies, aside, validating, pool, rehearse };
+    let in_line = Quota::new(IN_LINE, IN_LINE_OF_PEER);
+    let state =
+        Webhook { live, metrics: Arc::clone(metrics), bodies, aside, validating, in_line, pool, rehearse };
     let panics = Arc::clone(metrics);
     Router::new()
         .route("/mutate", post(mutate))
@@ -182,6 +191,10 @@ async fn validate(
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
         let (body, room) = receive(&webhook, peer, request).await?;
+        let mut place = webhook.in_line.lease(address_of(peer));
+        if !place.try_grow(1) {
+            return Err(Refusal::Busy);
+        }
         let turn = Arc::clone(&webhook.validating).acquire_owned();
         let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else { return Err(Refusal::Busy) };
         // The body goes before room is taken for what is in it.
@@ -199,6 +212,7 @@ async fn validate(
             (edit.judge(&bounds), room)
         })
         .await?;
+        drop(place);
         tracing::info!(problems = verdict.problems, "mapping validated");
         room.shrink_to(verdict.accepted.as_ref().map_or(0, Ruleset::weight));
         let warnings = match webhook.rehearse.as_ref().zip(verdict.accepted.take()) {
@@ -219,8 +233,11 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 /// The whole body, and the room that it takes.
 async fn receive(webhook: &Webhook, peer: Option<Peer>, request: Request) -> Result<(Bytes, Room), Refusal> {
     check_content_type(request.headers())?;
-    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
-    webhook.bodies.receive(address, request).await
+    webhook.bodies.receive(address_of(peer), request).await
+}
+
+fn address_of(peer: Option<Peer>) -> IpAddr {
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip())
 }
 
 fn conclude(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Body>, Refusal>) -> Response {

@@ -3,11 +3,13 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     missing_docs,
     reason = "the lints' own exception for tests does not reach the helpers of a test crate"
 )]
 
 mod mappings;
+mod reviews;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,26 +1,46 @@
 //! How is the owner of a ServiceAccount told that somebody must settle who sets its role? By an Event on it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::events::v1::Event;
 use kube::api::PostParams;
 use kube::core::{Request, Resource};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::watches::Key;
 use crate::cluster::failure::Failure;
 use crate::cluster::{ApiServer, MANAGER};
 
-/// Tells it, whatever comes of that, in its own time.
-pub(super) fn tell_owner(api: &ApiServer, (namespace, name): &Key, time: Duration) {
-    let time = humantime::format_duration(time).to_string();
-    tracing::warn!(%namespace, %name, "ServiceAccount left alone for {time}: it is changed back again and again");
-    let (api, namespace, name) = (api.clone(), namespace.clone(), name.clone());
-    tokio::spawn(async move {
-        if let Err(failure) = publish(&api, &namespace, &name, &time).await {
-            failure.log("publishing an Event");
-        }
-    });
+/// So many Events are written at once; of the rest only the log tells. Who may write ServiceAccounts can change thousands back.
+const AT_ONCE: usize = 4;
+
+/// Tells owners.
+pub(super) struct Telling {
+    api: ApiServer,
+    turns: Arc<Semaphore>,
+}
+
+impl Telling {
+    /// Nothing has been told yet.
+    pub(super) fn new(api: ApiServer) -> Self {
+        Self { api, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Tells one, whatever comes of that, in its own time.
+    pub(super) fn tell_owner(&self, (namespace, name): &Key, time: Duration) {
+        let time = humantime::format_duration(time).to_string();
+        tracing::warn!(%namespace, %name, "ServiceAccount left alone for {time}: it is changed back again and again");
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return };
+        let (api, namespace, name) = (self.api.clone(), namespace.clone(), name.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            if let Err(failure) = publish(&api, &namespace, &name, &time).await {
+                failure.log("publishing an Event");
+            }
+        });
+    }
 }
 
 async fn publish(api: &ApiServer, namespace: &str, name: &str, time: &str) -> Result<(), Failure> {
