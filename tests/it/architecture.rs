@@ -107,3 +107,18 @@ fn modules_say_what_question_they_answer() {
         assert!(text.starts_with("//! "), "{} does not say what it is for", path.display());
     }
 }
+
+#[test]
+fn the_tests_that_the_docs_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("tests"), &mut files);
+    sources(&root.join("src"), &mut files);
+    let code: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let named: Vec<&str> = page.split('`').filter(|word| word.matches('_').count() >= 4).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named.iter().filter(|name| !name.contains([' ', '\n', '-', '.'])) {
+        assert!(code.contains(&format!("fn {name}()")), "{name}");
+    }
+}
