@@ -7,6 +7,7 @@ mod connections;
 mod giving_way;
 mod handshake;
 mod quota;
+mod refusal;
 pub mod webhook;
 
 use std::io;

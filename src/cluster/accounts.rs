@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use super::pages::Collection;
 use crate::engine::json::Reader;
-use crate::engine::metadata::{MAX_NAME, Metadata, MetadataError};
+use crate::engine::metadata::{Metadata, MetadataError};
 use crate::engine::ruleset::Ruleset;
-use crate::engine::subject::{Kind, Requester, Subject};
+use crate::engine::subject::{Kind, MAX_NAME, Requester, Subject};
 
 /// The ServiceAccounts of a namespace.
 pub(super) fn collection(namespace: &str) -> Collection {

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::metadata::is_runner_key;
+use super::json::find_either;
 use super::subject::{Kind, Pair};
 
 /// A part of GitLab that a mapping can name.
@@ -291,6 +291,13 @@ fn chart_name(label: &str) -> Option<&str> {
         .and_then(|(dash, _)| label.get(..dash))
 }
 
+/// Whether a label is one of GitLab Runner's: its domain is `runner.gitlab.com` or below it.
+pub(super) fn is_runner_key(key: &[u8]) -> bool {
+    let domain = find_either(key, b'/', b'/').and_then(|slash| key.get(..slash));
+    let start = domain.and_then(|domain| domain.strip_suffix(b"runner.gitlab.com"));
+    start.is_some_and(|start| start.last().is_none_or(|last| *last == b'.'))
+}
+
 fn is_helm_test(annotations: &[Pair<'_>]) -> bool {
     annotations.iter().any(|(key, value)| {
         key == "helm.sh/hook" && value.split(',').any(|hook| hook.trim().starts_with("test"))
@@ -409,5 +416,19 @@ mod tests {
         ];
         assert_eq!(of(Kind::Pod, &labels), Some(Component::Sidekiq));
         assert_eq!(of(Kind::Pod, &labels[..2]), None);
+    }
+
+    #[test]
+    fn runner_keys_are_those_of_the_runners_domain() {
+        for key in
+            ["project.runner.gitlab.com/id", "runner.gitlab.com/pause-pod", "manager.runner.gitlab.com/name"]
+        {
+            assert!(is_runner_key(key.as_bytes()), "{key}");
+        }
+        for key in
+            ["runner.gitlab.com", "evilrunner.gitlab.com/id", "project.runner.gitlab.com.evil/id", "app"]
+        {
+            assert!(!is_runner_key(key.as_bytes()), "{key}");
+        }
     }
 }

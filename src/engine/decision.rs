@@ -15,15 +15,10 @@ use super::component::Component;
 use super::provider::{Keys, Provider};
 use super::rule::{Facts, Rule};
 use super::ruleset::Ruleset;
+pub use super::subject::{APPLIED, WAS};
 use super::subject::{Kind, Subject, value_of};
 use applied::Applied;
 use settle::Settlement;
-
-/// Our own annotation: what we set, as canonical JSON.
-pub const APPLIED: &str = "gitlab-iam-webhook/applied";
-
-/// Our own annotation: the role that `replace` put away, as it was.
-pub const WAS: &str = "gitlab-iam-webhook/was";
 
 /// The most characters that the API server should be given as one warning
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).

@@ -7,11 +7,11 @@
 
 use std::borrow::Cow;
 
-use super::decision::{APPLIED, WAS};
-use super::json::{JsonError, RawText, Reader, find_either};
+use super::component::is_runner_key;
+use super::json::{JsonError, RawText, Reader};
 use super::provider;
 use super::ruleset::Ruleset;
-use super::subject::{INJECT, Pair};
+use super::subject::{APPLIED, INJECT, MAX_LABEL, Pair, WAS};
 
 /// The labels that recognition reads, sorted by length.
 const LABELS: [&str; 12] = [
@@ -45,12 +45,6 @@ const ANNOTATIONS: [&str; 13] = [
     provider::IRSA_TOKEN_EXPIRATION,
     provider::IRSA_STS_REGIONAL_ENDPOINTS,
 ];
-
-/// The longest name of an object, in bytes.
-pub const MAX_NAME: usize = 253;
-
-/// The longest value of a label, in bytes (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
-pub const MAX_LABEL: usize = 63;
 
 /// Stands in for the value of a label that is too long. It is too long itself, and so matches nothing.
 pub const OVERLONG: &str = "a value that is longer than the 63 bytes that a label's value may have at most";
@@ -262,13 +256,6 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<RawText<'a>, JsonError> {
     Ok(reader.text()?.unwrap_or_default())
 }
 
-/// Whether a label is one of GitLab Runner's: its domain is `runner.gitlab.com` or below it.
-pub(super) fn is_runner_key(key: &[u8]) -> bool {
-    let domain = find_either(key, b'/', b'/').and_then(|slash| key.get(..slash));
-    let start = domain.and_then(|domain| domain.strip_suffix(b"runner.gitlab.com"));
-    start.is_some_and(|start| start.last().is_none_or(|last| *last == b'.'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,19 +343,5 @@ mod tests {
         assert_eq!(error(r#"{"labels": []}"#), "expected an object at byte 11");
         assert_eq!(error(r#"{"name": "a", "name": "b"}"#), "`name` stands there twice");
         assert_eq!(error(r#"{"labels": {}, "labels": {}}"#), "`labels` stands there twice");
-    }
-
-    #[test]
-    fn runner_keys_are_those_of_the_runners_domain() {
-        for key in
-            ["project.runner.gitlab.com/id", "runner.gitlab.com/pause-pod", "manager.runner.gitlab.com/name"]
-        {
-            assert!(is_runner_key(key.as_bytes()), "{key}");
-        }
-        for key in
-            ["runner.gitlab.com", "evilrunner.gitlab.com/id", "project.runner.gitlab.com.evil/id", "app"]
-        {
-            assert!(!is_runner_key(key.as_bytes()), "{key}");
-        }
     }
 }

@@ -13,10 +13,11 @@ use serde::{Serialize, Serializer};
 
 use super::decision::{self, Decision, Outcome};
 use super::json::{JsonError, RawText, Reader};
-use super::metadata::{MAX_NAME, MetadataError, once};
+use super::metadata::{MetadataError, once};
 use super::patch;
 use super::provider::Provider;
 use super::ruleset::Ruleset;
+use super::subject::MAX_NAME;
 pub use request::{Request, parse};
 
 const API_VERSION: &str = "admission.k8s.io/v1";

@@ -8,10 +8,9 @@ use std::ops::Deref;
 use super::component::{Component, ComponentSet};
 use super::cost::Steps;
 use super::glob::Glob;
-use super::metadata::{MAX_LABEL, MAX_NAME};
 use super::provider::ProviderSet;
 use super::role::Role;
-use super::subject::{Kind, Subject, value_of};
+use super::subject::{Kind, MAX_LABEL, MAX_NAME, Subject, value_of};
 use super::yaml::Position;
 
 /// One rule of the mapping.

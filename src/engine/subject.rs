@@ -72,6 +72,19 @@ pub fn value_of<'a>(pairs: &'a [Pair<'a>], key: &str) -> Option<&'a str> {
     pairs.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_ref())
 }
 
+/// The longest name of an object, in bytes.
+pub const MAX_NAME: usize = 253;
+
+/// The longest value of a label, and the longest name of a namespace, in bytes
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
+pub const MAX_LABEL: usize = 63;
+
+/// Our own annotation: what we set, as canonical JSON.
+pub const APPLIED: &str = "gitlab-iam-webhook/applied";
+
+/// Our own annotation: the role that `replace` put away, as it was.
+pub const WAS: &str = "gitlab-iam-webhook/was";
+
 /// Label or annotation that freezes an object when it is `disabled`; the namespace's label of the same name opts in.
 pub const INJECT: &str = "gitlab-iam-webhook/inject";
 

@@ -8,9 +8,10 @@ use super::decision::warning;
 use super::first::First;
 use super::json::{JsonError, RawText, Reader};
 use super::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
-use super::metadata::{MAX_NAME, MetadataError, once};
+use super::metadata::{MetadataError, once};
 use super::review::{self, MAX_UID, ReviewError};
 use super::ruleset::Ruleset;
+use super::subject::MAX_NAME;
 
 /// How many warnings are told: the API server passes on some thousands of characters of them in all.
 const MAX_WARNINGS: usize = 20;

@@ -14,7 +14,7 @@ use axum::routing::get;
 use tokio::sync::oneshot;
 
 use super::giving_way::Rules;
-use super::webhook::sentence;
+use super::refusal::sentence;
 use super::{Limits, Port};
 use crate::health::Readiness;
 use crate::metrics::Metrics;

@@ -9,15 +9,15 @@ use http_body_util::BodyExt;
 
 use super::connection::Reading;
 use super::quota::{self, Quota};
-use super::webhook::{LONG, Refusal};
+use super::refusal::{FREE, Refusal};
 use super::{Limits, MAX_BODY};
 use crate::memory::{self, Pool};
 
 /// How long a body waits for room, and how long a refused one is read on.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What each body may have without asking for room: nearly every review fits, so that no long body keeps it out.
-pub(super) const FREE: usize = 16 << 10;
+/// Longer bodies are parsed and judged on a thread of their own, so that nobody waits behind them.
+pub(super) const LONG: usize = 64 << 10;
 
 /// How long a body that holds room may take, in seconds, and a second for each MiB of it: others wait for that room.
 const ARRIVAL: u64 = 2;

@@ -16,24 +16,22 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::body::{Bodies, FREE, PATIENCE, Room};
+use super::Limits;
+use super::body::{Bodies, LONG, PATIENCE, Room};
 use super::connection::Peer;
 use super::quota::Quota;
-use super::{Limits, MAX_BODY};
+use super::refusal::{Refusal, sentence};
 use crate::engine::component::Component;
 use crate::engine::mapping;
-use crate::engine::review::{self, Mode, Reply, ReviewError};
+use crate::engine::review::{self, Mode, Reply};
 use crate::engine::ruleset::Ruleset;
 use crate::engine::validation;
 use crate::live::Live;
 use crate::memory::Pool;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
 
-/// Longer bodies are parsed and judged on a thread of their own, so that nobody waits behind them.
-pub(super) const LONG: usize = 64 << 10;
-
-/// So many of them at once; the others wait for their turn.
-pub(super) const LONG_AT_ONCE: usize = 2;
+/// So many long bodies are judged at once; the others wait for their turn.
+const LONG_AT_ONCE: usize = 2;
 
 /// So many edits are judged or wait for it, and so many of them from one address.
 const IN_LINE: usize = 16;
@@ -56,42 +54,6 @@ struct Webhook {
     in_line: Quota,
     pool: Pool,
     rehearse: Option<Rehearse>,
-}
-
-/// Why a request gets no decision: a status and a sentence.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    #[error("{0}")]
-    Review(#[from] ReviewError),
-    #[error("expected content-type application/json, found {0}")]
-    ContentType(String),
-    #[error("the body has more than {MAX_BODY} bytes")]
-    TooLarge,
-    #[error("a body of more than {FREE} bytes must have a content-length: announce it")]
-    NoLength,
-    #[error("the body comes too slowly")]
-    Slow,
-    #[error("too busy: no room for this body now, try again")]
-    Busy,
-    #[error("a fault in gitlab-iam-webhook: see its log")]
-    Fault(#[source] tokio::task::JoinError),
-    #[error("the body could not be read: {0}")]
-    Body(#[source] axum::Error),
-}
-
-impl Refusal {
-    fn status_and_reason(&self) -> (StatusCode, &'static str) {
-        match self {
-            Self::Review(error) => (StatusCode::BAD_REQUEST, error.reason()),
-            Self::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            Self::NoLength => (StatusCode::LENGTH_REQUIRED, "no_length"),
-            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
-            Self::Fault(_) => (StatusCode::INTERNAL_SERVER_ERROR, "panic"),
-        }
-    }
 }
 
 /// The webhook's routes, with their bounds.
@@ -320,13 +282,4 @@ async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {
 async fn not_found(State(webhook): State<Webhook>) -> Response {
     webhook.metrics.refused("path");
     sentence(StatusCode::NOT_FOUND, "no such path: reviews go to /mutate, /observe or /validate")
-}
-
-/// A status and one line of text.
-pub(super) fn sentence(status: StatusCode, text: &str) -> Response {
-    let mut response = (status, format!("{text}\n")).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-    }
-    response
 }

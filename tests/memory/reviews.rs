@@ -24,6 +24,7 @@ fn role(value: &str) -> Vec<u8> {
 
 #[test]
 fn a_review_takes_no_more_than_its_bytes_and_what_it_says_it_weighs() {
+    let alone = Alone::begin();
     let labels: String = (0..600_000).map(|n| format!("\"{n}\":\"\",")).collect();
     let escapes = "\\n".repeat(4_000_000);
     let applied =
@@ -45,7 +46,6 @@ fn a_review_takes_no_more_than_its_bytes_and_what_it_says_it_weighs() {
         role(&escapes),
         review("", &format!(r#"{{"name":"x","annotations":{{"gitlab-iam-webhook/applied":"{applied}"}}}}"#)),
     ];
-    let alone = Alone::begin();
     for body in bodies {
         let mut weight = 0;
         let (answered, peak, _) = alone.peak(|| {

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use super::{MAX_UID, ReviewError, shown};
 use crate::engine::json::{JsonError, RawText, Reader};
-use crate::engine::metadata::{MAX_NAME, Metadata, Pairs, once};
+use crate::engine::metadata::{Metadata, Pairs, once};
 use crate::engine::ruleset::Ruleset;
-use crate::engine::subject::{Kind, Requester, Subject};
+use crate::engine::subject::{Kind, MAX_NAME, Requester, Subject};
 
 /// The longest username that is compared, in bytes. Those that rules and options can name are shorter.
 const MAX_USER: usize = 1024;
