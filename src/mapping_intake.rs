@@ -10,9 +10,6 @@ use crate::live::Live;
 use crate::memory::{Lease, Pool};
 use crate::metrics::Metrics;
 
-/// From this many bytes on a mapping is read where it holds up no request.
-const LONG: usize = 16 << 10;
-
 /// The one way into [`Live`], wherever mappings come from.
 #[derive(Debug)]
 pub struct Intake {
@@ -82,11 +79,8 @@ impl Intake {
     /// The room goes with the work: that goes on where nobody waits for it any more.
     async fn read(&self, text: Arc<str>, room: Lease) -> (Result<Ruleset, Problems>, Lease) {
         let bounds = self.bounds.clone();
-        let is_long = text.len() >= LONG;
+        // Also a short text: it may take a tenth of a second, and no worker that answers reviews is held up by it.
         let work = move || (mapping::compile(&text, &bounds), room);
-        if !is_long {
-            return work();
-        }
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
@@ -136,13 +130,12 @@ mod tests {
     async fn a_mapping_that_nobody_waited_for_has_not_been_seen() {
         let (metrics, pool) = (Arc::default(), Pool::new(POOL));
         let mut intake = Intake::new(&metrics, Bounds::default(), "a test".to_owned(), &pool);
-        // Long enough to be read on a thread of its own.
-        let text = format!("rules: []\n#{}\n", "x".repeat(LONG));
+        let text = "rules: []\n";
         let room = pool.take(POOL).await;
-        assert!(futures_util::poll!(Box::pin(intake.offer(&text))).is_pending(), "there is no room");
+        assert!(futures_util::poll!(Box::pin(intake.offer(text))).is_pending(), "there is no room");
         drop(room);
-        assert_eq!(intake.offer(&text).await, Ok(true));
-        assert_eq!(intake.offer(&text).await, Ok(false), "now it has");
+        assert_eq!(intake.offer(text).await, Ok(true));
+        assert_eq!(intake.offer(text).await, Ok(false), "now it has");
         assert_eq!(intake.live().load().number, 1);
     }
 }

@@ -5,9 +5,10 @@
 //! so that the sum of all of it is known. docs/operating.md has the whole account.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The bytes that all transient work together may hold.
 pub const POOL: usize = 14 << 20;
@@ -20,7 +21,20 @@ const UNIT: usize = 1 << 10;
 pub struct Pool {
     units: Arc<Semaphore>,
     total: usize,
+    wants: Arc<Wants>,
 }
+
+/// How many wait for room.
+#[derive(Debug, Default)]
+struct Wants {
+    count: AtomicUsize,
+    more: Notify,
+}
+
+/// Somebody waits for room, until this is dropped.
+#[derive(Debug)]
+#[must_use = "nobody waits any more when this is dropped"]
+pub struct Want(Arc<Wants>);
 
 /// Room that is taken until it is dropped.
 #[derive(Debug)]
@@ -32,7 +46,7 @@ impl Pool {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let total = bytes / UNIT;
-        Self { units: Arc::new(Semaphore::new(total)), total }
+        Self { units: Arc::new(Semaphore::new(total)), total, wants: Arc::default() }
     }
 
     /// Takes so many bytes, waiting for its turn: who asked earlier has them earlier, however much they asked for.
@@ -40,8 +54,13 @@ impl Pool {
     /// More than the whole pool is taken as the whole pool, so that nobody waits for what can never be; each caller bounds what it asks
     /// for by a limit of its own.
     pub async fn take(&self, bytes: usize) -> Lease {
-        let permit = Arc::clone(&self.units).acquire_many_owned(self.units_of(bytes)).await;
-        match permit {
+        let units = self.units_of(bytes);
+        // Not past whoever waits: what is given back is theirs before it is anybody's.
+        if let Ok(permit) = Arc::clone(&self.units).try_acquire_many_owned(units) {
+            return Lease(Some(permit));
+        }
+        let _want = self.want();
+        match Arc::clone(&self.units).acquire_many_owned(units).await {
             Ok(permit) => Lease(Some(permit)),
             // Never: nobody closes it.
             Err(_) => Lease(None),
@@ -51,6 +70,24 @@ impl Pool {
     /// The same, but for no longer than `patience`: `None` where there was no room.
     pub async fn take_within(&self, bytes: usize, patience: Duration) -> Option<Lease> {
         tokio::time::timeout(patience, self.take(bytes)).await.ok()
+    }
+
+    /// Says that somebody waits for room, here or before they come here.
+    pub fn want(&self) -> Want {
+        self.wants.count.fetch_add(1, Ordering::Relaxed);
+        self.wants.more.notify_waiters();
+        Want(Arc::clone(&self.wants))
+    }
+
+    /// Waits until somebody waits for room: for who holds some and could do without.
+    pub async fn wanted(&self) {
+        loop {
+            let more = self.wants.more.notified();
+            if self.wants.count.load(Ordering::Relaxed) > 0 {
+                return;
+            }
+            more.await;
+        }
     }
 
     fn units_of(&self, bytes: usize) -> u32 {
@@ -76,6 +113,12 @@ impl Lease {
     }
 }
 
+impl Drop for Want {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +139,22 @@ mod tests {
         assert!(pool.take_within(1, Duration::from_millis(1)).await.is_none());
         drop((large, small));
         assert_eq!(pool.units.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn who_holds_room_is_told_when_somebody_waits_for_it() {
+        let pool = Pool::new(10 * UNIT);
+        let held = pool.take(8 * UNIT).await;
+        let mut wanted = Box::pin(pool.wanted());
+        assert!(futures_util::poll!(&mut wanted).is_pending());
+        drop(pool.take(2 * UNIT).await);
+        assert!(futures_util::poll!(&mut wanted).is_pending(), "nobody had to wait");
+        let mut waiting = Box::pin(pool.take(3 * UNIT));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(futures_util::poll!(&mut wanted).is_ready());
+        drop(held);
+        drop(waiting.await);
+        assert!(futures_util::poll!(Box::pin(pool.wanted())).is_pending(), "nobody waits any more");
     }
 
     #[tokio::test]

@@ -18,6 +18,9 @@ const MAX_ALTERNATIVES: usize = 100;
 /// How many bytes they may come to. Names are shorter, and a mapping full of globs must fit in memory.
 const MAX_EXPANDED: usize = 1024;
 
+/// How many steps the braces of one glob may take to expand.
+const MAX_STEPS: usize = 1_000_000;
+
 /// A glob as written, and the patterns that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Shape);
@@ -61,6 +64,9 @@ pub enum GlobError {
         "the braces of the glob `{0}` stand for more than {MAX_ALTERNATIVES} patterns or {MAX_EXPANDED} bytes"
     )]
     TooManyAlternatives(String),
+    /// Braces that take too long to expand.
+    #[error("the braces take too long to expand: write fewer of them")]
+    TooManySteps,
     /// A glob longer than any name.
     #[error("the glob has {0} bytes, at most {MAX_EXPANDED} are taken")]
     TooLong(usize),
@@ -81,6 +87,14 @@ impl Glob {
     /// # Errors
     /// A sentence for whoever wrote it.
     pub fn new(text: &str) -> Result<Self, GlobError> {
+        Self::within(text, &mut Steps::new(MAX_STEPS))
+    }
+
+    /// Reads one of many, which together have so many steps.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; [`GlobError::TooManySteps`] where they are used up.
+    pub fn within(text: &str, steps: &mut Steps) -> Result<Self, GlobError> {
         if text.is_empty() {
             return Err(GlobError::Empty);
         }
@@ -93,8 +107,10 @@ impl Glob {
         if !text.contains(['{', '}']) {
             return Ok(Self(Shape::One(pattern(text, text)?)));
         }
-        let patterns =
-            expand_braces(text)?.iter().map(|flat| pattern(text, flat)).collect::<Result<Box<[_]>, _>>()?;
+        let patterns = expand_braces(text, steps)?
+            .iter()
+            .map(|flat| pattern(text, flat))
+            .collect::<Result<Box<[_]>, _>>()?;
         Ok(Self(Shape::Braces(Box::new(Braces { text: text.into(), patterns }))))
     }
 
@@ -182,12 +198,16 @@ impl fmt::Display for Glob {
 }
 
 /// `a{b,c}d` becomes `abd` and `acd`; braces may be nested. A `{` inside `[...]` is a character.
-fn expand_braces(text: &str) -> Result<Vec<String>, GlobError> {
+fn expand_braces(text: &str, steps: &mut Steps) -> Result<Vec<String>, GlobError> {
     // Each level holds the alternatives finished in this brace, and those still being written.
     let mut levels: Vec<(Vec<String>, Vec<String>)> = vec![(Vec::new(), vec![String::new()])];
     let mut in_class = false;
     let unpaired = || GlobError::UnpairedBrace(text.to_owned());
     for c in text.chars() {
+        let writing = levels.last().map_or(0, |(_, current)| current.len());
+        if !steps.take(writing + 1) {
+            return Err(GlobError::TooManySteps);
+        }
         match c {
             '{' if !in_class => levels.push((Vec::new(), vec![String::new()])),
             ',' if !in_class && levels.len() > 1 => {
@@ -206,6 +226,10 @@ fn expand_braces(text: &str) -> Result<Vec<String>, GlobError> {
                 let expanded = bytes(outer) * done.len() + bytes(&done) * outer.len();
                 if outer.len() * done.len() > MAX_ALTERNATIVES || expanded > MAX_EXPANDED {
                     return Err(GlobError::TooManyAlternatives(text.to_owned()));
+                }
+                // Each is made anew, also by `{}`, which adds nothing to it.
+                if !steps.take(expanded + 8 * outer.len() * done.len()) {
+                    return Err(GlobError::TooManySteps);
                 }
                 *outer = outer
                     .iter()

@@ -55,6 +55,12 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role(Box<[Part]>);
 
+/// Whether a text is a role as a provider reads it: a full ARN, or a path and name.
+#[must_use]
+pub fn is_role(text: &str) -> bool {
+    if is_arn(text) { arn::check_arn(text).is_ok() } else { arn::check_path_and_name(text).is_ok() }
+}
+
 /// Why a text in `role` is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {

@@ -22,6 +22,9 @@ pub(super) const LONG: usize = 64 << 10;
 /// How long a body that holds room may take, in seconds, and a second for each MiB of it: others wait for that room.
 const ARRIVAL: u64 = 2;
 
+/// How long a body may be coming before it gives way to whoever waits for room. Those of an API server come in milliseconds.
+const COMING: Duration = Duration::from_millis(500);
+
 /// The room that long bodies share.
 #[derive(Clone, Debug)]
 pub(super) struct Bodies {
@@ -69,12 +72,22 @@ impl Bodies {
                 let room = self.room(peer, if bytes > LONG { bytes } else { 2 * bytes });
                 let room = tokio::time::timeout(PATIENCE, room).await.map_err(|_| Refusal::Busy)?;
                 let arrival = Duration::from_secs(ARRIVAL + (bytes as u64 >> 20));
-                let body = tokio::time::timeout(arrival, collect(body, bytes)).await;
-                Ok((body.map_err(|_| Refusal::Slow)??, room))
+                let collected = tokio::time::timeout(arrival, collect(body, bytes));
+                tokio::select! {
+                    biased;
+                    body = collected => Ok((body.map_err(|_| Refusal::Slow)??, room)),
+                    () = self.others_wait() => Err(Refusal::Slow),
+                }
             }
             // What comes in pieces of no announced sum can take no room first.
             _ => Ok((collect(body, announced.unwrap_or(FREE)).await?, Room::default())),
         }
+    }
+
+    /// A body has been coming for so long that it gives way, and somebody waits for room.
+    async fn others_wait(&self) {
+        tokio::time::sleep(COMING).await;
+        self.pool.wanted().await;
     }
 
     /// More room for a body that has some, beyond what is small.
@@ -91,7 +104,10 @@ impl Bodies {
 
     async fn room(&self, peer: IpAddr, bytes: usize) -> Room {
         let mut of_peer = self.quota.lease(peer);
-        of_peer.grow(bytes).await;
+        if !of_peer.try_grow(bytes) {
+            let _want = self.pool.want();
+            of_peer.grow(bytes).await;
+        }
         Room(Some((of_peer, self.pool.take(bytes).await)))
     }
 }

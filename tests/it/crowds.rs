@@ -265,3 +265,23 @@ async fn a_thousand_connections_from_two_hundred_addresses_keep_nobody_out() {
     assert!(server.metric("gitlab_iam_webhook_open_connections").await <= Some(128.0));
     assert!(evicted(&server).await > Some(128.0));
 }
+
+/// A second attacker held 8 of the pool's 14 MiB with one connection that sent a byte now and then: others were answered 503.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_slowly_gives_way_to_whoever_waits_for_its_room() {
+    let server = Server::start(MAPPING).await;
+    let mut slow = connect(&server, [127, 0, 0, 30]).await.unwrap();
+    slow.write_all(head(8 << 20).as_bytes()).await.unwrap();
+    slow.write_all(&vec![b' '; 1 << 16]).await.unwrap();
+    slow.flush().await.unwrap();
+    // Another body of that length has no room beside it.
+    let mut long = review();
+    long.resize(7 << 20, b' ');
+    let client = server.client_from([127, 0, 0, 31]);
+    let (answered, told) = tokio::join!(
+        server.post(&client, "/mutate", long.clone()),
+        timeout(Duration::from_secs(20), rest(&mut slow))
+    );
+    assert!(is_patched(&answered), "{answered:?}");
+    assert!(told.unwrap().starts_with("HTTP/1.1 408 "));
+}

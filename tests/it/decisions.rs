@@ -426,7 +426,8 @@ fn what_comes_back_is_bounded_as_what_is_given() {
             .annotated(WAS, was)
     };
     let long = format!("arn:aws:iam::123456789012:role/{}", "p".repeat(2048));
-    for outside in [BY_HAND, "admin", "", &long] {
+    let no_role = "arn:aws:iam::123456789012:role/../..//x\n";
+    for outside in [BY_HAND, "admin", "", &long, no_role] {
         let mut account = account(outside);
         let decision = account.admit(&gone);
         assert_eq!(decision.outcome(), Outcome::Removed);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use gitlab_iam_webhook::engine::bounds::Bounds;
 use gitlab_iam_webhook::engine::decision::Outcome;
+use gitlab_iam_webhook::engine::mapping::compile;
 use gitlab_iam_webhook::engine::review::{Mode, Reply, ReviewError, parse, respond};
 use gitlab_iam_webhook::engine::ruleset::Ruleset;
 use serde_json::{Value, json};
@@ -151,4 +152,39 @@ fn errors_and_names_never_carry_what_was_sent() {
         assert!(reply.warnings[0].contains("longer than any name in Kubernetes"), "{:?}", reply.warnings);
         assert_eq!(answer(&reply)["response"].get("patch"), None);
     }
+}
+
+/// Found by a second attacker: 4 kB of a mapping kept a worker busy for seconds, and 6 kB for a quarter of an hour.
+#[test]
+fn braces_and_aliases_that_take_long_to_expand_are_a_problem_and_soon() {
+    let alternatives = "a,".repeat(98);
+    let glob = format!("{{{alternatives}a}}{}", "{}".repeat(400));
+    let members = ",*g".repeat(999);
+    let lists = "- *r\n".repeat(380);
+    let text = format!(
+        "rules:\n- {{match: {{namespace: &l [&g \"{glob}\"{members}]}}, skip: true}}\n- &r {{match: {{namespace: *l}}, skip: true}}\n{lists}"
+    );
+    let soon = std::time::Instant::now();
+    let problems = compile(&text, &Bounds::default()).unwrap_err();
+    assert!(problems.to_string().contains("takes too long to read"), "{problems}");
+    // A quarter of an hour before; far more than it takes, on any machine.
+    assert!(soon.elapsed() < std::time::Duration::from_secs(30), "{:?}", soon.elapsed());
+    assert!(
+        compile(&format!("rules: [{{match: {{namespace: \"{glob}\"}}, skip: true}}]"), &Bounds::default())
+            .is_ok()
+    );
+}
+
+/// Found by a second attacker: `skip` by a namespace of the job author's choosing came before `remove`.
+#[test]
+fn a_skip_for_jobs_by_a_namespace_glob_wants_unsafe() {
+    let rule = |more: &str| {
+        format!("rules: [{{match: {{component: runner-job, namespace: \"trusted-*\"}}, skip: true{more}}}]")
+    };
+    let problems = compile(&rule(""), &Bounds::default()).unwrap_err();
+    assert!(problems.to_string().contains("can be steered by the author of a job"), "{problems}");
+    assert!(compile(&rule(", unsafe: true"), &Bounds::default()).is_ok());
+    let remove =
+        "rules: [{match: {component: runner-job, namespace: \"ci-*\"}, provider: kube2iam, remove: true}]";
+    assert!(compile(remove, &Bounds::default()).is_ok(), "what only takes away is steered by nobody");
 }

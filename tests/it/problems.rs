@@ -264,7 +264,7 @@ rules:
   - {name: star, match: {component: praefect, namespace: \"*\"}, role: z}
   - {name: regex, match: {namespace: \"^gitlab.*$\"}, role: z}
   - {name: jobs, match: {component: runner-job, namespace: a, runner: a/b}, onConflict: keep, role: z}
-  - {name: skipped jobs, match: {component: runner-job, namespace: \"b*\"}, skip: true}
+  - {name: skipped jobs, match: {component: runner-job, namespace: b}, skip: true}
   - {name: jobs wherever, match: {component: runner-job, namespace: \"c*\", runner: a/b}, role: z, unsafe: true}
   - {name: no jobs, match: {component: runner-job, namespace: d}, remove: true, provider: kube2iam}
 ";

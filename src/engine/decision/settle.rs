@@ -11,7 +11,7 @@ use crate::engine::provider::{
     IRSA_AUDIENCE, IRSA_SKIP_CONTAINERS, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION, Keys,
     POD_EXTERNAL_ID, POD_SESSION_NAME, Provider,
 };
-use crate::engine::role::Placeholder;
+use crate::engine::role::{self, Placeholder};
 use crate::engine::rule::{Action, Facts, Grant, OnConflict, OnNoRule, Rule};
 use crate::engine::ruleset::Ruleset;
 use crate::engine::subject::{Kind, Subject, value_of};
@@ -151,8 +151,11 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
                     Some(Cow::Owned(was.to_owned()))
                 }
                 Was::Waiting(was) => {
-                    let why =
-                        if is_movable(was) { "outside --allowed-role here" } else { "too long for a role" };
+                    let why = if is_movable(was) {
+                        "outside --allowed-role here, or no role"
+                    } else {
+                        "too long for a role"
+                    };
                     self.warn(format_args!("{why}, so it stays in `{WAS}`: {}", brief(was)));
                     None
                 }
@@ -165,7 +168,10 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
 
     /// Anybody who may write the object can write a `was`, and a record that goes with it.
     fn may_come_back(&self, was: &str) -> bool {
-        is_movable(was) && self.ruleset.bounds().allows(self.subject.namespace, was)
+        let bounds = self.ruleset.bounds();
+        // Without a bound anything may stand there, and comes back as it was.
+        let is_role = bounds.allowed_roles.is_empty() || role::is_role(was);
+        is_movable(was) && is_role && bounds.allows(self.subject.namespace, was)
     }
 
     /// Takes a provider's annotations off, whoever set them. What `was` holds is a person's, and stays.

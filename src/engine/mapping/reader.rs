@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{Problem, match_block};
+use crate::engine::cost::Steps;
 use crate::engine::first::First;
-use crate::engine::glob::Glob;
+use crate::engine::glob::{Glob, GlobError};
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
 /// The longest list of one criterion; keeps the cost of one rule in bounds.
@@ -49,9 +50,15 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// How many steps it may take to read a mapping: one for each byte of a text, aliases followed, and for each that a brace makes. A text
+/// of 1 MiB without aliases takes two million.
+const MAX_READING: usize = 40_000_000;
+
 /// Gathers problems; whatever cannot be read is reported and left out.
 pub(super) struct Reader<'r> {
     problems: &'r mut First<Problem>,
+    /// What is left of [`MAX_READING`].
+    steps: Steps,
 }
 
 /// The entries of a mapping whose keys have been checked.
@@ -77,7 +84,7 @@ impl<'n, 't> Fields<'n, 't> {
 
 impl<'r> Reader<'r> {
     pub(super) fn new(problems: &'r mut First<Problem>) -> Self {
-        Self { problems }
+        Self { problems, steps: Steps::new(MAX_READING) }
     }
 
     pub(super) fn report(&mut self, at: Position, path: Path<'_>, message: impl Into<String>) {
@@ -142,9 +149,36 @@ impl<'r> Reader<'r> {
         Some(Fields { whole: taken.len() == entries.len(), entries: taken })
     }
 
+    /// Whether so many more steps may be taken; where not, that has been reported, and nothing more is read.
+    fn may_take(&mut self, steps: usize, at: Position, path: Path<'_>) -> bool {
+        if self.is_exhausted() {
+            return false;
+        }
+        let may = self.steps.take(steps);
+        if !may {
+            self.report_exhaustion(at, path);
+        }
+        may
+    }
+
+    fn report_exhaustion(&mut self, at: Position, path: Path<'_>) {
+        self.report(
+            at,
+            path,
+            "the mapping takes too long to read, and is not read on from here: aliases and braces make much of little text",
+        );
+    }
+
+    /// Nothing more is read.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.steps.are_used_up()
+    }
+
     pub(super) fn text<'n>(&mut self, node: &'n Node<'_>, path: Path<'_>) -> Option<&'n str> {
         match node.as_text() {
-            Some(text) if text.len() <= MAX_TEXT => return Some(text),
+            Some(text) if text.len() <= MAX_TEXT => {
+                return self.may_take(text.len() + 16, node.at, path).then_some(text);
+            }
             Some(text) => {
                 let message = format!("has {} bytes, at most {MAX_TEXT} are taken", text.len());
                 self.report(node.at, path, message);
@@ -201,6 +235,9 @@ impl<'r> Reader<'r> {
             }
             Value::Sequence(items) => {
                 for (index, item) in items.iter().enumerate() {
+                    if self.is_exhausted() {
+                        return;
+                    }
                     read(self, item, path.index(index));
                 }
             }
@@ -214,8 +251,9 @@ impl<'r> Reader<'r> {
             let Some(text) = reader.text(item, path) else {
                 return;
             };
-            match Glob::new(text) {
+            match Glob::within(text, &mut reader.steps) {
                 Ok(glob) => globs.push(glob),
+                Err(GlobError::TooManySteps) => reader.report_exhaustion(item.at, path),
                 Err(error) => reader.report(item.at, path, error.to_string()),
             }
         });

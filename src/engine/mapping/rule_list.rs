@@ -70,6 +70,9 @@ impl<'a> RuleList<'a> {
         let list = Path::Root.key("rules");
         let path = list.index(self.count);
         self.count += 1;
+        if reader.is_exhausted() {
+            return;
+        }
         let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
             return;
         };

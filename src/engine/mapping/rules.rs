@@ -265,13 +265,15 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_trusted_label(label)) {
             steered(at(&["labels", label]), labels_path.key(label), "this label");
         }
-        let (Some(grant), Some((node, path))) = (grant, self.field("role")) else {
-            return;
-        };
-        if !criteria.namespaces.iter().all(Glob::is_literal) {
+        // A rule that only takes away reaches all the more by a glob.
+        let only_takes = self.fields.get("remove").is_some();
+        if !only_takes && !criteria.namespaces.iter().all(Glob::is_literal) {
             let what = "a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE)";
             steered(at(&["namespace"]), match_path.key("namespace"), what);
         }
+        let (Some(grant), Some((node, path))) = (grant, self.field("role")) else {
+            return;
+        };
         for placeholder in grant.role.placeholders() {
             if matches!(
                 placeholder,
