@@ -127,25 +127,24 @@ impl<'a> Reader<'a> {
     /// Passes over an object or a list, counting what opens and what closes.
     fn skip_nested(&mut self) -> Result<(), JsonError> {
         let mut depth = 0_usize;
-        loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            // A bracket and the brace of its side differ in this one bit.
-            let telling = rest.iter().position(|byte| *byte == b'"' || matches!(byte | 0x20, b'{' | b'}'));
-            self.at += telling.unwrap_or(rest.len());
-            match self.peek() {
-                Some(b'"') => {
-                    self.raw_text("a text")?;
-                    continue;
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        while let Some((byte, after)) = rest.split_first() {
+            rest = after;
+            match byte {
+                b'"' => rest = after_text(rest).unwrap_or_default(),
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.at = self.bytes.len() - rest.len();
+                        return Ok(());
+                    }
                 }
-                Some(b'{' | b'[') => depth += 1,
-                Some(_) => depth -= 1,
-                None => return Err(self.expected("a value")),
-            }
-            self.at += 1;
-            if depth == 0 {
-                return Ok(());
+                _ => {}
             }
         }
+        self.at = self.bytes.len();
+        Err(self.expected("the end of an object or a list"))
     }
 
     /// Nothing but white space is left.
@@ -196,10 +195,11 @@ impl<'a> Reader<'a> {
     /// Whether a value is `null`, which is then read.
     fn null(&mut self) -> Result<bool, JsonError> {
         self.space();
-        if self.peek().is_none() {
-            return Err(self.expected("a value"));
+        match self.peek() {
+            None => Err(self.expected("a value")),
+            Some(b'n') => Ok(self.word("null")),
+            Some(_) => Ok(false),
         }
-        Ok(self.word("null"))
     }
 
     fn word(&mut self, word: &str) -> bool {
@@ -249,8 +249,21 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What follows a text whose first quote has been read; `None` where it does not end.
+fn after_text(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        rest = rest.get(find_either(rest, b'"', b'\\')?..)?;
+        match rest {
+            [b'"', after @ ..] => return Some(after),
+            // The escape and what it escapes.
+            _ => rest = rest.get(2..)?,
+        }
+    }
+}
+
 /// Where the first of two bytes stands. Eight bytes at a time in plain arithmetic: most texts of a review are so short that calling
 /// into vector instructions costs more than it saves.
+#[inline]
 pub(super) fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
@@ -311,7 +324,7 @@ mod tests {
             (r#"{"a""#, "expected `:` at byte 4"),
             (r#"{"a":"#, "expected a value at byte 5"),
             (r#"{"a":}"#, "expected a value at byte 5"),
-            (r#"{"a":[1"#, "expected a value at byte 7"),
+            (r#"{"a":[1"#, "expected the end of an object or a list at byte 7"),
             (r#"{"a":1 2}"#, "expected `,` or `}` at byte 7"),
             (r#"{"a":"x"#, "expected the end of a text at byte 7"),
             (r#"{"a":"x\"#, "expected the end of a text at byte 8"),
