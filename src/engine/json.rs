@@ -44,37 +44,14 @@ impl<'a> Reader<'a> {
             return Ok(false);
         }
         self.open(b'{', "an object")?;
-        if self.closes(b'}') {
+        if self.closes() {
             return Ok(true);
         }
         loop {
             let name = self.raw_text("the name of a member")?;
             self.open(b':', "`:`")?;
             self.lend(|reader| member(name, reader))?;
-            if self.ends(b'}', "`,` or `}`")? {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Reads a list, and lets `item` read each of its values or leave it to be passed over. Whether there is a list: `null` is none.
-    ///
-    /// # Errors
-    /// Where it is neither, or not closed; and those of `item`.
-    pub fn list<E: From<JsonError>>(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), E>,
-    ) -> Result<bool, E> {
-        if self.null()? {
-            return Ok(false);
-        }
-        self.open(b'[', "a list")?;
-        if self.closes(b']') {
-            return Ok(true);
-        }
-        loop {
-            self.lend(&mut item)?;
-            if self.ends(b']', "`,` or `]`")? {
+            if self.ends()? {
                 return Ok(true);
             }
         }
@@ -219,19 +196,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn closes(&mut self, byte: u8) -> bool {
+    /// Whether the object ends here.
+    fn closes(&mut self) -> bool {
         self.space();
-        let closes = self.peek() == Some(byte);
+        let closes = self.peek() == Some(b'}');
         self.at += usize::from(closes);
         closes
     }
 
-    /// After a value: whether the object or list ends, and not another one follows.
-    fn ends(&mut self, byte: u8, expected: &'static str) -> Result<bool, JsonError> {
-        if self.closes(byte) {
+    /// After a value: whether the object ends, and not another member follows.
+    fn ends(&mut self) -> Result<bool, JsonError> {
+        if self.closes() {
             return Ok(true);
         }
-        self.open(b',', expected).map(|()| false)
+        self.open(b',', "`,` or `}`").map(|()| false)
     }
 
     fn space(&mut self) {

@@ -11,7 +11,7 @@ use super::component::is_runner_key;
 use super::json::{JsonError, RawText, Reader};
 use super::provider;
 use super::ruleset::Ruleset;
-use super::subject::{APPLIED, INJECT, MAX_LABEL, Pair, WAS};
+use super::subject::{APPLIED, INJECT, MAX_ANNOTATIONS, MAX_LABEL, Pair, WAS};
 
 /// The labels that recognition reads, sorted by length.
 const LABELS: [&str; 12] = [
@@ -48,10 +48,6 @@ const ANNOTATIONS: [&str; 13] = [
 
 /// Stands in for the value of a label that is too long. It is too long itself, and so matches nothing.
 pub const OVERLONG: &str = "a value that is longer than the 63 bytes that a label's value may have at most";
-
-/// The most bytes that all annotations of an object may have together, names and values: more is not stored by the API server
-/// (`TotalAnnotationSizeLimitB` in k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
-pub const MAX_ANNOTATIONS: usize = 256 << 10;
 
 /// Stands in for any label of GitLab Runner's that no rule names.
 const RUNNER_KEY: &str = "runner.gitlab.com/";

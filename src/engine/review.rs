@@ -18,7 +18,7 @@ use super::metadata::{MetadataError, once};
 use super::patch;
 use super::provider::Provider;
 use super::ruleset::Ruleset;
-use super::subject::MAX_NAME;
+use super::subject::{MAX_ANNOTATIONS, MAX_NAME};
 pub use request::{Request, parse};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -63,7 +63,7 @@ pub enum ReviewError {
     #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]
     Twice(&'static str),
     /// An object that nobody could store.
-    #[error("the object cannot be stored: its annotations have more than 262144 bytes")]
+    #[error("the object cannot be stored: its annotations have more than {MAX_ANNOTATIONS} bytes")]
     Annotations,
     /// An older API.
     #[error("`{0}` is not supported: register the webhook with admissionReviewVersions [\"v1\"]")]

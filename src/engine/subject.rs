@@ -79,6 +79,10 @@ pub const MAX_NAME: usize = 253;
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
 pub const MAX_LABEL: usize = 63;
 
+/// The most bytes that all annotations of an object may have together, names and values: more is not stored by the API server
+/// (`TotalAnnotationSizeLimitB` in k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
+pub const MAX_ANNOTATIONS: usize = 256 << 10;
+
 /// Our own annotation: what we set, as canonical JSON.
 pub const APPLIED: &str = "gitlab-iam-webhook/applied";
 

@@ -8,10 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engine::provider::{Keys, Provider};
-use crate::engine::subject::Text;
-
-/// As much as all annotations of an object may hold together (Kubernetes, `TotalAnnotationSizeLimitB`).
-const MAX_ANNOTATIONS: usize = 256 << 10;
+use crate::engine::subject::{MAX_ANNOTATIONS, Text};
 
 /// `gitlab-iam-webhook/applied`: canonical JSON, keys sorted, no spaces.
 ///

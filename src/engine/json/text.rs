@@ -151,8 +151,17 @@ mod tests {
 
     #[test]
     fn lengths_are_known_before_anything_is_unescaped() {
-        for text in ["", "abc", "é", "a\"b\\c\n", "\u{1}", "<", "\u{2028}", "\u{1f600}", "ÿ\u{7ff}\u{800}"]
-        {
+        for text in [
+            "",
+            "abc",
+            "é",
+            "a\"b\\c\n",
+            "\"\\/\u{8}\u{c}\n\r\t\u{1}",
+            "föö\u{2028}𝄞<&>",
+            "\u{1f600}",
+            "ÿ\u{7ff}\u{800}",
+            "\\u0041 is no escape",
+        ] {
             let plain = serde_json::to_string(text).unwrap();
             let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
             for json in [plain, format!("\"{escaped}\"")] {
