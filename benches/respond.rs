@@ -15,10 +15,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
 use gitlab_iam_webhook::engine::mapping::compile;
-use gitlab_iam_webhook::engine::review::{Mode, respond};
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 
 const POD: &[u8] = include_bytes!("../tests/data/reviews/pod-create-webservice-replicaset.json");
 const SERVICE_ACCOUNT: &[u8] = include_bytes!("../tests/data/reviews/sa-create-webservice-helm4-apply.json");
@@ -52,7 +52,7 @@ fn mapping(rules: usize) -> String {
 }
 
 fn ruleset(text: &str) -> Ruleset {
-    compile(text, &Bounds::default()).unwrap()
+    compile(text, &OperatorPolicy::default()).unwrap()
 }
 
 fn answers(criterion: &mut Criterion) {

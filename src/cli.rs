@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::engine::bounds::{AllowedRole, Bounds};
+use crate::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:
@@ -44,7 +44,7 @@ enum Command {
 
 /// What the operator fixes and no mapping can exceed.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Bounds of every mapping")]
+#[command(next_help_heading = "OperatorPolicy of every mapping")]
 struct BoundsArgs {
     /// A role that may be handed out; may be repeated (in the environment: separated by spaces). Without it, any may.
     ///
@@ -72,7 +72,7 @@ struct BoundsArgs {
     workload_controllers: Vec<String>,
 }
 
-impl From<&BoundsArgs> for Bounds {
+impl From<&BoundsArgs> for OperatorPolicy {
     fn from(args: &BoundsArgs) -> Self {
         let BoundsArgs { allowed_roles, workload_controllers } = args.clone();
         Self { workload_controllers, allowed_roles }

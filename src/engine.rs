@@ -1,34 +1,20 @@
 //! The decision, pure: bytes and text in, bytes and text out.
 //!
 //! Nothing in here does I/O, reads a clock, waits, logs or knows kube's types; `tests/it/architecture.rs` holds it to
-//! that. The line through it:
+//! that, and to the order of its rooms. A room may use those that stand below it:
 //!
 //! ```text
-//! mapping text --yaml--> Node --mapping--> Ruleset        (once for each mapping)
-//! review bytes --review--> Subject --decision--> Decision --patch--> review bytes
-//! manifest     --manifest--> Subject --decision--> Decision --explain--> a trace for people
+//! admission           how a request of the API server is read, judged and answered
+//! mapping   decision  how text becomes rules; what an object's annotations should be, and why
+//! rules               what the rules are, and which of them wins for an object
+//! object              what an object is: its kind, names, labels, annotations, and the component it belongs to
+//! yaml  json          the two readers of text from outside
 //! ```
 
-pub mod advice;
-pub mod arn;
-pub mod bounds;
-pub mod component;
-pub mod cost;
+pub mod admission;
 pub mod decision;
-pub mod effect;
-pub mod explain;
-pub mod first;
-pub mod glob;
 pub mod json;
-pub mod manifest;
 pub mod mapping;
-pub mod metadata;
-pub mod patch;
-pub mod provider;
-pub mod review;
-pub mod role;
-pub mod rule;
-pub mod ruleset;
-pub mod subject;
-pub mod validation;
+pub mod object;
+pub mod rules;
 pub mod yaml;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use crate::engine::ruleset::Ruleset;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::memory::Lease;
 
 /// A mapping with its number: 0 for the one to begin with, 1 for the first that was loaded.
@@ -77,13 +77,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::bounds::Bounds;
     use crate::engine::mapping::compile;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
     use crate::memory::Pool;
 
     #[tokio::test]
     async fn room_for_a_mapping_is_given_back_when_the_last_reader_of_the_one_before_is_done() {
-        let ruleset = || compile("rules: []\n", &Bounds::default()).unwrap();
+        let ruleset = || compile("rules: []\n", &OperatorPolicy::default()).unwrap();
         let pool = Pool::new(100 << 10);
         let live = Live::new(ruleset());
         let reader = live.load_full();

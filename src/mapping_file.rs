@@ -79,7 +79,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::bounds::Bounds;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
     use crate::memory::{POOL, Pool};
     use crate::metrics::Metrics;
 
@@ -90,7 +90,7 @@ mod tests {
         file.as_file().set_len(1 << 40).unwrap();
         file.write_all(b"rules: []\n").unwrap();
         let (metrics, pool) = (Arc::new(Metrics::default()), Pool::new(POOL));
-        let mut intake = Intake::new(&metrics, Bounds::default(), "a file".to_owned(), &pool);
+        let mut intake = Intake::new(&metrics, OperatorPolicy::default(), "a file".to_owned(), &pool);
         let error = load(file.path(), &mut intake).await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.starts_with("it has more than 1048576 bytes"), "{source}");

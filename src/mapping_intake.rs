@@ -3,9 +3,9 @@
 use std::panic;
 use std::sync::Arc;
 
-use crate::engine::bounds::Bounds;
 use crate::engine::mapping::{self, Problems};
-use crate::engine::ruleset::Ruleset;
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 use crate::memory::{Lease, Pool};
 use crate::metrics::Metrics;
@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 pub struct Intake {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
-    bounds: Bounds,
+    bounds: OperatorPolicy,
     /// Where mappings come from, for the log.
     source: String,
     /// What was read last, good or bad, to tell whether there is something new.
@@ -27,8 +27,9 @@ pub struct Intake {
 impl Intake {
     /// Begins without a mapping: nothing is decided.
     #[must_use]
-    pub fn new(metrics: &Arc<Metrics>, bounds: Bounds, source: String, pool: &Pool) -> Self {
-        let nothing = Ruleset::new(Vec::new(), crate::engine::ruleset::Defaults::default(), bounds.clone());
+    pub fn new(metrics: &Arc<Metrics>, bounds: OperatorPolicy, source: String, pool: &Pool) -> Self {
+        let nothing =
+            Ruleset::new(Vec::new(), crate::engine::rules::ruleset::Defaults::default(), bounds.clone());
         let (live, metrics, pool) = (Arc::new(Live::new(nothing)), Arc::clone(metrics), pool.clone());
         Self { live, metrics, bounds, source, seen: None, pool }
     }
@@ -129,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn a_mapping_that_nobody_waited_for_has_not_been_seen() {
         let (metrics, pool) = (Arc::default(), Pool::new(POOL));
-        let mut intake = Intake::new(&metrics, Bounds::default(), "a test".to_owned(), &pool);
+        let mut intake = Intake::new(&metrics, OperatorPolicy::default(), "a test".to_owned(), &pool);
         let text = "rules: []\n";
         let room = pool.take(POOL).await;
         assert!(futures_util::poll!(Box::pin(intake.offer(text))).is_pending(), "there is no room");

@@ -10,8 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::engine::admission::mutate::Mode;
 use crate::engine::decision::Outcome;
-use crate::engine::review::Mode;
 
 /// Each reason for which a request gets no decision.
 pub const REFUSALS: [&str; 17] = [

@@ -1,13 +1,13 @@
 //! Whatever comes as a mapping: a ruleset or problems, never a panic; problems stand within the text.
 #![no_main]
 
-use gitlab_iam_webhook::engine::advice::advise;
+use gitlab_iam_webhook::engine::mapping::lints::advise;
 use gitlab_iam_webhook::engine::mapping::compile;
-use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    match compile(text, &Bounds::default()) {
+    match compile(text, &OperatorPolicy::default()) {
         Ok(ruleset) => {
             advise(&ruleset, text.len());
         }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use gitlab_iam_webhook::engine::mapping::compile;
-use gitlab_iam_webhook::engine::review::{Mode, respond};
-use gitlab_iam_webhook::engine::bounds::Bounds;
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
+use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ static RULESETS: LazyLock<[Ruleset; 3]> = LazyLock::new(|| {
         include_str!("../../tests/data/one-rule-per-component.yaml"),
         "account: \"123456789012\"\nonConflict: replace\nonNoRule: remove\nprovider: [irsa, kube2iam]\nrules:\n  - {match: {namespace: \"*\"}, role: \"{serviceAccount}\", irsa: {annotatePods: true}}\n",
     ]
-    .map(|text| compile(text, &Bounds::default()).expect("the mapping is good"))
+    .map(|text| compile(text, &OperatorPolicy::default()).expect("the mapping is good"))
 });
 
 fn without_annotations(object: &Value) -> Value {

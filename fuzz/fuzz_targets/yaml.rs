@@ -3,18 +3,18 @@
 
 use std::sync::LazyLock;
 
-use gitlab_iam_webhook::engine::explain::explain;
-use gitlab_iam_webhook::engine::manifest;
+use gitlab_iam_webhook::engine::decision::explain::explain;
+use gitlab_iam_webhook::engine::object::manifest;
 use gitlab_iam_webhook::engine::mapping::compile;
-use gitlab_iam_webhook::engine::bounds::Bounds;
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
-use gitlab_iam_webhook::engine::subject::Requester;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
+use gitlab_iam_webhook::engine::object::subject::Requester;
 use gitlab_iam_webhook::engine::yaml::{Node, Value, read};
 use libfuzzer_sys::fuzz_target;
 
 static RULESET: LazyLock<Ruleset> = LazyLock::new(|| {
     let text = include_str!("../../docs/mapping.example.yaml");
-    compile(text, &Bounds::default()).expect("the example is good")
+    compile(text, &OperatorPolicy::default()).expect("the example is good")
 });
 
 fn check(node: &Node<'_>, text: &str) {

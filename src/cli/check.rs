@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::input;
 use super::{BoundsArgs, OutputFormat, counted, output};
-use crate::engine::advice::{self, Advice};
-use crate::engine::bounds::Bounds;
+use crate::engine::mapping::lints::{self, Advice};
 use crate::engine::mapping::{self, Problem, Problems};
-use crate::engine::ruleset::Ruleset;
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::ruleset::Ruleset;
 
 const EXAMPLES: &str = "Examples:
   gitlab-iam-webhook check mapping.yaml
@@ -65,7 +65,7 @@ enum Failure {
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let bounds = Bounds::from(&args.bounds);
+    let bounds = OperatorPolicy::from(&args.bounds);
     let checked: Vec<Checked> = args.files.iter().map(|path| check(path, &bounds)).collect();
     let text = match args.output {
         OutputFormat::Text => checked.iter().map(as_text).collect(),
@@ -90,7 +90,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-fn check(path: &Path, bounds: &Bounds) -> Checked {
+fn check(path: &Path, bounds: &OperatorPolicy) -> Checked {
     let input = match input::read(path) {
         Ok(input) => input,
         Err(error) => {
@@ -100,7 +100,7 @@ fn check(path: &Path, bounds: &Bounds) -> Checked {
         }
     };
     let result = mapping::compile_file(&input.text, bounds);
-    let advice = result.as_ref().map(|ruleset| advice::advise(ruleset, input.text.len())).unwrap_or_default();
+    let advice = result.as_ref().map(|ruleset| lints::advise(ruleset, input.text.len())).unwrap_or_default();
     let (notes, warnings) = advice.into_iter().partition(Advice::is_note);
     Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, notes }
 }

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::input::{self, Input};
 use super::{BoundsArgs, OutputFormat, output};
-use crate::engine::component::Component;
+use crate::engine::admission;
+use crate::engine::decision::explain::{self, Explanation, Tried};
 use crate::engine::decision::{Edit, Outcome, Verdict};
-use crate::engine::explain::{self, Explanation, Tried};
-use crate::engine::manifest;
 use crate::engine::mapping;
-use crate::engine::review;
-use crate::engine::rule::Facts;
-use crate::engine::ruleset::Ruleset;
-use crate::engine::subject::{Kind, Requester, Subject, value_of};
+use crate::engine::object::component::Component;
+use crate::engine::object::manifest;
+use crate::engine::object::subject::{Kind, Requester, Subject, value_of};
+use crate::engine::rules::rule::Facts;
+use crate::engine::rules::ruleset::Ruleset;
 
 const EXAMPLES: &str = "Examples:
   helm template gitlab gitlab/gitlab -n gitlab |
@@ -112,7 +112,7 @@ fn each_subject(
     show: &mut impl FnMut(&Heading<'_>, &Subject<'_>),
 ) -> anyhow::Result<usize> {
     if is_review(&input.text) {
-        let shown = review::parse(input.text.as_bytes(), ruleset).and_then(|request| {
+        let shown = admission::parse(input.text.as_bytes(), ruleset).and_then(|request| {
             request.with_subject(|subject| {
                 show(&Heading { kind: subject.kind.name(), name: subject.name, line: 1 }, subject);
             })

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use super::pages::Collection;
 use crate::engine::json::Reader;
-use crate::engine::metadata::{Metadata, MetadataError};
-use crate::engine::ruleset::Ruleset;
-use crate::engine::subject::{Kind, MAX_NAME, Requester, Subject};
+use crate::engine::object::metadata::{Metadata, MetadataError};
+use crate::engine::object::subject::{Kind, MAX_NAME, Requester, Subject};
+use crate::engine::rules::ruleset::Ruleset;
 
 /// The ServiceAccounts of a namespace.
 pub(super) fn collection(namespace: &str) -> Collection {
@@ -44,7 +44,7 @@ fn metadata<'a>(object: &'a RawValue, ruleset: &'a Ruleset) -> Result<Option<Met
     let mut metadata = None;
     Reader::new(object.get().as_bytes()).object(|member, reader| {
         if member.to_name()? == "metadata" {
-            metadata = Metadata::read(reader, ruleset)?;
+            metadata = Metadata::read(reader, ruleset.label_keys())?;
         }
         Ok::<_, MetadataError>(())
     })?;

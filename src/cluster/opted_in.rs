@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::ApiServer;
 use super::pages::Collection;
 use super::watch::{Event, follow as follow_all};
-use crate::engine::subject::INJECT;
+use crate::engine::object::subject::INJECT;
 use crate::metrics::Metrics;
 
 /// The most that are looked after. Their names are all that is kept of them.

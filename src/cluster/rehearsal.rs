@@ -11,8 +11,8 @@ use super::accounts::{self, with_subject};
 use super::failure::Failure;
 use super::opted_in::OptedIn;
 use super::pages::Pages;
-use crate::engine::effect::Effect;
-use crate::engine::ruleset::Ruleset;
+use crate::engine::decision::impact::Impact;
+use crate::engine::rules::ruleset::Ruleset;
 
 /// The API server waits for 5 seconds, and the edit must come through also where there is very much to look at.
 const TIME: Duration = Duration::from_secs(3);
@@ -41,14 +41,14 @@ impl Rehearsal {
     pub async fn warnings(&self, ruleset: &Ruleset) -> Vec<String> {
         let Ok(mut last) = self.turn.try_lock() else { return Vec::new() };
         let Some(namespaces) = self.namespaces.borrow().clone() else { return Vec::new() };
-        let (mut effect, mut complete) = (Effect::default(), true);
+        let (mut impact, mut complete) = (Impact::default(), true);
         let now = Instant::now();
         let (begin, end) = (last.map_or(now, |last| now.max(last + GAP)), now + TIME);
         // Before it is done: who hangs up meanwhile has had a turn.
         *last = Some(begin);
         tokio::time::sleep_until(begin).await;
         for namespace in &*namespaces {
-            let look = look(&self.api, namespace, ruleset, &mut effect);
+            let look = look(&self.api, namespace, ruleset, &mut impact);
             match tokio::time::timeout_at(end, look).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -61,7 +61,7 @@ impl Rehearsal {
                 }
             }
         }
-        effect.warnings(complete)
+        impact.warnings(complete)
     }
 }
 
@@ -69,11 +69,11 @@ async fn look(
     api: &ApiServer,
     namespace: &str,
     ruleset: &Ruleset,
-    effect: &mut Effect,
+    impact: &mut Impact,
 ) -> Result<(), Failure> {
     let mut pages = Pages::new(api.clone(), accounts::collection(namespace));
     while pages
-        .next(|object| with_subject(object, namespace, ruleset, |subject, _| effect.add(ruleset, subject)))
+        .next(|object| with_subject(object, namespace, ruleset, |subject, _| impact.add(ruleset, subject)))
         .await?
     {}
     Ok(())

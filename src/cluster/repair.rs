@@ -386,13 +386,13 @@ impl Repair {
 mod tests {
     use super::*;
     use crate::cluster::read::tests::nobody;
-    use crate::engine::bounds::Bounds;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
     use crate::mapping_intake::Intake;
     use crate::memory::Pool;
 
     fn work() -> Work {
         let metrics = Arc::new(Metrics::default());
-        let live = Intake::new(&metrics, Bounds::default(), String::new(), &Pool::new(0)).live();
+        let live = Intake::new(&metrics, OperatorPolicy::default(), String::new(), &Pool::new(0)).live();
         let (_, taken) = watch::channel(None);
         let (_, namespaces) = watch::channel(None);
         let newest = Newest::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);

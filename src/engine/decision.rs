@@ -4,21 +4,24 @@
 //! A value that is still exactly what it records is ours and follows the mapping; every other value is a person's,
 //! and only `onConflict: replace` and `remove: true` may touch it.
 
-mod applied;
-mod settle;
+pub mod explain;
+pub mod impact;
+mod last_applied;
+mod merge;
+pub mod patch;
 mod was;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use super::component::Component;
-use super::provider::{Keys, Provider};
-use super::rule::{Facts, Rule};
-use super::ruleset::Ruleset;
-pub use super::subject::{APPLIED, WAS};
-use super::subject::{Kind, Subject, value_of};
-use applied::Applied;
-use settle::Settlement;
+use crate::engine::object::component::Component;
+use crate::engine::object::provider::{Keys, Provider};
+pub use crate::engine::object::subject::{APPLIED, WAS};
+use crate::engine::object::subject::{Kind, Subject, value_of};
+use crate::engine::rules::rule::{Facts, Rule};
+use crate::engine::rules::ruleset::Ruleset;
+use last_applied::Applied;
+use merge::Settlement;
 
 /// The most characters that the API server should be given as one warning
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
@@ -195,7 +198,10 @@ fn provider_keys(kind: Kind, pod: Provider) -> impl Iterator<Item = (Provider, &
 }
 
 /// A Pod without a rule whose labels claim a component that its requester cannot vouch for.
-fn unbelieved_claim(facts: &Facts<'_>, winners: &super::ruleset::Winners<'_>) -> Option<String> {
+fn unbelieved_claim(
+    facts: &Facts<'_>,
+    winners: &crate::engine::rules::ruleset::Winners<'_>,
+) -> Option<String> {
     let component = facts.disbelieved.filter(|_| winners.irsa.is_none() && winners.pod.is_none())?;
     Some(warning(format_args!(
         "no role: labels say {}, but no workload controller asked for this Pod",

@@ -3,6 +3,8 @@
 //! The language is described in `docs/mapping.md`.
 
 mod config_map;
+pub mod first;
+pub mod lints;
 mod match_block;
 mod names;
 mod options;
@@ -12,10 +14,10 @@ mod rule_list;
 mod rules;
 mod top;
 
-use super::bounds::Bounds;
-use super::first::First;
-use super::ruleset::Ruleset;
-use super::yaml::{self, Limits, Node, Position, SyntaxError};
+use crate::engine::mapping::first::First;
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::ruleset::Ruleset;
+use crate::engine::yaml::{self, Limits, Node, Position, SyntaxError};
 pub use config_map::compile_file;
 pub use problems::{MAX_PROBLEMS, Problem, Problems};
 use reader::{Path, Reader};
@@ -55,7 +57,7 @@ const START: Position = Position { line: 1, column: 1 };
 ///
 /// # Errors
 /// The first [`MAX_PROBLEMS`] problems in it.
-pub fn compile(text: &str, bounds: &Bounds) -> Result<Ruleset, Problems> {
+pub fn compile(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Problems> {
     let mut problems = First::new(MAX_PROBLEMS, |problem: &Problem| problem.at);
     let ruleset = read(text, bounds, &mut problems);
     conclude(ruleset, problems)
@@ -74,7 +76,7 @@ fn conclude(ruleset: Option<Ruleset>, problems: First<Problem>) -> Result<Rulese
 
 /// Reads the text twice, so that never more than one rule of it is held as a tree: what stands beside the rules, which may come after
 /// them, and then the rules.
-fn read(text: &str, bounds: &Bounds, problems: &mut First<Problem>) -> Option<Ruleset> {
+fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> Option<Ruleset> {
     let mut reader = Reader::new(problems);
     if text.len() > MAX_BYTES {
         reader.report(START, Path::Root, size_message(text.len()));
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     fn problems(text: &str) -> Vec<String> {
-        match compile_file(text, &Bounds::default()) {
+        match compile_file(text, &OperatorPolicy::default()) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.first.iter().map(Problem::to_string).collect(),
         }

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::MAX_BODY;
-use crate::engine::review::ReviewError;
+use crate::engine::admission::ReviewError;
 
 /// What each body may have without asking for room: nearly every review fits, so that no long body keeps it out.
 pub(super) const FREE: usize = 16 << 10;

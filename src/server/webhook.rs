@@ -21,11 +21,12 @@ use super::body::{Bodies, LONG, PATIENCE, Room};
 use super::connection::Peer;
 use super::quota::Quota;
 use super::refusal::{Refusal, sentence};
-use crate::engine::component::Component;
+use crate::engine::admission;
+use crate::engine::admission::mutate::{Mode, Reply};
+use crate::engine::admission::validate;
 use crate::engine::mapping;
-use crate::engine::review::{self, Mode, Reply};
-use crate::engine::ruleset::Ruleset;
-use crate::engine::validation;
+use crate::engine::object::component::Component;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 use crate::memory::Pool;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
@@ -123,7 +124,7 @@ fn judge(
 ) -> Result<Vec<u8>, Refusal> {
     let started = Instant::now();
     let live = webhook.live.load();
-    let request = review::parse(body, &live.ruleset)?;
+    let request = admission::parse(body, &live.ruleset)?;
     take(request.weight()?)?;
     let reply = request.answer(mode)?;
     record(&webhook.metrics, mode, &reply, started.elapsed());
@@ -161,7 +162,7 @@ async fn validate(
         let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else { return Err(Refusal::Busy) };
         // The body goes before room is taken for what is in it.
         let (edit, turn) = aside(move || {
-            let edit = validation::read(&body);
+            let edit = validate::read(&body);
             drop((body, room));
             edit.map(|edit| (edit, turn))
         })

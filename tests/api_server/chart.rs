@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use gitlab_iam_webhook::engine::decision::{APPLIED, WAS};
-use gitlab_iam_webhook::engine::provider::Provider;
+use gitlab_iam_webhook::engine::object::provider::Provider;
 use gitlab_iam_webhook::engine::yaml::{self, Node, Value as Yaml};
 use serde_json::{Value, json};
 

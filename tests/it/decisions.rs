@@ -1,7 +1,7 @@
 //! What happens to values that are there already: ours, a person's, and what `replace` put away.
 
-use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::decision::{APPLIED, MAX_WARNING, Outcome, WAS};
+use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 use crate::support::{Thing, ruleset, ruleset_within};
 
@@ -411,11 +411,11 @@ fn what_was_put_away_waits_while_the_object_is_frozen() {
 
 #[test]
 fn what_comes_back_is_bounded_as_what_is_given() {
-    let bounds = Bounds {
+    let bounds = OperatorPolicy {
         allowed_roles: ["gitlab=arn:aws:iam::123456789012:role/*", "other=*"]
             .map(|text| text.parse::<AllowedRole>().unwrap())
             .to_vec(),
-        ..Bounds::default()
+        ..OperatorPolicy::default()
     };
     let gone = ruleset_within(NO_RULE, &bounds);
     let forged = format!(r#"{{"annotations":{{"{ROLE}":"x"}},"rule":"r"}}"#);
@@ -452,9 +452,9 @@ fn what_comes_back_is_bounded_as_what_is_given() {
 
 #[test]
 fn what_comes_back_where_a_rule_can_give_no_role_is_bounded_too() {
-    let bounds = Bounds {
+    let bounds = OperatorPolicy {
         allowed_roles: vec!["arn:aws:iam::123456789012:role/*".parse::<AllowedRole>().unwrap()],
-        ..Bounds::default()
+        ..OperatorPolicy::default()
     };
     let text = "account: \"123456789012\"
 rules:

@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
-use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::admission::mutate::{Mode, Reply, respond};
+use gitlab_iam_webhook::engine::admission::{ReviewError, parse};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::mapping::compile;
-use gitlab_iam_webhook::engine::review::{Mode, Reply, ReviewError, parse, respond};
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use serde_json::{Value, json};
 
 use crate::support::{RUNNER, Thing, patch_of, ruleset, ruleset_within};
@@ -110,7 +111,7 @@ fn an_overlong_runner_label_is_a_runner_label() {
 #[test]
 fn a_long_role_on_a_jobs_pod_is_taken_off() {
     let mapping = "rules: [{match: {namespace: \"*\"}, provider: kube2iam, remove: true}]\n";
-    let ruleset = ruleset_within(mapping, &Bounds::default());
+    let ruleset = ruleset_within(mapping, &OperatorPolicy::default());
     // As the API server writes it: `<` in six bytes.
     let pod = Thing::job("1").by(RUNNER).annotated("iam.amazonaws.com/role", "ROLE");
     let body = pod.to_review().to_string().replace("\"ROLE\"", &format!("\"{}\"", "\\u003c".repeat(200_000)));
@@ -165,13 +166,16 @@ fn braces_and_aliases_that_take_long_to_expand_are_a_problem_and_soon() {
         "rules:\n- {{match: {{namespace: &l [&g \"{glob}\"{members}]}}, skip: true}}\n- &r {{match: {{namespace: *l}}, skip: true}}\n{lists}"
     );
     let soon = std::time::Instant::now();
-    let problems = compile(&text, &Bounds::default()).unwrap_err();
+    let problems = compile(&text, &OperatorPolicy::default()).unwrap_err();
     assert!(problems.to_string().contains("takes too long to read"), "{problems}");
     // A quarter of an hour before; far more than it takes, on any machine.
     assert!(soon.elapsed() < std::time::Duration::from_secs(30), "{:?}", soon.elapsed());
     assert!(
-        compile(&format!("rules: [{{match: {{namespace: \"{glob}\"}}, skip: true}}]"), &Bounds::default())
-            .is_ok()
+        compile(
+            &format!("rules: [{{match: {{namespace: \"{glob}\"}}, skip: true}}]"),
+            &OperatorPolicy::default()
+        )
+        .is_ok()
     );
 }
 
@@ -181,10 +185,10 @@ fn a_skip_for_jobs_by_a_namespace_glob_wants_unsafe() {
     let rule = |more: &str| {
         format!("rules: [{{match: {{component: runner-job, namespace: \"trusted-*\"}}, skip: true{more}}}]")
     };
-    let problems = compile(&rule(""), &Bounds::default()).unwrap_err();
+    let problems = compile(&rule(""), &OperatorPolicy::default()).unwrap_err();
     assert!(problems.to_string().contains("can be steered by the author of a job"), "{problems}");
-    assert!(compile(&rule(", unsafe: true"), &Bounds::default()).is_ok());
+    assert!(compile(&rule(", unsafe: true"), &OperatorPolicy::default()).is_ok());
     let remove =
         "rules: [{match: {component: runner-job, namespace: \"ci-*\"}, provider: kube2iam, remove: true}]";
-    assert!(compile(remove, &Bounds::default()).is_ok(), "what only takes away is steered by nobody");
+    assert!(compile(remove, &OperatorPolicy::default()).is_ok(), "what only takes away is steered by nobody");
 }

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 
-use gitlab_iam_webhook::engine::component::Component;
 use gitlab_iam_webhook::engine::decision::decide;
-use gitlab_iam_webhook::engine::manifest;
-use gitlab_iam_webhook::engine::subject::Requester;
+use gitlab_iam_webhook::engine::object::component::Component;
+use gitlab_iam_webhook::engine::object::manifest;
+use gitlab_iam_webhook::engine::object::subject::Requester;
 use serde_json::Value;
 
 use crate::support::{data, ruleset};

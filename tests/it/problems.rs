@@ -3,14 +3,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use gitlab_iam_webhook::engine::advice::{Advice, advise};
-use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::mapping;
+use gitlab_iam_webhook::engine::mapping::lints::{Advice, advise};
+use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 use crate::support::{Thing, data, ruleset};
 
-fn problems_within(text: &str, bounds: &Bounds) -> Vec<String> {
+fn problems_within(text: &str, bounds: &OperatorPolicy) -> Vec<String> {
     match mapping::compile(text, bounds) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.first.iter().map(ToString::to_string).collect(),
@@ -18,7 +18,7 @@ fn problems_within(text: &str, bounds: &Bounds) -> Vec<String> {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    problems_within(text, &Bounds::default())
+    problems_within(text, &OperatorPolicy::default())
 }
 
 /// One rule below `account: "123456789012"`; the rule begins at line 3.
@@ -181,11 +181,11 @@ fn all_problems_come_at_once_in_the_order_of_the_text() {
 
 #[test]
 fn the_operators_bound_is_a_problem_for_a_literal_role_outside() {
-    let bounds = Bounds {
+    let bounds = OperatorPolicy {
         allowed_roles: ["arn:aws:iam::123456789012:role/gitlab-*", "ci-*=arn:aws:iam::*:role/ci-*"]
             .map(|text| text.parse::<AllowedRole>().unwrap())
             .to_vec(),
-        ..Bounds::default()
+        ..OperatorPolicy::default()
     };
     let outside = problems_within(&rule("match: {component: kas}\nrole: admin"), &bounds);
     assert_eq!(
@@ -209,9 +209,9 @@ fn the_operators_bound_is_a_problem_for_a_literal_role_outside() {
 
 #[test]
 fn no_workload_controller_can_be_a_runner() {
-    let bounds = Bounds {
+    let bounds = OperatorPolicy {
         workload_controllers: vec!["system:serviceaccount:argo-rollouts:argo-rollouts".to_owned()],
-        ..Bounds::default()
+        ..OperatorPolicy::default()
     };
     let runner = |name: &str| {
         let text =
@@ -363,7 +363,7 @@ fn problems_end_at_a_hundred_and_the_rest_is_counted() {
     // What stands below the rules is read before them.
     let bad = "  - {match: {component: kaas}, skip: true}\n".repeat(20_000);
     let text = format!("partition: mars\nrules:\n{bad}x: 1\n");
-    let problems = mapping::compile(&text, &Bounds::default()).unwrap_err();
+    let problems = mapping::compile(&text, &OperatorPolicy::default()).unwrap_err();
     assert_eq!((problems.first.len(), problems.more, problems.count()), (100, 19_902, 20_002));
     let lines: Vec<u32> = problems.first.iter().map(|problem| problem.at.line).collect();
     assert_eq!(lines, std::iter::once(1).chain(3..102).collect::<Vec<_>>(), "the first in the text");
@@ -372,7 +372,7 @@ fn problems_end_at_a_hundred_and_the_rest_is_counted() {
         told.starts_with("20002 problems\n  1:12: partition") && told.ends_with("\n  and 19902 more"),
         "{told}"
     );
-    let all = mapping::compile_file(&text, &Bounds::default()).unwrap_err();
+    let all = mapping::compile_file(&text, &OperatorPolicy::default()).unwrap_err();
     assert_eq!((all.first.len(), all.more), (20_002, 0), "on the command line all are told");
     assert_eq!(all.first.last().unwrap().at.line, 20_003);
 }

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use gitlab_iam_webhook::engine::bounds::Bounds;
-use gitlab_iam_webhook::engine::cost::Steps;
+use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
+use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS, decide};
-use gitlab_iam_webhook::engine::explain::explain;
-use gitlab_iam_webhook::engine::glob::Glob;
-use gitlab_iam_webhook::engine::manifest;
-use gitlab_iam_webhook::engine::provider::Provider;
-use gitlab_iam_webhook::engine::review::{Mode, respond};
-use gitlab_iam_webhook::engine::rule::{Action, OnNoRule, Rule};
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
-use gitlab_iam_webhook::engine::subject::{Kind, Requester};
+use gitlab_iam_webhook::engine::object::manifest;
+use gitlab_iam_webhook::engine::object::provider::Provider;
+use gitlab_iam_webhook::engine::object::subject::{Kind, Requester};
+use gitlab_iam_webhook::engine::rules::cost::Steps;
+use gitlab_iam_webhook::engine::rules::glob::Glob;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::rule::{Action, OnNoRule, Rule};
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -129,7 +129,7 @@ fn a_mapping() -> impl Strategy<Value = String> {
 }
 
 fn is_good(mapping: &str) -> bool {
-    gitlab_iam_webhook::engine::mapping::compile(mapping, &Bounds::default()).is_ok()
+    gitlab_iam_webhook::engine::mapping::compile(mapping, &OperatorPolicy::default()).is_ok()
 }
 
 fn a_thing() -> impl Strategy<Value = Thing> {
@@ -271,7 +271,7 @@ proptest! {
             let record = serde_json::json!({"annotations": annotations, "rule": "r"}).to_string();
             thing.set(APPLIED, Some(&record));
         }
-        let bounds = Bounds { allowed_roles: vec![format!("{ALLOWED}*").parse().unwrap()], ..Bounds::default() };
+        let bounds = OperatorPolicy { allowed_roles: vec![format!("{ALLOWED}*").parse().unwrap()], ..OperatorPolicy::default() };
         let ruleset = ruleset_within(&mapping, &bounds);
         for edit in thing.admit(&ruleset).edits.iter().filter(|edit| ROLES.contains(&edit.key)) {
             let role = edit.value.as_deref().unwrap_or(ALLOWED);
@@ -425,7 +425,7 @@ proptest! {
     #[test]
     fn a_covered_rule_never_decides(mapping in a_mapping(), things in vec(a_thing(), 1..8)) {
         let ruleset = ruleset(&mapping);
-        let covered: Vec<String> = gitlab_iam_webhook::engine::advice::advise(&ruleset, mapping.len())
+        let covered: Vec<String> = gitlab_iam_webhook::engine::mapping::lints::advise(&ruleset, mapping.len())
             .into_iter()
             .filter(|advice| advice.kind == "covered")
             .filter_map(|advice| advice.rule)

@@ -8,11 +8,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use gitlab_iam_webhook::engine::bounds::Bounds;
 use gitlab_iam_webhook::engine::decision::{Decision, decide};
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
-use gitlab_iam_webhook::engine::subject::{Kind, Pair, Requester, Subject};
+use gitlab_iam_webhook::engine::object::subject::{Kind, Pair, Requester, Subject};
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use gitlab_iam_webhook::tls::{Pair as TlsPair, issue};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,10 +27,10 @@ pub(crate) fn data(name: &str) -> PathBuf {
 }
 
 pub(crate) fn ruleset(text: &str) -> Ruleset {
-    ruleset_within(text, &Bounds::default())
+    ruleset_within(text, &OperatorPolicy::default())
 }
 
-pub(crate) fn ruleset_within(text: &str, bounds: &Bounds) -> Ruleset {
+pub(crate) fn ruleset_within(text: &str, bounds: &OperatorPolicy) -> Ruleset {
     mapping::compile(text, bounds).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
 

@@ -1,8 +1,8 @@
 //! Whom to believe: every sentence of that section of the mapping's documentation, attacks included.
 
-use gitlab_iam_webhook::engine::bounds::{AllowedRole, Bounds};
-use gitlab_iam_webhook::engine::component::Component;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
+use gitlab_iam_webhook::engine::object::component::Component;
+use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 use crate::support::{REPLICASET_CONTROLLER, RUNNER, Thing, ruleset, ruleset_within};
 
@@ -90,7 +90,8 @@ fn a_pod_of_an_old_chart_is_told_only_of_workload_controllers_and_where_no_rule_
 #[test]
 fn the_operator_may_name_more_workload_controllers() {
     let rollouts = "system:serviceaccount:argo-rollouts:argo-rollouts";
-    let bounds = Bounds { workload_controllers: vec![rollouts.to_owned()], ..Bounds::default() };
+    let bounds =
+        OperatorPolicy { workload_controllers: vec![rollouts.to_owned()], ..OperatorPolicy::default() };
     let ruleset = ruleset_within(MAPPING, &bounds);
     assert_eq!(web().by(rollouts).decide(&ruleset).outcome(), Outcome::Set);
     assert_eq!(web().by("system:serviceaccount:x:argo-rollouts").decide(&ruleset).outcome(), Outcome::NoRule);
@@ -269,7 +270,7 @@ fn a_label_that_the_pods_own_name_belies_is_not_believed() {
     let outcome = |name: &str| {
         let job = Thing::job("42");
         job.with_subject(|subject| {
-            let named = gitlab_iam_webhook::engine::subject::Subject { name, ..*subject };
+            let named = gitlab_iam_webhook::engine::object::subject::Subject { name, ..*subject };
             gitlab_iam_webhook::engine::decision::decide(&ruleset, &named).outcome()
         })
     };
@@ -292,7 +293,7 @@ fn an_account_called_default_is_no_component_whatever_its_labels() {
 
 #[test]
 fn a_generated_name_is_not_a_name_to_match() {
-    use gitlab_iam_webhook::engine::review::{Mode, respond};
+    use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
     let ruleset = ruleset(
         "account: \"123456789012\"\nrules:\n  - {match: {serviceAccount: \"gitlab-*\"}, role: \"{serviceAccount}\"}\n",
     );
@@ -337,7 +338,7 @@ fn the_account_default_is_matched_by_its_literal_name_only() {
 
 #[test]
 fn the_namespace_is_the_requests_and_not_the_objects_word() {
-    use gitlab_iam_webhook::engine::review::{Mode, respond};
+    use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
     let text = "account: \"123456789012\"\nrules:\n  - {match: {namespace: rich}, role: x}\n";
     let mut review = Thing::service_account("kas").to_review();
     review["request"]["object"]["metadata"]["namespace"] = "rich".into();
@@ -361,11 +362,11 @@ fn offline_a_workload_controller_is_assumed_and_no_runner() {
 
 #[test]
 fn a_filled_in_role_outside_the_operators_bound_is_refused_at_the_object() {
-    let bounds = Bounds {
+    let bounds = OperatorPolicy {
         allowed_roles: ["gitlab=arn:aws:iam::123456789012:role/gitlab-*"]
             .map(|text| text.parse::<AllowedRole>().unwrap())
             .to_vec(),
-        ..Bounds::default()
+        ..OperatorPolicy::default()
     };
     let text = "account: \"123456789012\"\nrules:\n  - {name: r, match: {component: kas}, role: \"{namespace}-kas\"}\n";
     let ruleset = ruleset_within(text, &bounds);

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use gitlab_iam_webhook::engine::advice;
-use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::mapping::lints;
 use gitlab_iam_webhook::engine::mapping::{self, MAX_BYTES, compile};
-use gitlab_iam_webhook::engine::ruleset::Ruleset;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 
 use crate::Alone;
 
@@ -51,7 +51,7 @@ fn ten_thousand_rules_take_at_most_8_mib_in_force() {
     let alone = Alone::begin();
     for glob in ["", "*"] {
         let text = honest(10_000, glob);
-        let (ruleset, peak, held) = alone.peak(|| compile(&text, &Bounds::default()).unwrap());
+        let (ruleset, peak, held) = alone.peak(|| compile(&text, &OperatorPolicy::default()).unwrap());
         assert!(ruleset.rules().len() > 9_900, "{}", ruleset.rules().len());
         println!(
             "{} bytes: {held} in force, {} by its own account, {peak} at most",
@@ -281,7 +281,7 @@ fn the_largest_mappings_that_are_taken_take_no_more_than_is_set_apart() {
         // What a text may come to follows its length.
         let text = format!("{text}{}", "x".repeat(MAX_BYTES - text.len()));
         assert_eq!(text.len(), MAX_BYTES);
-        let (ruleset, peak, held) = alone.peak(|| compile(&text, &Bounds::default()).unwrap());
+        let (ruleset, peak, held) = alone.peak(|| compile(&text, &OperatorPolicy::default()).unwrap());
         println!(
             "{what}: {} bytes, {} by its own account, {held} held, {peak} at most",
             text.len(),
@@ -299,7 +299,7 @@ fn no_text_takes_more_to_read_than_is_set_apart_for_it() {
     for (what, text) in hostile() {
         assert!(text.len() <= MAX_BYTES, "{what}: {} bytes", text.len());
         let start = Instant::now();
-        let (read, peak, held) = alone.peak(|| compile(&text, &Bounds::default()));
+        let (read, peak, held) = alone.peak(|| compile(&text, &OperatorPolicy::default()));
         let most = mapping::weight(text.len());
         let outcome = match &read {
             Ok(ruleset) => format!("ok, {} by its own account", ruleset.weight()),
@@ -323,9 +323,9 @@ fn no_text_takes_more_to_read_than_is_set_apart_for_it() {
 fn advice_is_told_one_after_the_other() {
     let alone = Alone::begin();
     let text = honest(10_000, "^");
-    let ruleset = compile(&text, &Bounds::default()).unwrap();
+    let ruleset = compile(&text, &OperatorPolicy::default()).unwrap();
     let mut count = 0;
-    let ((), peak, _) = alone.peak(|| advice::each(&ruleset, text.len(), &mut |_| count += 1));
+    let ((), peak, _) = alone.peak(|| lints::each(&ruleset, text.len(), &mut |_| count += 1));
     assert!(count > 9_000);
     assert!(peak < 64 << 10, "{peak}");
 }

@@ -1,8 +1,9 @@
 //! A review weighs what its bytes weigh, whatever stands in it.
 
-use gitlab_iam_webhook::engine::bounds::Bounds;
+use gitlab_iam_webhook::engine::admission::mutate::Mode;
+use gitlab_iam_webhook::engine::admission::parse;
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::review::{Mode, parse};
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 
 use crate::Alone;
 
@@ -29,7 +30,7 @@ fn a_review_takes_no_more_than_its_bytes_and_what_it_says_it_weighs() {
     let escapes = "\\n".repeat(4_000_000);
     let applied =
         format!(r#"{{\"annotations\":{{{}\"a\":\"b\"}},\"rule\":\"x\"}}"#, r#"\"a\":\"b\","#.repeat(15_000));
-    let ruleset = mapping::compile(MAPPING, &Bounds::default()).unwrap();
+    let ruleset = mapping::compile(MAPPING, &OperatorPolicy::default()).unwrap();
     let bodies = [
         review("", &format!(r#"{{"labels":{{{labels}"team":"a"}}}}"#)),
         review("", &format!(r#"{{"labels":{{"team":"{escapes}"}}}}"#)),

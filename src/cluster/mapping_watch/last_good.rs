@@ -163,12 +163,13 @@ fn is_starter(text: &RawValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::bounds::Bounds;
     use crate::engine::mapping::CONFIG_MAP_KEY;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
 
     #[test]
     fn the_starter_is_a_good_mapping_and_so_is_what_it_teaches() {
-        let compile = |text: &str| crate::engine::mapping::compile(text, &Bounds::default()).map(|_| ());
+        let compile =
+            |text: &str| crate::engine::mapping::compile(text, &OperatorPolicy::default()).map(|_| ());
         assert_eq!(compile(STARTER), Ok(()));
         let taught: String = STARTER
             .lines()

@@ -16,7 +16,7 @@ use crate::cluster::ApiServer;
 use crate::cluster::accounts::{self, with_subject};
 use crate::cluster::watch::{Event, follow};
 use crate::engine::decision::decide;
-use crate::engine::ruleset::Ruleset;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 
 /// Namespaces listed at once.
@@ -238,13 +238,13 @@ pub(super) fn judge(
 mod tests {
     use super::*;
     use crate::cluster::read::tests::nobody;
-    use crate::engine::bounds::Bounds;
     use crate::engine::mapping;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
 
     #[tokio::test]
     async fn however_many_namespaces_opt_in_the_same_few_are_watched_at_once_in_turns() {
         let (sender, _seen) = mpsc::channel(1);
-        let rules = mapping::compile("rules: []", &Bounds::default()).unwrap();
+        let rules = mapping::compile("rules: []", &OperatorPolicy::default()).unwrap();
         let mut watches = Watches::new(nobody(), Arc::new(Live::new(rules)), sender);
         let names: BTreeSet<String> = (0..10_000).map(|n| format!("ns-{n}")).collect();
         watches.only(&names);

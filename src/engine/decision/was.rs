@@ -1,10 +1,10 @@
 //! What becomes of the role that `replace` put away?
 
 use super::WAS;
-use super::applied::Applied;
-use crate::engine::arn::MAX_ARN;
-use crate::engine::provider::Provider;
-use crate::engine::subject::{Subject, value_of};
+use super::last_applied::Applied;
+use crate::engine::object::provider::Provider;
+use crate::engine::object::subject::{Subject, value_of};
+use crate::engine::rules::arn::MAX_ARN;
 
 /// `gitlab-iam-webhook/was` of one object: it holds one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

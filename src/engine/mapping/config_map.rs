@@ -1,16 +1,16 @@
 //! Where does a mapping stand in the manifest of a ConfigMap?
 
 use super::{CONFIG_MAP_KEY, Problem, Problems, conclude, is_config_map, read};
-use crate::engine::bounds::Bounds;
-use crate::engine::first::First;
-use crate::engine::ruleset::Ruleset;
+use crate::engine::mapping::first::First;
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{self, Node, Position};
 
 /// Reads a mapping from a file of the user's own: the bare text, or the manifest of a ConfigMap that holds it under `mapping.yaml`.
 ///
 /// # Errors
 /// Every problem in it.
-pub fn compile_file(text: &str, bounds: &Bounds) -> Result<Ruleset, Problems> {
+pub fn compile_file(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Problems> {
     let mut problems = First::new(usize::MAX, |problem: &Problem| problem.at);
     // What is no YAML is no manifest either, and says so as a mapping.
     let documents = yaml::read(text).unwrap_or_default();

@@ -2,9 +2,9 @@
 
 use super::options::{is_dns_label, is_dns_name};
 use super::reader::{Path, Reader};
-use crate::engine::bounds::Bounds;
-use crate::engine::component::{Component, ComponentSet};
-use crate::engine::rule::Criteria;
+use crate::engine::object::component::{Component, ComponentSet};
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::rule::Criteria;
 use crate::engine::yaml::{Node, ScalarKind};
 
 pub(super) const KEYS: [&str; 7] =
@@ -16,7 +16,7 @@ const MAX_LABELS: usize = 64;
 pub(super) fn read(
     node: &Node<'_>,
     path: Path<'_>,
-    bounds: &Bounds,
+    bounds: &OperatorPolicy,
     reader: &mut Reader<'_>,
 ) -> Option<Criteria> {
     let fields = reader.fields(node, path, &KEYS)?;
@@ -114,7 +114,12 @@ fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Box<[Bo
     projects.into()
 }
 
-fn runners(node: &Node<'_>, path: Path<'_>, bounds: &Bounds, reader: &mut Reader<'_>) -> Box<[Box<str>]> {
+fn runners(
+    node: &Node<'_>,
+    path: Path<'_>,
+    bounds: &OperatorPolicy,
+    reader: &mut Reader<'_>,
+) -> Box<[Box<str>]> {
     let mut runners = Vec::new();
     reader.each(node, path, |reader, item, path| {
         let Some(text) = reader.text(item, path) else { return };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::engine::rule::Rule;
+use crate::engine::rules::rule::Rule;
 use crate::engine::yaml::{Node, Value};
 
 /// The longest name, in characters.

@@ -1,7 +1,7 @@
 //! What do a provider's option blocks say?
 
 use super::reader::{Path, Reader};
-use crate::engine::rule::{IrsaOptions, PodOptions};
+use crate::engine::rules::rule::{IrsaOptions, PodOptions};
 use crate::engine::yaml::{Node, ScalarKind};
 
 /// Seconds that the EKS webhook takes for a token (its README; AWS STS takes no longer).

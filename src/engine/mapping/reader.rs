@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{Problem, match_block};
-use crate::engine::cost::Steps;
-use crate::engine::first::First;
-use crate::engine::glob::{Glob, GlobError};
+use crate::engine::mapping::first::First;
+use crate::engine::rules::cost::Steps;
+use crate::engine::rules::glob::{Glob, GlobError};
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
 /// The longest list of one criterion; keeps the cost of one rule in bounds.

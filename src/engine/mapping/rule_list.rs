@@ -6,10 +6,10 @@ use super::names::Names;
 use super::reader::{Path, Reader};
 use super::rules::{RULE_KEYS, RuleReading};
 use super::top::Top;
-use crate::engine::bounds::Bounds;
-use crate::engine::provider::{Provider, ProviderSet};
-use crate::engine::rule::Rule;
-use crate::engine::ruleset::Ruleset;
+use crate::engine::object::provider::{Provider, ProviderSet};
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::rule::Rule;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{Node, Position};
 
 /// More cannot be written out within a ConfigMap, only by aliases.
@@ -24,7 +24,7 @@ const MAX_LABEL_KEYS: usize = 256;
 /// The rules as they come, one after the other.
 pub(super) struct RuleList<'a> {
     top: &'a Top,
-    bounds: &'a Bounds,
+    bounds: &'a OperatorPolicy,
     /// The most bytes that they may come to.
     max_weight: usize,
     /// How many have come.
@@ -39,7 +39,7 @@ pub(super) struct RuleList<'a> {
 }
 
 impl<'a> RuleList<'a> {
-    pub(super) fn new(top: &'a Top, bounds: &'a Bounds, max_weight: usize) -> Self {
+    pub(super) fn new(top: &'a Top, bounds: &'a OperatorPolicy, max_weight: usize) -> Self {
         Self {
             top,
             bounds,

@@ -5,11 +5,11 @@ use super::names::{MAX_NAME, Names, made_name};
 use super::options;
 use super::reader::{Fields, Path, Reader};
 use super::top::{BAD_ACCOUNT, ON_CONFLICT, Top, account, partition, providers};
-use crate::engine::bounds::Bounds;
-use crate::engine::glob::Glob;
-use crate::engine::provider::{Provider, ProviderSet};
-use crate::engine::role::{self, Placeholder, Role};
-use crate::engine::rule::{Action, Criteria, Grant, IrsaOptions, PodOptions, Rule};
+use crate::engine::object::provider::{Provider, ProviderSet};
+use crate::engine::rules::glob::Glob;
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::role_template::{self, Placeholder, Role};
+use crate::engine::rules::rule::{Action, Criteria, Grant, IrsaOptions, PodOptions, Rule};
 use crate::engine::yaml::{Node, Position, ScalarKind};
 
 pub(super) const RULE_KEYS: [&str; 13] = [
@@ -39,7 +39,7 @@ pub(super) struct RuleReading<'a, 'n, 't> {
     pub(super) node: &'n Node<'t>,
     pub(super) path: Path<'a>,
     pub(super) top: &'a Top,
-    pub(super) bounds: &'a Bounds,
+    pub(super) bounds: &'a OperatorPolicy,
 }
 
 impl<'n, 't> RuleReading<'_, 'n, 't> {
@@ -145,7 +145,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let own_partition = self.field("partition").map(|(node, path)| partition(node, path, reader));
         let (node, path) = self.field("role")?;
         let text = reader.text(node, path)?;
-        if role::is_arn(text) {
+        if role_template::is_arn(text) {
             for key in ["account", "partition"] {
                 if let Some((node, path)) = self.field(key) {
                     reader.report(node.at, path, "has no effect beside a full ARN; leave it out");
@@ -162,7 +162,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 return None;
             }
         };
-        if prefix.is_none() && !role::is_arn(text) && providers.contains(Provider::Irsa) {
+        if prefix.is_none() && !role_template::is_arn(text) && providers.contains(Provider::Irsa) {
             let message =
                 format!("`{text}` needs an `account`, here or at the top, to become an ARN for irsa");
             reader.report(node.at, path, message);
@@ -185,7 +185,10 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             }
             let pods_only = criteria.runners.len() + criteria.projects.len() > 0
                 || (!criteria.components.is_empty()
-                    && criteria.components.iter().all(super::super::component::Component::is_pods_only));
+                    && criteria
+                        .components
+                        .iter()
+                        .all(crate::engine::object::component::Component::is_pods_only));
             if pods_only && providers == ProviderSet::default().with(Provider::Irsa) {
                 reader.report(
                     node.at,

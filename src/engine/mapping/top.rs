@@ -2,10 +2,10 @@
 
 use super::options;
 use super::reader::{Path, Reader, brief};
-use crate::engine::arn::{self, PARTITIONS};
-use crate::engine::provider::{Provider, ProviderSet};
-use crate::engine::rule::{IrsaOptions, OnConflict, OnNoRule, PodOptions};
-use crate::engine::ruleset::Defaults;
+use crate::engine::object::provider::{Provider, ProviderSet};
+use crate::engine::rules::arn::{self, PARTITIONS};
+use crate::engine::rules::rule::{IrsaOptions, OnConflict, OnNoRule, PodOptions};
+use crate::engine::rules::ruleset::Defaults;
 use crate::engine::yaml::{Node, ScalarKind};
 
 const TOP_KEYS: [&str; 9] =

@@ -4,8 +4,8 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::Value;
 
-use super::decision::Edit;
-use super::subject::{Pair, value_of};
+use crate::engine::decision::Edit;
+use crate::engine::object::subject::{Pair, value_of};
 
 /// A patch that touches single annotation keys, and nothing else.
 ///

@@ -7,11 +7,10 @@
 
 use std::borrow::Cow;
 
-use super::component::is_runner_key;
-use super::json::{JsonError, RawText, Reader};
-use super::provider;
-use super::ruleset::Ruleset;
-use super::subject::{APPLIED, INJECT, MAX_ANNOTATIONS, MAX_LABEL, Pair, WAS};
+use crate::engine::json::{JsonError, RawText, Reader};
+use crate::engine::object::component::is_runner_key;
+use crate::engine::object::provider;
+use crate::engine::object::subject::{APPLIED, INJECT, MAX_ANNOTATIONS, MAX_LABEL, Pair, WAS};
 
 /// The labels that recognition reads, sorted by length.
 const LABELS: [&str; 12] = [
@@ -69,7 +68,7 @@ pub enum MetadataError {
 /// The metadata of one object, as it was sent.
 #[derive(Debug)]
 pub struct Metadata<'a> {
-    /// The label keys of the rules that it was read for.
+    /// The label keys of the rules that it was read for, sorted by length.
     of_rules: &'a [Box<str>],
     /// `name`
     pub name: Option<RawText<'a>>,
@@ -99,14 +98,14 @@ pub struct Pairs<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// Reads a `metadata` object, and of its labels those that this mapping's rules and recognition look at. `None` where it is
+    /// Reads a `metadata` object, and of its labels those that recognition reads and those with these keys. `None` where it is
     /// `null`.
     ///
     /// # Errors
     /// Where it is no such object.
-    pub fn read(reader: &mut Reader<'a>, ruleset: &'a Ruleset) -> Result<Option<Self>, MetadataError> {
+    pub fn read(reader: &mut Reader<'a>, label_keys: &'a [Box<str>]) -> Result<Option<Self>, MetadataError> {
         let mut metadata = Self {
-            of_rules: ruleset.label_keys(),
+            of_rules: label_keys,
             name: None,
             generate_name: None,
             namespace: None,
@@ -234,7 +233,7 @@ impl<'a> Metadata<'a> {
 ///
 /// # Errors
 /// Where there is one already.
-pub(super) fn once<T>(
+pub(in crate::engine) fn once<T>(
     slot: &mut Option<T>,
     name: &'static str,
     value: Option<T>,
@@ -255,19 +254,17 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<RawText<'a>, JsonError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::bounds::Bounds;
-    use crate::engine::mapping;
 
-    fn ruleset() -> Ruleset {
-        let text = "rules: [{match: {labels: {team: \"*\", a.b/c: x}}, skip: true}]";
-        mapping::compile(text, &Bounds::default()).unwrap()
+    /// What some rules name, in the order that is promised.
+    fn label_keys() -> [Box<str>; 2] {
+        ["team".into(), "a.b/c".into()]
     }
 
     type Owned = Vec<(String, String)>;
 
     fn pairs(text: &str) -> (Owned, Option<Owned>) {
-        let ruleset = ruleset();
-        let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap().unwrap();
+        let label_keys = label_keys();
+        let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &label_keys).unwrap().unwrap();
         let Pairs { labels, annotations } = metadata.pairs().unwrap();
         let owned =
             |pairs: Vec<Pair<'_>>| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -318,10 +315,10 @@ mod tests {
 
     #[test]
     fn annotations_that_nobody_could_store_are_refused_before_they_are_unescaped() {
-        let ruleset = ruleset();
+        let label_keys = label_keys();
         let read = |value: &str| {
             let text = format!(r#"{{"annotations": {{"gitlab-iam-webhook/was": "{value}"}}}}"#);
-            let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap().unwrap();
+            let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &label_keys).unwrap().unwrap();
             metadata.weight()
         };
         // What is sent with six bytes for one may be stored.
@@ -332,9 +329,10 @@ mod tests {
 
     #[test]
     fn metadata_of_another_shape_is_told() {
-        let ruleset = ruleset();
-        let error =
-            |text: &str| Metadata::read(&mut Reader::new(text.as_bytes()), &ruleset).unwrap_err().to_string();
+        let label_keys = label_keys();
+        let error = |text: &str| {
+            Metadata::read(&mut Reader::new(text.as_bytes()), &label_keys).unwrap_err().to_string()
+        };
         assert_eq!(error(r#"{"labels": {"a": 1}}"#), "expected a text at byte 17");
         assert_eq!(error(r#"{"labels": []}"#), "expected an object at byte 11");
         assert_eq!(error(r#"{"name": "a", "name": "b"}"#), "`name` stands there twice");

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::subject::{Kind, Pair, Requester, Subject};
-use super::yaml::{self, Node, Position, SyntaxError};
+use crate::engine::object::subject::{Kind, Pair, Requester, Subject};
+use crate::engine::yaml::{self, Node, Position, SyntaxError};
 
 /// A ServiceAccount, a Pod, or the Pod that a workload's template makes.
 #[derive(Clone, Debug)]

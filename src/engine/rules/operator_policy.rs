@@ -1,10 +1,10 @@
 //! What does the operator fix with flags, and no mapping can exceed?
 
-use super::glob::{Glob, Head};
+use crate::engine::rules::glob::{Glob, Head};
 
 /// What the operator fixes with flags, and no mapping can exceed.
 #[derive(Clone, Debug, Default)]
-pub struct Bounds {
+pub struct OperatorPolicy {
     /// Usernames that are believed as workload controllers beside Kubernetes' own.
     pub workload_controllers: Vec<String>,
     /// Roles that may be handed out; empty means any.
@@ -29,7 +29,7 @@ const WORKLOAD_CONTROLLERS: [&str; 5] = [
     "system:kube-controller-manager",
 ];
 
-impl Bounds {
+impl OperatorPolicy {
     /// Whether this username is a workload controller.
     #[must_use]
     pub fn is_workload_controller(&self, user: &str) -> bool {

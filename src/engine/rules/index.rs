@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::engine::component::Component;
-use crate::engine::glob::{Glob, Head};
-use crate::engine::rule::{Criteria, Facts, Rule};
-use crate::engine::subject::{Requester, Subject};
+use crate::engine::object::component::Component;
+use crate::engine::object::subject::{Requester, Subject};
+use crate::engine::rules::glob::{Glob, Head};
+use crate::engine::rules::rule::{Criteria, Facts, Rule};
 
 /// Rule numbers by what the rules look at.
 ///

@@ -1,18 +1,18 @@
 //! What would a mapping do to the ServiceAccounts that exist? Counted, never named: anybody may ask.
 
-use super::decision::{self, Outcome};
-use super::ruleset::Ruleset;
-use super::subject::Subject;
+use crate::engine::decision::{self, Outcome};
+use crate::engine::object::subject::Subject;
+use crate::engine::rules::ruleset::Ruleset;
 
 /// What a mapping would do, added up one object after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effect {
+pub struct Impact {
     seen: usize,
     changes: usize,
     orphans: usize,
 }
 
-impl Effect {
+impl Impact {
     /// Takes one object, as it stands in the cluster.
     pub fn add(&mut self, ruleset: &Ruleset, subject: &Subject<'_>) {
         let decision = decision::decide(ruleset, subject);
@@ -41,19 +41,19 @@ impl Effect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::bounds::Bounds;
     use crate::engine::decision::APPLIED;
     use crate::engine::mapping;
-    use crate::engine::subject::{Kind, Requester};
+    use crate::engine::object::subject::{Kind, Requester};
+    use crate::engine::rules::operator_policy::OperatorPolicy;
 
     #[test]
     fn changes_and_orphans_are_counted_and_nobody_is_named() {
         let mapping = "account: \"123456789012\"\nrules:\n  - {match: {serviceAccount: \"a*\"}, role: r}\n";
-        let ruleset = mapping::compile(mapping, &Bounds::default()).unwrap();
+        let ruleset = mapping::compile(mapping, &OperatorPolicy::default()).unwrap();
         let role = "arn:aws:iam::123456789012:role/old";
         let applied = format!(r#"{{"annotations":{{"eks.amazonaws.com/role-arn":"{role}"}},"rule":"x"}}"#);
         let ours = [(APPLIED.into(), applied.into()), ("eks.amazonaws.com/role-arn".into(), role.into())];
-        let mut effect = Effect::default();
+        let mut impact = Impact::default();
         for name in ["a1", "a2", "a3", "a4", "b"] {
             let annotations: &[_] = if name == "b" { &ours } else { &[] };
             let subject = Subject {
@@ -65,11 +65,11 @@ mod tests {
                 annotations,
                 requester: Requester::Assumed,
             };
-            effect.add(&ruleset, &subject);
+            impact.add(&ruleset, &subject);
         }
-        assert_eq!(effect.warnings(true), ["gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts",]);
+        assert_eq!(impact.warnings(true), ["gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts",]);
         assert_eq!(
-            effect.warnings(false).first().unwrap(),
+            impact.warnings(false).first().unwrap(),
             "gitlab-iam-webhook: at least changes 4, orphans 1 of 5 ServiceAccounts looked at in time"
         );
     }

@@ -1,11 +1,11 @@
 //! What is worth knowing about a mapping that is valid?
 
-use super::cost::Steps;
-use super::glob::Glob;
-use super::mapping::MAX_BYTES;
-use super::rule::{Action, Rule};
-use super::ruleset::Ruleset;
-use super::yaml::Position;
+use crate::engine::mapping::MAX_BYTES;
+use crate::engine::rules::cost::Steps;
+use crate::engine::rules::glob::Glob;
+use crate::engine::rules::rule::{Action, Rule};
+use crate::engine::rules::ruleset::Ruleset;
+use crate::engine::yaml::Position;
 
 /// From this many bytes on, `kubectl apply` may refuse the ConfigMap: it stores the text a second time in an annotation,
 /// and annotations hold 256 KiB.
@@ -129,7 +129,9 @@ fn about_its_role(rule: &Rule, tell: &mut dyn FnMut(Advice)) {
             "names the account `default`: its role reaches every Pod there that names no account".to_owned();
         tell(Advice::about(rule, "default-account", message));
     }
-    if rule.criteria.names_runner_job() && grant.on_conflict == Some(super::rule::OnConflict::Keep) {
+    if rule.criteria.names_runner_job()
+        && grant.on_conflict == Some(crate::engine::rules::rule::OnConflict::Keep)
+    {
         let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason".to_owned();
         tell(Advice::about(rule, "job-conflict", message));
     }

@@ -1,7 +1,7 @@
 //! Does a value match a glob without braces?
 
 use super::{GlobError, Head};
-use crate::engine::cost::{Steps, allocated};
+use crate::engine::rules::cost::{Steps, allocated};
 
 /// A glob without braces, as text: it was checked when it was read, and is walked when it is matched.
 #[derive(Clone, Debug, PartialEq, Eq)]

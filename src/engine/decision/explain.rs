@@ -1,10 +1,10 @@
 //! How did a decision come about? Each rule tried, and why it did not match.
 
-use super::decision::{self, Decision};
-use super::provider::Provider;
-use super::rule::{Facts, Rule};
-use super::ruleset::Ruleset;
-use super::subject::Subject;
+use crate::engine::decision::{self, Decision};
+use crate::engine::object::provider::Provider;
+use crate::engine::object::subject::Subject;
+use crate::engine::rules::rule::{Facts, Rule};
+use crate::engine::rules::ruleset::Ruleset;
 
 /// One rule that was tried for one provider.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Which of many things are told? The first ones in the order of the text; the rest is counted.
 
-use super::yaml::Position;
+use crate::engine::yaml::Position;
 
 /// Things with a place in a text, of which no more than so many are kept.
 #[derive(Debug)]

@@ -1,8 +1,39 @@
-//! What does a rule cost, in memory and in steps?
+//! What do a mapping, a rule and its decisions cost, in bytes and in steps?
 
-use super::{Action, Criteria, Grant, IrsaOptions, MAX_LABEL, MAX_NAME, PodOptions, Rule};
-use crate::engine::cost::allocated;
-use crate::engine::glob::Glob;
+use super::glob::Glob;
+use super::rule::{Action, Criteria, Grant, IrsaOptions, PodOptions, Rule};
+use crate::engine::object::subject::{MAX_LABEL, MAX_NAME};
+
+/// What so many bytes take on the heap, with what the allocator keeps for itself.
+#[must_use]
+pub fn allocated(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { bytes.next_multiple_of(16) + 16 }
+}
+
+/// How many steps something may still take.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps(usize);
+
+impl Steps {
+    /// So many.
+    #[must_use]
+    pub fn new(left: usize) -> Self {
+        Self(left)
+    }
+
+    /// Takes so many; whether there were that many left. Without, nothing is left.
+    pub fn take(&mut self, steps: usize) -> bool {
+        let left = self.0.checked_sub(steps);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    /// None is left.
+    #[must_use]
+    pub fn are_used_up(&self) -> bool {
+        self.0 == 0
+    }
+}
 
 /// What an entry in the index takes for each value or prefix: itself, where it begins, and the count of those who share it.
 const INDEXED: usize = 24;

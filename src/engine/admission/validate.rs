@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-use super::advice::{self, Advice};
-use super::bounds::Bounds;
-use super::decision::warning;
-use super::first::First;
-use super::json::{JsonError, RawText, Reader};
-use super::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
-use super::metadata::{MetadataError, once};
-use super::review::{self, MAX_UID, ReviewError};
-use super::ruleset::Ruleset;
-use super::subject::MAX_NAME;
+use super::wire::{self, MAX_UID, ReviewError};
+use crate::engine::decision::warning;
+use crate::engine::json::{JsonError, RawText, Reader};
+use crate::engine::mapping::first::First;
+use crate::engine::mapping::lints::{self, Advice};
+use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
+use crate::engine::object::metadata::{MetadataError, once};
+use crate::engine::object::subject::MAX_NAME;
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::ruleset::Ruleset;
 
 /// How many warnings are told: the API server passes on some thousands of characters of them in all.
 const MAX_WARNINGS: usize = 20;
@@ -46,7 +46,7 @@ impl Verdict {
         first.append(&mut self.warnings);
         let response =
             Response { uid: &self.uid, allowed: self.status.is_none(), status: self.status, warnings: first };
-        review::close(&response, 0)
+        wire::close(&response, 0)
     }
 }
 
@@ -90,7 +90,7 @@ struct Cause {
 /// When it is none.
 pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
     let [mut uid, mut name, mut operation, mut new, mut old] = [None; 5];
-    review::open(body, |member, reader| {
+    wire::open(body, |member, reader| {
         match &*member {
             "uid" => once(&mut uid, "uid", reader.text()?)?,
             "name" => once(&mut name, "name", reader.text()?)?,
@@ -149,7 +149,7 @@ impl Edit {
 
     /// Judges it, within [`mapping::weight`] of its text.
     #[must_use]
-    pub fn judge(self, bounds: &Bounds) -> Verdict {
+    pub fn judge(self, bounds: &OperatorPolicy) -> Verdict {
         let Self { uid, name, text } = self;
         let mut verdict = Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() };
         match text.map(|text| text.and_then(|text| judge(&text, bounds))) {
@@ -182,10 +182,10 @@ fn refusal(problems: &Problems, name: String) -> Status {
     }
 }
 
-fn judge(text: &str, bounds: &Bounds) -> Result<(Ruleset, Vec<String>), Problems> {
+fn judge(text: &str, bounds: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
     let ruleset = mapping::compile(text, bounds)?;
     let mut told = First::new(MAX_WARNINGS, Advice::place);
-    advice::each(&ruleset, text.len(), &mut |advice| {
+    lints::each(&ruleset, text.len(), &mut |advice| {
         if !advice.is_note() {
             told.add(advice.place(), || advice);
         }

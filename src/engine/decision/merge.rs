@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::applied::{Applied, Record};
+use super::last_applied::{Applied, Record};
 use super::was::{Was, is_movable};
 use super::{APPLIED, Edit, Outcome, Verdict, WAS, warning};
-use crate::engine::component::Component;
-use crate::engine::provider::{
+use crate::engine::object::component::Component;
+use crate::engine::object::provider::{
     IRSA_AUDIENCE, IRSA_SKIP_CONTAINERS, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION, Keys,
     POD_EXTERNAL_ID, POD_SESSION_NAME, Provider,
 };
-use crate::engine::role::{self, Placeholder};
-use crate::engine::rule::{Action, Facts, Grant, OnConflict, OnNoRule, Rule};
-use crate::engine::ruleset::Ruleset;
-use crate::engine::subject::{Kind, Subject, value_of};
+use crate::engine::object::subject::{Kind, Subject, value_of};
+use crate::engine::rules::role_template::{self, Placeholder};
+use crate::engine::rules::rule::{Action, Facts, Grant, OnConflict, OnNoRule, Rule};
+use crate::engine::rules::ruleset::Ruleset;
 
 /// One object's decision in the making.
 pub(super) struct Settlement<'d, 'r> {
@@ -170,7 +170,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
     fn may_come_back(&self, was: &str) -> bool {
         let bounds = self.ruleset.bounds();
         // Without a bound anything may stand there, and comes back as it was.
-        let is_role = bounds.allowed_roles.is_empty() || role::is_role(was);
+        let is_role = bounds.allowed_roles.is_empty() || role_template::is_role(was);
         is_movable(was) && is_role && bounds.allows(self.subject.namespace, was)
     }
 

@@ -3,8 +3,6 @@
 //! A review is read in place, for one generation of the mapping: what neither its rules nor recognition look at is passed over. What
 //! was kept is unescaped only once its size is known ([`Request::weight`]), so that a review never weighs a multiple of its bytes.
 
-mod request;
-
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -12,20 +10,12 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use super::decision::{self, Decision, Outcome};
-use super::json::{JsonError, RawText, Reader};
-use super::metadata::{MetadataError, once};
-use super::patch;
-use super::provider::Provider;
-use super::ruleset::Ruleset;
-use super::subject::{MAX_ANNOTATIONS, MAX_NAME};
-pub use request::{Request, parse};
-
-const API_VERSION: &str = "admission.k8s.io/v1";
-const KIND: &str = "AdmissionReview";
-
-/// The API server sends 36; the answer repeats it, so it must not be of any length.
-pub(super) const MAX_UID: usize = 128;
+use super::request::{Request, parse};
+use super::wire::{ReviewError, close};
+use crate::engine::decision::patch;
+use crate::engine::decision::{self, Decision, Outcome};
+use crate::engine::object::provider::Provider;
+use crate::engine::rules::ruleset::Ruleset;
 
 /// How many bytes of JSON a patch of ordinary annotations stays under.
 const SHORT_PATCH: usize = 4 << 10;
@@ -46,71 +36,6 @@ impl Mode {
         match self {
             Self::Mutate => "mutate",
             Self::Observe => "observe",
-        }
-    }
-}
-
-/// A body that is no AdmissionReview that could be answered.
-#[derive(Debug, thiserror::Error)]
-pub enum ReviewError {
-    /// Not JSON, or cut off, or with a value of the wrong type.
-    #[error("the body is not an AdmissionReview in JSON: {0}")]
-    Json(#[from] JsonError),
-    /// An answer that cannot be written, which does not happen.
-    #[error("writing the answer: {0}")]
-    Answer(#[source] serde_json::Error),
-    /// A member that can only be there once.
-    #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]
-    Twice(&'static str),
-    /// An object that nobody could store.
-    #[error("the object cannot be stored: its annotations have more than {MAX_ANNOTATIONS} bytes")]
-    Annotations,
-    /// An older API.
-    #[error("`{0}` is not supported: register the webhook with admissionReviewVersions [\"v1\"]")]
-    Version(String),
-    /// Another kind altogether.
-    #[error(
-        "expected kind AdmissionReview of {API_VERSION}, found kind `{kind}` and apiVersion `{api_version}`"
-    )]
-    Kind {
-        /// `kind` as sent.
-        kind: String,
-        /// `apiVersion` as sent.
-        api_version: String,
-    },
-    /// No request in it.
-    #[error("the AdmissionReview has no `request`")]
-    NoRequest,
-    /// Nothing to answer to.
-    #[error("`request.uid` is missing, empty or longer than {MAX_UID} bytes")]
-    NoUid,
-    /// A CREATE or UPDATE without its object.
-    #[error("`request.object` is missing, or has no `metadata`")]
-    NoObject,
-}
-
-impl ReviewError {
-    /// A word for metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Json(_) | Self::Answer(_) | Self::Twice(_) => "json",
-            Self::Annotations => "annotations",
-            Self::Version(_) => "version",
-            Self::Kind { .. } => "kind",
-            Self::NoRequest => "no_request",
-            Self::NoUid => "no_uid",
-            Self::NoObject => "no_object",
-        }
-    }
-}
-
-impl From<MetadataError> for ReviewError {
-    fn from(error: MetadataError) -> Self {
-        match error {
-            MetadataError::Json(error) => Self::Json(error),
-            MetadataError::Twice(name) => Self::Twice(name),
-            MetadataError::TooLong => Self::Annotations,
         }
     }
 }
@@ -203,50 +128,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Reads an AdmissionReview, lending each member of its request.
-pub(super) fn open<'a>(
-    body: &'a [u8],
-    mut member: impl FnMut(Cow<'a, str>, &mut Reader<'a>) -> Result<(), ReviewError>,
-) -> Result<(), ReviewError> {
-    let [mut api_version, mut kind, mut request] = [None; 3];
-    let mut reader = Reader::new(body);
-    reader.object(|name, reader| {
-        match &*name.to_name()? {
-            "apiVersion" => once(&mut api_version, "apiVersion", reader.text()?)?,
-            "kind" => once(&mut kind, "kind", reader.text()?)?,
-            "request" => {
-                let there = reader.object(|name, reader| member(name.to_name()?, reader))?;
-                once(&mut request, "request", there.then(RawText::default))?;
-            }
-            _ => {}
-        }
-        Ok::<_, ReviewError>(())
-    })?;
-    reader.end()?;
-    let (api_version, kind) = (shown(api_version)?, shown(kind)?);
-    if kind != KIND || api_version != API_VERSION {
-        if kind == KIND && api_version.starts_with("admission.k8s.io/") {
-            return Err(ReviewError::Version(api_version.into_owned()));
-        }
-        return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
-    }
-    request.map(drop).ok_or(ReviewError::NoRequest)
-}
-
-/// A text that may be told: what is longer than any name is not.
-fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
-    let text = text.unwrap_or_default().within(MAX_NAME)?;
-    Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
-}
-
-/// Puts a response into an AdmissionReview. It is written into room for its `long` part, so that it need not grow.
-pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, ReviewError> {
-    let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
-    let mut body = Vec::with_capacity(long + 1024);
-    serde_json::to_writer(&mut body, &review).map_err(ReviewError::Answer)?;
-    Ok(body)
-}
-
 /// A patch's JSON, written in base64 as the API documents it. A long one goes straight into the answer, and is never there as a text of
 /// its own; nearly every patch is short, and encoded faster in one piece.
 struct Base64<'a>(&'a [u8]);
@@ -290,14 +171,6 @@ fn audit_annotations<'a>(mode: Mode, decision: Option<&'a Decision<'_>>) -> Vec<
         annotations.push(("mode", mode.name()));
     }
     annotations
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResponseReview<'a, R> {
-    api_version: &'a str,
-    kind: &'a str,
-    response: &'a R,
 }
 
 #[derive(Serialize)]

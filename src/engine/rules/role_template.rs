@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::arn::{self, RoleError};
-use super::cost::allocated;
+use crate::engine::rules::arn::{self, RoleError};
+use crate::engine::rules::cost::allocated;
 
 /// Text that an object fills in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

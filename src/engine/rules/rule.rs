@@ -1,17 +1,15 @@
 //! Does one rule match one object, and if not, why not?
 
-mod cost;
-
 use std::fmt;
 use std::ops::Deref;
 
-use super::component::{Component, ComponentSet};
-use super::cost::Steps;
-use super::glob::Glob;
-use super::provider::ProviderSet;
-use super::role::Role;
-use super::subject::{Kind, MAX_LABEL, MAX_NAME, Subject, value_of};
-use super::yaml::Position;
+use crate::engine::object::component::{Component, ComponentSet};
+use crate::engine::object::provider::ProviderSet;
+use crate::engine::object::subject::{Kind, MAX_LABEL, MAX_NAME, Subject, value_of};
+use crate::engine::rules::cost::Steps;
+use crate::engine::rules::glob::Glob;
+use crate::engine::rules::role_template::Role;
+use crate::engine::yaml::Position;
 
 /// One rule of the mapping.
 #[derive(Clone, Debug)]
@@ -54,7 +52,7 @@ pub struct Grant {
 
 /// What few rules have. Where it is as if it were not there it takes no room.
 #[derive(Clone, Debug, Default)]
-pub struct Rare<T>(Option<Box<T>>);
+pub struct Rare<T>(pub(super) Option<Box<T>>);
 
 impl<T: Default + PartialEq> From<T> for Rare<T> {
     fn from(value: T) -> Self {
@@ -257,8 +255,8 @@ impl Criteria {
             return Some(Mismatch::Project(facts.project));
         }
         let user = match subject.requester {
-            super::subject::Requester::User(user) => Some(user),
-            super::subject::Requester::Assumed => None,
+            crate::engine::object::subject::Requester::User(user) => Some(user),
+            crate::engine::object::subject::Requester::Assumed => None,
         };
         if !self.runners.is_empty() && !user.is_some_and(|user| self.runners.iter().any(|r| **r == *user)) {
             return Some(Mismatch::Runner(user));

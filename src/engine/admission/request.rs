@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use super::{MAX_UID, ReviewError, shown};
+use super::wire::{MAX_UID, ReviewError, shown};
 use crate::engine::json::{JsonError, RawText, Reader};
-use crate::engine::metadata::{Metadata, Pairs, once};
-use crate::engine::ruleset::Ruleset;
-use crate::engine::subject::{Kind, MAX_NAME, Requester, Subject};
+use crate::engine::object::metadata::{Metadata, Pairs, once};
+use crate::engine::object::subject::{Kind, MAX_NAME, Requester, Subject};
+use crate::engine::rules::ruleset::Ruleset;
 
 /// The longest username that is compared, in bytes. Those that rules and options can name are shorter.
 const MAX_USER: usize = 1024;
@@ -106,7 +106,9 @@ impl<'a> Request<'a> {
 
     fn of_object(&mut self, name: &str, reader: &mut Reader<'a>) -> Result<(), ReviewError> {
         match name {
-            "metadata" => once(&mut self.metadata, "metadata", Metadata::read(reader, self.ruleset)?)?,
+            "metadata" => {
+                once(&mut self.metadata, "metadata", Metadata::read(reader, self.ruleset.label_keys())?)?;
+            }
             "spec" => {
                 reader.object(|name, reader| {
                     if name.to_name()? == "serviceAccountName" {
@@ -209,11 +211,11 @@ impl<'a> Request<'a> {
 /// Reads a request, to be judged by the rules that it is read for.
 ///
 /// # Errors
-/// As [`super::respond`].
+/// As [`super::mutate::respond`].
 pub fn parse<'a>(body: &'a [u8], ruleset: &'a Ruleset) -> Result<Request<'a>, ReviewError> {
     let mut request = Request::new(ruleset);
     let mut seen = 0_u32;
-    super::open(body, |name, reader| {
+    super::wire::open(body, |name, reader| {
         let Some((place, member)) = MEMBERS.iter().enumerate().find(|(_, member)| ***member == *name) else {
             return Ok(());
         };

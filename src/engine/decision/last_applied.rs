@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::engine::provider::{Keys, Provider};
-use crate::engine::subject::{MAX_ANNOTATIONS, Text};
+use crate::engine::object::provider::{Keys, Provider};
+use crate::engine::object::subject::{MAX_ANNOTATIONS, Text};
 
 /// `gitlab-iam-webhook/applied`: canonical JSON, keys sorted, no spaces.
 ///

@@ -8,8 +8,8 @@
 
 use std::borrow::Cow;
 
-use super::json::find_either;
-use super::subject::{Kind, Pair};
+use crate::engine::json::find_either;
+use crate::engine::object::subject::{Kind, Pair};
 
 /// A part of GitLab that a mapping can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,7 @@ mod pattern;
 
 use std::{fmt, slice};
 
-use super::cost::{Steps, allocated};
+use crate::engine::rules::cost::{Steps, allocated};
 use pattern::{Pattern, pattern};
 
 /// How many patterns the braces of one glob may expand to.

@@ -1,15 +1,13 @@
 //! Which rule wins? The rules of one mapping, read top to bottom, for each provider apart: the first that matches decides.
 
-mod index;
-
 use std::collections::BTreeSet;
 
-use super::bounds::Bounds;
-use super::component::{self, Component};
-use super::provider::Provider;
-use super::rule::{Facts, OnConflict, OnNoRule, Rule};
-use super::subject::{Kind, Requester, Subject};
-use index::Index;
+use super::index::Index;
+use crate::engine::object::component::{self, Component};
+use crate::engine::object::provider::Provider;
+use crate::engine::object::subject::{Kind, Requester, Subject};
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::rule::{Facts, OnConflict, OnNoRule, Rule};
 
 /// Defaults of a mapping that a decision needs.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +23,7 @@ pub struct Defaults {
 pub struct Ruleset {
     rules: Box<[Rule]>,
     defaults: Defaults,
-    bounds: Bounds,
+    bounds: OperatorPolicy,
     /// kube2iam or kiam, whichever the mapping names; they share their annotations.
     pod_provider: Provider,
     /// Usernames that some rule names as `runner`.
@@ -47,7 +45,7 @@ pub struct Winners<'r> {
 impl Ruleset {
     /// Files the rules.
     #[must_use]
-    pub fn new(rules: Vec<Rule>, defaults: Defaults, bounds: Bounds) -> Self {
+    pub fn new(rules: Vec<Rule>, defaults: Defaults, bounds: OperatorPolicy) -> Self {
         let uses_kiam = rules.iter().any(|rule| {
             rule.providers.contains(Provider::Kiam) && !rule.providers.contains(Provider::Kube2iam)
         });
@@ -86,7 +84,7 @@ impl Ruleset {
 
     /// The operator's bounds.
     #[must_use]
-    pub fn bounds(&self) -> &Bounds {
+    pub fn bounds(&self) -> &OperatorPolicy {
         &self.bounds
     }
 

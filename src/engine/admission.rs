@@ -1,0 +1,9 @@
+//! How is a request of the API server read, judged and answered?
+
+pub mod mutate;
+mod request;
+pub mod validate;
+mod wire;
+
+pub use request::{Request, parse};
+pub use wire::ReviewError;

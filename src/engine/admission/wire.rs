@@ -1,0 +1,132 @@
+//! What is an AdmissionReview on the wire, whichever webhook it was sent to? Its envelope is opened and closed here.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::engine::json::{JsonError, RawText, Reader};
+use crate::engine::object::metadata::{MetadataError, once};
+use crate::engine::object::subject::{MAX_ANNOTATIONS, MAX_NAME};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// The API server sends 36; the answer repeats it, so it must not be of any length.
+pub(super) const MAX_UID: usize = 128;
+
+/// A body that is no AdmissionReview that could be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// Not JSON, or cut off, or with a value of the wrong type.
+    #[error("the body is not an AdmissionReview in JSON: {0}")]
+    Json(#[from] JsonError),
+    /// An answer that cannot be written, which does not happen.
+    #[error("writing the answer: {0}")]
+    Answer(#[source] serde_json::Error),
+    /// A member that can only be there once.
+    #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]
+    Twice(&'static str),
+    /// An object that nobody could store.
+    #[error("the object cannot be stored: its annotations have more than {MAX_ANNOTATIONS} bytes")]
+    Annotations,
+    /// An older API.
+    #[error("`{0}` is not supported: register the webhook with admissionReviewVersions [\"v1\"]")]
+    Version(String),
+    /// Another kind altogether.
+    #[error(
+        "expected kind AdmissionReview of {API_VERSION}, found kind `{kind}` and apiVersion `{api_version}`"
+    )]
+    Kind {
+        /// `kind` as sent.
+        kind: String,
+        /// `apiVersion` as sent.
+        api_version: String,
+    },
+    /// No request in it.
+    #[error("the AdmissionReview has no `request`")]
+    NoRequest,
+    /// Nothing to answer to.
+    #[error("`request.uid` is missing, empty or longer than {MAX_UID} bytes")]
+    NoUid,
+    /// A CREATE or UPDATE without its object.
+    #[error("`request.object` is missing, or has no `metadata`")]
+    NoObject,
+}
+
+impl ReviewError {
+    /// A word for metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Json(_) | Self::Answer(_) | Self::Twice(_) => "json",
+            Self::Annotations => "annotations",
+            Self::Version(_) => "version",
+            Self::Kind { .. } => "kind",
+            Self::NoRequest => "no_request",
+            Self::NoUid => "no_uid",
+            Self::NoObject => "no_object",
+        }
+    }
+}
+
+impl From<MetadataError> for ReviewError {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::Json(error) => Self::Json(error),
+            MetadataError::Twice(name) => Self::Twice(name),
+            MetadataError::TooLong => Self::Annotations,
+        }
+    }
+}
+
+/// Reads an AdmissionReview, lending each member of its request.
+pub(super) fn open<'a>(
+    body: &'a [u8],
+    mut member: impl FnMut(Cow<'a, str>, &mut Reader<'a>) -> Result<(), ReviewError>,
+) -> Result<(), ReviewError> {
+    let [mut api_version, mut kind, mut request] = [None; 3];
+    let mut reader = Reader::new(body);
+    reader.object(|name, reader| {
+        match &*name.to_name()? {
+            "apiVersion" => once(&mut api_version, "apiVersion", reader.text()?)?,
+            "kind" => once(&mut kind, "kind", reader.text()?)?,
+            "request" => {
+                let there = reader.object(|name, reader| member(name.to_name()?, reader))?;
+                once(&mut request, "request", there.then(RawText::default))?;
+            }
+            _ => {}
+        }
+        Ok::<_, ReviewError>(())
+    })?;
+    reader.end()?;
+    let (api_version, kind) = (shown(api_version)?, shown(kind)?);
+    if kind != KIND || api_version != API_VERSION {
+        if kind == KIND && api_version.starts_with("admission.k8s.io/") {
+            return Err(ReviewError::Version(api_version.into_owned()));
+        }
+        return Err(ReviewError::Kind { kind: kind.into_owned(), api_version: api_version.into_owned() });
+    }
+    request.map(drop).ok_or(ReviewError::NoRequest)
+}
+
+/// A text that may be told: what is longer than any name is not.
+pub(super) fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
+    let text = text.unwrap_or_default().within(MAX_NAME)?;
+    Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
+}
+
+/// Puts a response into an AdmissionReview. It is written into room for its `long` part, so that it need not grow.
+pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, ReviewError> {
+    let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
+    let mut body = Vec::with_capacity(long + 1024);
+    serde_json::to_writer(&mut body, &review).map_err(ReviewError::Answer)?;
+    Ok(body)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseReview<'a, R> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: &'a R,
+}

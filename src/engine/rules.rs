@@ -1,0 +1,10 @@
+//! What are the rules, and which of them wins for an object?
+
+pub mod arn;
+pub mod cost;
+pub mod glob;
+mod index;
+pub mod operator_policy;
+pub mod role_template;
+pub mod rule;
+pub mod ruleset;
