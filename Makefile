@@ -14,6 +14,7 @@ test:
 	./tests/kube/build $(if $(filter 0,$(NODE)),,node)
 	cargo test --all-targets
 	cargo test --doc
+	cargo test --test api_server
 	KUBE_APISERVER=kube-apiserver-1.30 cargo test --test api_server
 	[ "$(NODE)" = 0 ] || cargo test --test node
 
@@ -37,7 +38,7 @@ image:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
-	cargo clippy --test node -- --deny warnings
+	cargo clippy --test api_server --test node -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	./tests/lint-dependencies
 

@@ -1,18 +1,19 @@
 //! What is watched and written in the cluster?
 
-mod accounts;
+pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
 mod failure;
+pub mod impact_preview;
+pub mod mapping_freshness;
 pub mod mapping_watch;
-pub mod newest;
-pub mod opted_in;
+pub mod namespaces;
+pub mod observed;
 mod pages;
-mod pauses;
 mod read;
-pub mod rehearsal;
 pub mod repair;
-pub mod trust;
+mod retry;
+mod service_accounts;
 mod watch;
 
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -37,20 +38,20 @@ const IDLE: usize = 4;
 
 /// One object in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct NamespacedName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for NamespacedName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for NamespacedName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -128,9 +129,9 @@ mod tests {
 
     #[test]
     fn places_are_a_namespace_and_a_name() {
-        assert_eq!("a/b".parse::<Place>().unwrap().to_string(), "a/b");
+        assert_eq!("a/b".parse::<NamespacedName>().unwrap().to_string(), "a/b");
         for bad in ["", "a", "/a", "a/", "a/b/c"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad}");
+            assert!(bad.parse::<NamespacedName>().is_err(), "{bad}");
         }
     }
 }

@@ -10,7 +10,7 @@
 //!     │          the webhook configurations' caBundle, and ServiceAccounts that are to be re-admitted
 //!     └ mapping_file  a mapping on disk, followed
 //!        └ tls   certificates: made, loaded, rolled, served, trusted
-//!           └ mapping_intake  the one way in for a mapping, wherever it comes from
+//!           └ mapping_loader  the one way in for a mapping, wherever it comes from
 //!              └ live, health, metrics, telemetry, shutdown
 //!                 └ memory   the room that transient work shares
 //!                    └ engine   the decision: pure, no I/O, no clock, no async
@@ -22,7 +22,7 @@ pub mod engine;
 pub mod health;
 pub mod live;
 pub mod mapping_file;
-pub mod mapping_intake;
+pub mod mapping_loader;
 pub mod memory;
 pub mod metrics;
 pub mod server;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::mapping::{self, Problems};
-use crate::mapping_intake::Intake;
+use crate::mapping_loader::MappingLoader;
 
 /// How often the file is read. By content, so that the symlink swap of a ConfigMap volume is seen.
 const POLL: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub enum MappingFileError {
 ///
 /// # Errors
 /// When it cannot be read or used.
-pub async fn load(path: &Path, intake: &mut Intake) -> Result<(), MappingFileError> {
+pub async fn load(path: &Path, intake: &mut MappingLoader) -> Result<(), MappingFileError> {
     let text = read(path).map_err(|source| MappingFileError::Read { path: path.to_owned(), source })?;
     match intake.offer_unsaid(&text).await {
         Ok(_) => Ok(()),
@@ -48,7 +48,7 @@ pub async fn load(path: &Path, intake: &mut Intake) -> Result<(), MappingFileErr
 }
 
 /// Follows the file until stopped.
-pub async fn follow(path: PathBuf, mut intake: Intake, stop: CancellationToken) {
+pub async fn follow(path: PathBuf, mut intake: MappingLoader, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -90,7 +90,7 @@ mod tests {
         file.as_file().set_len(1 << 40).unwrap();
         file.write_all(b"rules: []\n").unwrap();
         let (metrics, pool) = (Arc::new(Metrics::default()), Pool::new(POOL));
-        let mut intake = Intake::new(&metrics, OperatorPolicy::default(), "a file".to_owned(), &pool);
+        let mut intake = MappingLoader::new(&metrics, OperatorPolicy::default(), "a file".to_owned(), &pool);
         let error = load(file.path(), &mut intake).await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.starts_with("it has more than 1048576 bytes"), "{source}");

@@ -4,7 +4,7 @@ pub mod admin;
 mod body;
 mod connection;
 mod connections;
-mod giving_way;
+mod eviction;
 mod handshake;
 mod quota;
 mod refusal;
@@ -28,8 +28,8 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use connection::{Tagged, Watched};
-use connections::{Connections, Place};
-use giving_way::{Phase, Rules};
+use connections::{Connections, NamespacedName};
+use eviction::{Phase, Rules};
 
 /// How long peers may take, and how much room they may have.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +152,7 @@ impl Port {
         Ok(())
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: Place) {
+    async fn converse(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: NamespacedName) {
         // Dropped last: its place is free when all that it held is.
         let place = Arc::new(place);
         let talked = async {
@@ -171,7 +171,7 @@ impl Port {
         let _ = self.stop.abort.run_until_cancelled(talked).await;
     }
 
-    async fn talk<T>(&self, stream: T, address: SocketAddr, place: &Arc<Place>)
+    async fn talk<T>(&self, stream: T, address: SocketAddr, place: &Arc<NamespacedName>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -1,10 +1,10 @@
 //! What is served as a certificate? A pair that rustls can use, however it came to be.
 
+pub mod cert_resolver;
+pub mod chain_check;
 pub mod issue;
 pub mod reload;
-pub mod roll;
-pub mod served;
-pub mod trust;
+pub mod rotation;
 
 use std::fmt;
 use std::sync::Arc;

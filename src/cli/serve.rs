@@ -17,27 +17,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster;
+use crate::cluster::ca_bundle::{Bundles, Trust};
 use crate::cluster::certificates::Certificates;
+use crate::cluster::impact_preview::ImpactPreview;
+use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
-use crate::cluster::newest::Newest;
-use crate::cluster::opted_in::{self, OptedIn, Scope};
-use crate::cluster::rehearsal::Rehearsal;
+use crate::cluster::namespaces::{self, OptedIn, Scope};
 use crate::cluster::repair::Repair;
-use crate::cluster::trust::{Bundles, Trust};
-use crate::cluster::{ApiServer, Place};
+use crate::cluster::{ApiServer, NamespacedName};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::mapping_file;
-use crate::mapping_intake::Intake;
+use crate::mapping_loader::MappingLoader;
 use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
 use crate::server::webhook::Rehearse;
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
+use crate::tls::cert_resolver::CertResolver;
 use crate::tls::reload::Files;
-use crate::tls::roll::Plan;
-use crate::tls::served::Served;
+use crate::tls::rotation::Plan;
 pub(super) use args::ServeArgs;
 use args::{CertificateArgs, LogFormat, RepairArgs};
 
@@ -71,7 +71,7 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
 /// What goes on beside the requests, until they have all been answered.
 struct Beside {
     live: Arc<Live>,
-    served: Arc<Served>,
+    served: Arc<CertResolver>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
     tracker: TaskTracker,
@@ -86,7 +86,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
-    let mut intake = Intake::new(&metrics, (&args.bounds).into(), args.mapping_source(), &pool);
+    let mut intake = MappingLoader::new(&metrics, (&args.bounds).into(), args.mapping_source(), &pool);
     let live = intake.live();
     if let Some(path) = &args.mapping {
         mapping_file::load(path, &mut intake).await.context("loading the mapping")?;
@@ -96,7 +96,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
     let (listener, address) = listen("--listen", args.listen)?;
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen)?;
-    let served = Served::new(Arc::clone(&metrics));
+    let served = CertResolver::new(Arc::clone(&metrics));
     let tls = served.config().context("setting up TLS")?;
     let mut files = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Files::new(&certificate, &key));
     let mut made = None;
@@ -201,14 +201,14 @@ impl Beside {
 
     fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<OptedIn> {
         let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
-        let (namespaces, tasks) = opted_in::follow(client, &scope, &self.metrics, &self.stop);
+        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &self.stop);
         for task in tasks {
             self.spawn(task);
         }
         namespaces
     }
 
-    fn repair(&self, client: &ApiServer, namespaces: watch::Receiver<OptedIn>, newest: Newest) {
+    fn repair(&self, client: &ApiServer, namespaces: watch::Receiver<OptedIn>, newest: MappingFreshness) {
         let repair = Repair::new(
             client.clone(),
             Arc::clone(&self.live),
@@ -220,7 +220,7 @@ impl Beside {
         self.spawn(repair.follow(self.stop.clone()));
     }
 
-    fn trust(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(Place, Plan)>) {
+    fn trust(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(NamespacedName, Plan)>) {
         let Some(name) = args.webhook_configuration.clone() else { return };
         let (wanted, trusted) = (watch::Sender::default(), watch::Sender::<Bundles>::default());
         let written = plan.is_some().then(|| wanted.subscribe());
@@ -250,7 +250,7 @@ async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, patience: Dur
 }
 
 fn rehearsal(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
-    let rehearsal = Rehearsal::new(client.clone(), namespaces);
+    let rehearsal = ImpactPreview::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
         let rehearsal = rehearsal.clone();
         async move { rehearsal.warnings(&ruleset).await }.boxed()

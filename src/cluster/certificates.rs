@@ -20,18 +20,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::ca_bundle::Bundles;
 use super::failure::Failure;
 use super::pages::Collection;
-use super::pauses::Pace;
 use super::read::Versioned;
-use super::trust::Bundles;
+use super::retry::WriteThrottle;
 use super::watch::follow_one;
-use super::{ApiServer, MANAGER, Place, in_our_name, tell};
+use super::{ApiServer, MANAGER, NamespacedName, in_our_name, tell};
 use crate::telemetry::causes;
 use crate::tls::Pair;
-use crate::tls::roll::{Plan, Step, Store, View};
-use crate::tls::served::Served;
-use crate::tls::trust;
+use crate::tls::cert_resolver::CertResolver;
+use crate::tls::chain_check;
+use crate::tls::rotation::{Plan, Step, Store, View};
 
 /// The data keys.
 const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
@@ -50,9 +50,9 @@ const AT_LEAST: Duration = Duration::from_mins(1);
 /// The self-managed certificate.
 pub struct Certificates {
     api: ApiServer,
-    place: Place,
+    place: NamespacedName,
     plan: Plan,
-    served: Arc<Served>,
+    served: Arc<CertResolver>,
     /// What is to be trusted, PEM.
     wanted: watch::Sender<Vec<u8>>,
     /// What is.
@@ -60,7 +60,7 @@ pub struct Certificates {
     seen: Seen,
     /// The bundle that is trusted everywhere, and since when.
     trusted_since: Option<(Vec<u8>, Instant)>,
-    pace: Pace,
+    pace: WriteThrottle,
 }
 
 /// The Secret as it was seen last.
@@ -82,9 +82,9 @@ impl Certificates {
     #[must_use]
     pub fn new(
         api: ApiServer,
-        place: Place,
+        place: NamespacedName,
         plan: Plan,
-        served: Arc<Served>,
+        served: Arc<CertResolver>,
         wanted: watch::Sender<Vec<u8>>,
         trusted: watch::Receiver<Bundles>,
     ) -> Self {
@@ -97,7 +97,7 @@ impl Certificates {
             trusted,
             seen: Seen::NotYet,
             trusted_since: None,
-            pace: Pace::default(),
+            pace: WriteThrottle::default(),
         }
     }
 
@@ -207,7 +207,7 @@ impl Certificates {
         // What is served here stays trusted until the store says who holds it.
         let served = self.served.pair();
         let bundle = store.bundle();
-        if served.is_none_or(|served| trust::contains(&bundle, &served.certificate)) {
+        if served.is_none_or(|served| chain_check::contains(&bundle, &served.certificate)) {
             tell(&self.wanted, bundle);
         }
     }
@@ -249,7 +249,7 @@ impl Certificates {
 
 /// Whether each entry trusts all of these certificates; not where there is none.
 fn all_trust(bundles: &Bundles, certificates: &[u8]) -> bool {
-    !bundles.is_empty() && bundles.iter().all(|held| trust::contains(held, certificates))
+    !bundles.is_empty() && bundles.iter().all(|held| chain_check::contains(held, certificates))
 }
 
 /// Of its data the keys above alone.

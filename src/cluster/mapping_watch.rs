@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::newest::{Newest, Taken};
+use super::mapping_freshness::{MappingFreshness, Taken};
 use super::pages::Collection;
-use super::pauses::Pauses;
+use super::retry::RetryBackoff;
 use super::watch::follow_one;
-use super::{ApiServer, Place};
+use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
-use crate::mapping_intake::Intake;
+use crate::mapping_loader::MappingLoader;
 use last_good::{ConfigMaps, Found, Kept, read};
 use step::{Known, Step};
 
@@ -31,10 +31,10 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// The watch on the mapping's ConfigMap.
 pub struct MappingWatch {
     api: ApiServer,
-    place: Place,
+    place: NamespacedName,
     config_maps: ConfigMaps,
     starter: bool,
-    intake: Intake,
+    intake: MappingLoader,
     /// Released when a mapping is in force, or there is none.
     hold: Option<Hold>,
     /// The version of the ConfigMap that was taken last.
@@ -45,13 +45,19 @@ pub struct MappingWatch {
     tried: Option<String>,
     /// The version of a mapping that came into force and is still to be kept.
     unkept: Option<String>,
-    pauses: Pauses,
+    pauses: RetryBackoff,
 }
 
 impl MappingWatch {
     /// A watch that has not begun. `starter` creates the ConfigMap where there is none.
     #[must_use]
-    pub fn new(api: ApiServer, place: Place, starter: bool, intake: Intake, hold: Hold) -> Self {
+    pub fn new(
+        api: ApiServer,
+        place: NamespacedName,
+        starter: bool,
+        intake: MappingLoader,
+        hold: Hold,
+    ) -> Self {
         Self {
             config_maps: ConfigMaps::new(api.clone(), place.clone()),
             api,
@@ -64,14 +70,14 @@ impl MappingWatch {
             last_good: Known::NotYet,
             tried: None,
             unkept: None,
-            pauses: Pauses::default(),
+            pauses: RetryBackoff::default(),
         }
     }
 
     /// Tells whether what this takes is the newest.
     #[must_use]
-    pub fn newest(&self) -> Newest {
-        Newest::new(self.api.clone(), self.place.clone(), self.taken.subscribe())
+    pub fn newest(&self) -> MappingFreshness {
+        MappingFreshness::new(self.api.clone(), self.place.clone(), self.taken.subscribe())
     }
 
     /// Follows the ConfigMap until stopped. A broken connection is tried again, with growing pauses.
@@ -86,7 +92,7 @@ impl MappingWatch {
     }
 
     /// Until the watch falls silent.
-    async fn watch(&mut self, newest: &Newest) {
+    async fn watch(&mut self, newest: &MappingFreshness) {
         let what = Collection::of::<ConfigMap>(Some(&self.place.namespace)).named(&self.place.name);
         let mut events = std::pin::pin!(follow_one(self.api.clone(), what, read));
         let mut silence = std::pin::pin!(newest.fell_silent());

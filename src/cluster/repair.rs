@@ -4,8 +4,8 @@
 //! One watch a namespace that has opted in, of metadata alone, and nothing is kept of what is as decided. A new mapping begins every
 //! watch anew, and so does the time: whatever was missed, or found no room, is found again.
 
-mod patience;
-mod telling;
+mod backoff;
+mod events;
 mod watches;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,14 +25,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue};
 
 use super::failure::Failure;
-use super::newest::Newest;
-use super::opted_in::OptedIn;
+use super::mapping_freshness::MappingFreshness;
+use super::namespaces::OptedIn;
 use super::{ApiServer, in_our_name};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
-use patience::{Next, Patience};
-use telling::Telling;
+use backoff::{Backoff, Next};
+use events::Telling;
 use watches::{Key, Seen, State, Watches, judge};
 
 /// Patches under way at once.
@@ -52,7 +52,7 @@ pub struct Repair {
     api: ApiServer,
     live: Arc<Live>,
     namespaces: watch::Receiver<OptedIn>,
-    newest: Newest,
+    newest: MappingFreshness,
     readiness: Readiness,
     metrics: Arc<Metrics>,
 }
@@ -72,7 +72,7 @@ impl Repair {
         api: ApiServer,
         live: Arc<Live>,
         namespaces: watch::Receiver<OptedIn>,
-        newest: Newest,
+        newest: MappingFreshness,
         readiness: Readiness,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -146,7 +146,7 @@ struct Work {
 
 #[derive(Default)]
 struct Case {
-    patience: Patience,
+    patience: Backoff,
     queued: Option<delay_queue::Key>,
     under_way: bool,
     /// It was out of step again while a try was under way.
@@ -387,15 +387,16 @@ mod tests {
     use super::*;
     use crate::cluster::read::tests::nobody;
     use crate::engine::rules::operator_policy::OperatorPolicy;
-    use crate::mapping_intake::Intake;
+    use crate::mapping_loader::MappingLoader;
     use crate::memory::Pool;
 
     fn work() -> Work {
         let metrics = Arc::new(Metrics::default());
-        let live = Intake::new(&metrics, OperatorPolicy::default(), String::new(), &Pool::new(0)).live();
+        let live =
+            MappingLoader::new(&metrics, OperatorPolicy::default(), String::new(), &Pool::new(0)).live();
         let (_, taken) = watch::channel(None);
         let (_, namespaces) = watch::channel(None);
-        let newest = Newest::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);
+        let newest = MappingFreshness::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);
         Work::new(Repair::new(nobody(), live, namespaces, newest, Readiness::default(), metrics))
     }
 

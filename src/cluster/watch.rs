@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::pages::{Collection, Pages};
-use super::pauses::Pauses;
 use super::read::{ApiServer, Lines, Status, Versioned};
+use super::retry::RetryBackoff;
 
 /// Between the beginnings of two requests at least.
 const GAP: Duration = Duration::from_millis(200);
@@ -226,7 +226,7 @@ fn told<T>(line: &[u8], read: impl Fn(&RawValue) -> serde_json::Result<T>) -> Re
 /// When the next list or watch may begin.
 #[derive(Default)]
 struct Starts {
-    pauses: Pauses,
+    pauses: RetryBackoff,
     not_before: Option<Instant>,
 }
 

@@ -13,7 +13,7 @@ use axum::routing::get;
 
 use tokio::sync::oneshot;
 
-use super::giving_way::Rules;
+use super::eviction::Rules;
 use super::refusal::sentence;
 use super::{Limits, Port};
 use crate::health::Readiness;

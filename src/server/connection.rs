@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep};
 use tower::Service;
 
 use super::Limits;
-use super::connections::Place;
-use super::giving_way::Phase;
+use super::connections::NamespacedName;
+use super::eviction::Phase;
 
 /// How much is read from a stream at once.
 const AT_ONCE: usize = 8 << 10;
@@ -32,7 +32,7 @@ pub(super) struct Peer {
 
 /// Where a request's connection is in the table, for the handler that reads its body.
 #[derive(Clone)]
-pub(super) struct Reading(Arc<Place>);
+pub(super) struct Reading(Arc<NamespacedName>);
 
 impl Reading {
     /// The whole body is here.
@@ -44,7 +44,7 @@ impl Reading {
 /// A stream that ends, as if its peer had closed it, when a request's head or the next request is too long in coming.
 pub(super) struct Watched<T> {
     stream: T,
-    place: Arc<Place>,
+    place: Arc<NamespacedName>,
     limits: Limits,
     /// The phase that `timer` belongs to, by its beginning.
     seen: Instant,
@@ -54,7 +54,7 @@ pub(super) struct Watched<T> {
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(stream: T, place: Arc<Place>, limits: Limits) -> Self {
+    pub(super) fn new(stream: T, place: Arc<NamespacedName>, limits: Limits) -> Self {
         // A handshake had a time of its own.
         place.gave_out();
         Self { stream, place, limits, seen: Instant::now(), timer: None, write_timer: None }
@@ -154,11 +154,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 pub(super) struct Tagged<S> {
     service: S,
     address: SocketAddr,
-    place: Arc<Place>,
+    place: Arc<NamespacedName>,
 }
 
 impl<S> Tagged<S> {
-    pub(super) fn new(service: S, address: SocketAddr, place: Arc<Place>) -> Self {
+    pub(super) fn new(service: S, address: SocketAddr, place: Arc<NamespacedName>) -> Self {
         Self { service, address, place }
     }
 }
@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::server::connections::Connections;
-    use crate::server::giving_way::Rules;
+    use crate::server::eviction::Rules;
 
     #[tokio::test]
     async fn a_peer_that_takes_its_answer_byte_by_byte_has_no_more_time_for_it() {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::giving_way::{Phase, Rules, Seen, Verdict, decide};
+use super::eviction::{Phase, Rules, Seen, Verdict, decide};
 use crate::metrics::Metrics;
 
 /// How long a newcomer waits for its place.
@@ -47,7 +47,7 @@ struct Progress {
 }
 
 /// The place of one connection: free again when it is dropped.
-pub(super) struct Place {
+pub(super) struct NamespacedName {
     id: u64,
     progress: Arc<Progress>,
     connections: Connections,
@@ -59,7 +59,7 @@ impl Connections {
     }
 
     /// A place, if need be after another connection has gone and what it held is free; `None` where there is none.
-    pub(super) async fn admit(&self, peer: IpAddr) -> Option<Place> {
+    pub(super) async fn admit(&self, peer: IpAddr) -> Option<NamespacedName> {
         // An IPv4 peer on a dual-stack socket is the same peer.
         let peer = peer.to_canonical();
         let waiting = async {
@@ -95,7 +95,7 @@ impl Connections {
         decide(&open, newcomer, &self.0.rules)
     }
 
-    fn enter(&self, peer: IpAddr) -> Place {
+    fn enter(&self, peer: IpAddr) -> NamespacedName {
         let progress = Arc::new(Progress {
             peer,
             phase: Mutex::new((Phase::Silent, Instant::now())),
@@ -108,7 +108,7 @@ impl Connections {
         table.open.insert(id, Arc::clone(&progress));
         drop(table);
         self.0.metrics.open_connections.inc();
-        Place { id, progress, connections: self.clone() }
+        NamespacedName { id, progress, connections: self.clone() }
     }
 
     fn evict(&self, id: u64) {
@@ -131,7 +131,7 @@ impl Progress {
     }
 }
 
-impl Place {
+impl NamespacedName {
     /// The connection is there from now on.
     pub(super) fn reach(&self, phase: Phase) {
         *self.progress.phase() = (phase, Instant::now());
@@ -168,7 +168,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for NamespacedName {
     fn drop(&mut self) {
         self.connections.table().open.remove(&self.id);
         self.connections.0.metrics.open_connections.dec();

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connections::Place;
-use super::giving_way::Phase;
+use super::connections::NamespacedName;
+use super::eviction::Phase;
 use crate::metrics::{Handshake, Metrics};
 
 /// What TLS may take in without giving out anything: the longest record has 16.6 kB.
@@ -27,14 +27,14 @@ const MAX_UNSENT: usize = 8 << 10;
 /// A TCP stream that fails when TLS takes in too much of it for nothing.
 pub(super) struct Metered {
     stream: TcpStream,
-    place: Arc<Place>,
+    place: Arc<NamespacedName>,
 }
 
 /// The handshake; `None` where it failed, or took too long.
 pub(super) async fn shake_hands(
     tls: Arc<ServerConfig>,
     stream: TcpStream,
-    place: &Arc<Place>,
+    place: &Arc<NamespacedName>,
     patience: Duration,
     metrics: &Metrics,
 ) -> Option<TlsStream<Metered>> {

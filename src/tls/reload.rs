@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use tokio_util::sync::CancellationToken;
 
-use super::served::Served;
+use super::cert_resolver::CertResolver;
 use super::{Pair, PairError};
 use crate::telemetry::causes;
 
@@ -59,7 +59,7 @@ impl Files {
     ///
     /// # Errors
     /// When they cannot be read or are no pair.
-    pub fn load(&mut self, served: &Served) -> Result<i64, FilesError> {
+    pub fn load(&mut self, served: &CertResolver) -> Result<i64, FilesError> {
         let pair = self.read()?;
         let done = self.serve(&pair, served);
         self.seen = Some(pair);
@@ -67,7 +67,7 @@ impl Files {
     }
 
     /// Follows the files until stopped.
-    pub async fn follow(mut self, served: Arc<Served>, stop: CancellationToken) {
+    pub async fn follow(mut self, served: Arc<CertResolver>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut unreadable = false;
@@ -107,7 +107,7 @@ impl Files {
         Ok(Pair { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }
 
-    fn serve(&self, pair: &Pair, served: &Served) -> Result<i64, FilesError> {
+    fn serve(&self, pair: &Pair, served: &CertResolver) -> Result<i64, FilesError> {
         served.serve(pair).map_err(|source| FilesError::Pair {
             certificate: self.certificate.clone(),
             key: self.key.clone(),

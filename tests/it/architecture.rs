@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 8] = [
     &["cli"],
     &["server", "cluster", "mapping_file"],
     &["tls"],
-    &["mapping_intake"],
+    &["mapping_loader"],
     &["telemetry", "shutdown"],
     &["live", "health", "metrics"],
     &["memory"],

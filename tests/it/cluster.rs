@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gitlab_iam_webhook::cluster::opted_in::{self, OptedIn, Scope};
+use gitlab_iam_webhook::cluster::namespaces::{self, OptedIn, Scope};
 use gitlab_iam_webhook::memory::{POOL, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn namespace(name: &str, version: &str) -> Value {
 fn follow_namespaces(pool: &Pool) -> (watch::Receiver<OptedIn>, ScriptedApi) {
     let (api, script) = scripted(pool);
     let stop = CancellationToken::new();
-    let (found, tasks) = opted_in::follow(&api, &Scope::default(), &Arc::new(Metrics::default()), &stop);
+    let (found, tasks) = namespaces::follow(&api, &Scope::default(), &Arc::new(Metrics::default()), &stop);
     for task in tasks {
         tokio::spawn(task);
     }

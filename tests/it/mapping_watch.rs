@@ -7,7 +7,7 @@ use gitlab_iam_webhook::cluster::mapping_watch::MappingWatch;
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use gitlab_iam_webhook::health::Readiness;
 use gitlab_iam_webhook::live::Live;
-use gitlab_iam_webhook::mapping_intake::Intake;
+use gitlab_iam_webhook::mapping_loader::MappingLoader;
 use gitlab_iam_webhook::memory::{POOL, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
 use serde_json::{Value, json};
@@ -39,8 +39,12 @@ fn replica() -> Replica {
     let pool = Pool::new(POOL);
     let (api, script) = scripted(&pool);
     let readiness = Readiness::default();
-    let intake =
-        Intake::new(&Arc::new(Metrics::default()), OperatorPolicy::default(), "test".to_owned(), &pool);
+    let intake = MappingLoader::new(
+        &Arc::new(Metrics::default()),
+        OperatorPolicy::default(),
+        "test".to_owned(),
+        &pool,
+    );
     let live = intake.live();
     let hold = readiness.hold("the mapping");
     let watch = MappingWatch::new(api, "ns/role-mapping".parse().unwrap(), true, intake, hold);

@@ -8,9 +8,9 @@ use clap::{ArgGroup, Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::cli::BoundsArgs;
-use crate::cluster::Place;
+use crate::cluster::NamespacedName;
 use crate::server::Limits;
-use crate::tls::roll::Plan;
+use crate::tls::rotation::Plan;
 
 const EXAMPLES: &str = "Examples:
   On this machine, with a certificate made on the spot, and requests to try:
@@ -40,7 +40,7 @@ pub(crate) struct ServeArgs {
     /// Reached with KUBECONFIG or the Pod's own credentials. The last good text is kept in NAME-last-good, and used at the
     /// start beside one that broke meanwhile.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "GITLAB_IAM_WEBHOOK_MAPPING_CONFIG_MAP")]
-    pub(super) mapping_config_map: Option<Place>,
+    pub(super) mapping_config_map: Option<NamespacedName>,
 
     /// Create that ConfigMap where there is none, with comments that teach and no rules. It is never written again.
     #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", conflicts_with = "mapping")]
@@ -135,7 +135,7 @@ pub(super) struct CertificateArgs {
     /// The Secret that replicas share: a self-signed certificate is made in it, served, and rolled in time.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_SECRET", conflicts_with = "tls_cert",
         requires_all = ["certificate_names", "webhook_configuration"])]
-    pub(super) certificate_secret: Option<Place>,
+    pub(super) certificate_secret: Option<NamespacedName>,
 
     /// A name in that certificate: SERVICE.NAMESPACE.svc; may be repeated (in the environment: separated by spaces).
     #[arg(
@@ -194,7 +194,7 @@ pub(super) struct RepairArgs {
 
 impl CertificateArgs {
     /// Where certificates are self-managed: the Secret, and what is asked of them.
-    pub(super) fn plan(&self) -> anyhow::Result<Option<(Place, Plan)>> {
+    pub(super) fn plan(&self) -> anyhow::Result<Option<(NamespacedName, Plan)>> {
         let Some(place) = self.certificate_secret.clone() else { return Ok(None) };
         let (life, wait) = (self.certificate_life, self.certificate_roll_wait);
         let longest = Duration::from_hours(10 * 365 * 24);

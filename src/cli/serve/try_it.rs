@@ -8,14 +8,14 @@ use anyhow::Context;
 use tempfile::NamedTempFile;
 
 use crate::cli::output;
+use crate::tls::cert_resolver::CertResolver;
 use crate::tls::issue;
-use crate::tls::served::Served;
 
 /// How long a certificate lives that is made on the spot.
 const LIFE: Duration = Duration::from_hours(365 * 24);
 
 /// For this run alone; the file holds it for clients, and goes when it is dropped.
-pub(super) fn make_certificate(listening: IpAddr, served: &Served) -> anyhow::Result<NamedTempFile> {
+pub(super) fn make_certificate(listening: IpAddr, served: &CertResolver) -> anyhow::Result<NamedTempFile> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !listening.is_unspecified() && !listening.is_loopback() {
         names.push(listening.to_string());

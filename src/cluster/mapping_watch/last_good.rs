@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::cluster::failure::Failure;
 use crate::cluster::read::{ApiServer, Versioned};
-use crate::cluster::{MANAGER, Place, in_our_name};
+use crate::cluster::{MANAGER, NamespacedName, in_our_name};
 
 /// What a new user finds in the ConfigMap.
 pub(super) const STARTER: &str = include_str!("../starter-mapping.yaml");
@@ -20,7 +20,7 @@ pub(super) const STARTER: &str = include_str!("../starter-mapping.yaml");
 /// The mapping's ConfigMap and the one beside it.
 pub(super) struct ConfigMaps {
     api: ApiServer,
-    place: Place,
+    place: NamespacedName,
     last_good: String,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn read(config_map: &RawValue) -> serde_json::Result<Found> {
 }
 
 impl ConfigMaps {
-    pub(super) fn new(api: ApiServer, place: Place) -> Self {
+    pub(super) fn new(api: ApiServer, place: NamespacedName) -> Self {
         let last_good = format!("{}-last-good", place.name);
         Self { api, place, last_good }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::ApiServer;
-use crate::cluster::accounts::{self, with_subject};
+use crate::cluster::service_accounts::{self, with_subject};
 use crate::cluster::watch::{Event, follow};
 use crate::engine::decision::decide;
 use crate::engine::rules::ruleset::Ruleset;
@@ -177,7 +177,7 @@ impl Watch {
 
     /// Lists and watches; ends when nobody listens.
     async fn look(&self) -> Closed {
-        let (api, what) = (self.shared.api.clone(), accounts::collection(&self.namespace));
+        let (api, what) = (self.shared.api.clone(), service_accounts::collection(&self.namespace));
         let mut events = std::pin::pin!(follow(api, what, |account| self.read(account)));
         let (mut failing, mut listing) = (false, None);
         while let Some(event) = events.next().await {

@@ -22,7 +22,7 @@ const REFUSED_PAUSE: Duration = Duration::from_hours(1);
 
 /// What is remembered of one ServiceAccount that was not as decided.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     /// When it came to be as decided, lately.
     mended: Vec<Instant>,
     /// Tries in a row that came to nothing.
@@ -43,7 +43,7 @@ pub(super) enum Next {
     LeaveAlone(Duration),
 }
 
-impl Patience {
+impl Backoff {
     /// It is not as decided.
     pub(super) fn out_of_step(&mut self, now: Instant) -> Next {
         if let Some(until) = self.left_alone_until {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_that_is_changed_back_is_left_alone_after_three_times_for_ever_longer() {
-        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        let (mut patience, mut now) = (Backoff::default(), Instant::now());
         for round in 0..3 {
             for _ in 0..3 {
                 assert_eq!(patience.out_of_step(now), Next::Try(Duration::ZERO));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn now_and_then_is_no_fight() {
-        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        let (mut patience, mut now) = (Backoff::default(), Instant::now());
         for _ in 0..20 {
             assert_eq!(patience.out_of_step(now), Next::Try(Duration::ZERO));
             patience.mended(now);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn tries_without_effect_grow_rare_and_start_afresh_once_one_had_effect() {
-        let (mut patience, now) = (Patience::default(), Instant::now());
+        let (mut patience, now) = (Backoff::default(), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..12 {
             patience.in_vain();

@@ -9,7 +9,7 @@ use kube::core::{Request, Resource};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
-use super::Place;
+use super::NamespacedName;
 use super::failure::Failure;
 use super::read::{ApiServer, Versioned};
 
@@ -18,9 +18,9 @@ pub(super) type Taken = Option<String>;
 
 /// Whether the mapping in force here is the newest one. A watch can fall silent, and its replica must not impose an old mapping.
 #[derive(Clone)]
-pub struct Newest {
+pub struct MappingFreshness {
     api: ApiServer,
-    place: Place,
+    place: NamespacedName,
     taken: watch::Receiver<Taken>,
     asked: Arc<Mutex<Asked>>,
 }
@@ -37,9 +37,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What the watch may be behind the answer: it is under way.
 const MOMENT: Duration = Duration::from_secs(2);
 
-impl Newest {
+impl MappingFreshness {
     /// `taken` tells what was taken.
-    pub(super) fn new(api: ApiServer, place: Place, taken: watch::Receiver<Taken>) -> Self {
+    pub(super) fn new(api: ApiServer, place: NamespacedName, taken: watch::Receiver<Taken>) -> Self {
         Self { api, place, taken, asked: Arc::default() }
     }
 

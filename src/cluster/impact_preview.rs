@@ -7,10 +7,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::ApiServer;
-use super::accounts::{self, with_subject};
 use super::failure::Failure;
-use super::opted_in::OptedIn;
+use super::namespaces::OptedIn;
 use super::pages::Pages;
+use super::service_accounts::{self, with_subject};
 use crate::engine::decision::impact::Impact;
 use crate::engine::rules::ruleset::Ruleset;
 
@@ -22,14 +22,14 @@ const GAP: Duration = Duration::from_secs(1);
 
 /// Looks at what exists with the eyes of a mapping that is not in force yet.
 #[derive(Clone)]
-pub struct Rehearsal {
+pub struct ImpactPreview {
     api: ApiServer,
     namespaces: watch::Receiver<OptedIn>,
     /// One at a time, and one a second: whoever reaches the port can ask. An edit during another one is told nothing.
     turn: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Rehearsal {
+impl ImpactPreview {
     /// In these namespaces.
     #[must_use]
     pub fn new(api: ApiServer, namespaces: watch::Receiver<OptedIn>) -> Self {
@@ -71,7 +71,7 @@ async fn look(
     ruleset: &Ruleset,
     impact: &mut Impact,
 ) -> Result<(), Failure> {
-    let mut pages = Pages::new(api.clone(), accounts::collection(namespace));
+    let mut pages = Pages::new(api.clone(), service_accounts::collection(namespace));
     while pages
         .next(|object| with_subject(object, namespace, ruleset, |subject, _| impact.add(ruleset, subject)))
         .await?

@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::configurations::{Configuration, Entry, Known, read};
 use super::failure::Failure;
 use super::pages::Collection;
-use super::pauses::Pace;
 use super::read::Versioned;
+use super::retry::WriteThrottle;
 use super::watch::follow_one;
 use super::{ApiServer, in_our_name, tell};
 use crate::health::{Hold, Readiness};
 use crate::tls::Pair;
-use crate::tls::served::Served;
-use crate::tls::trust;
+use crate::tls::cert_resolver::CertResolver;
+use crate::tls::chain_check;
 
 /// The caBundle of each entry, PEM; empty before all of them are known.
 pub type Bundles = Arc<[Vec<u8>]>;
@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_mins(1);
 pub struct Trust {
     api: ApiServer,
     name: String,
-    served: Arc<Served>,
+    served: Arc<CertResolver>,
     /// What their caBundle is to be; none where somebody else sees to that.
     wanted: Option<watch::Receiver<Vec<u8>>>,
     trusted: watch::Sender<Bundles>,
@@ -49,7 +49,7 @@ pub struct Trust {
     /// What was wrong the last time, so that it is said once.
     said: Option<String>,
     warned: Option<String>,
-    pace: Pace,
+    pace: WriteThrottle,
 }
 
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Trust {
     pub fn new(
         api: ApiServer,
         name: String,
-        served: Arc<Served>,
+        served: Arc<CertResolver>,
         wanted: Option<watch::Receiver<Vec<u8>>>,
         trusted: watch::Sender<Bundles>,
         readiness: Readiness,
@@ -86,7 +86,7 @@ impl Trust {
             seen: Seen::default(),
             said: None,
             warned: None,
-            pace: Pace::default(),
+            pace: WriteThrottle::default(),
         }
     }
 
@@ -249,7 +249,7 @@ impl Trust {
 fn distrust(entries: &[Entry], served: &Pair) -> Option<String> {
     let now = SystemTime::now();
     entries.iter().find_map(|entry| {
-        let reason = trust::check(&entry.bundle, &served.certificate, &entry.host, now).err()?;
+        let reason = chain_check::check(&entry.bundle, &served.certificate, &entry.host, now).err()?;
         Some(format!("the caBundle of webhook {} does not let the API server in: {reason}", entry.name))
     })
 }

@@ -13,13 +13,13 @@ use crate::metrics::{Load, Metrics};
 
 /// The certificate being served. Before there is one, every handshake fails.
 #[derive(Debug)]
-pub struct Served {
+pub struct CertResolver {
     key: ArcSwapOption<CertifiedKey>,
     pair: watch::Sender<Option<Pair>>,
     metrics: Arc<Metrics>,
 }
 
-impl Served {
+impl CertResolver {
     /// Begins without a certificate.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
@@ -71,7 +71,7 @@ impl Served {
     }
 }
 
-impl ResolvesServerCert for Served {
+impl ResolvesServerCert for CertResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.key.load_full()
     }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Pair, issue, trust};
+use super::{Pair, chain_check, issue};
 
 /// The longest chain of certificates that stays trusted from before, in bytes. An ECDSA certificate takes about 700.
 const MAX_PREVIOUS: usize = 16 << 10;
@@ -25,7 +25,7 @@ pub struct Plan {
 /// What replicas share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Store {
-    /// Served.
+    /// The pair that is served.
     pub current: Option<Pair>,
     /// Trusted already, to be served.
     pub next: Option<Pair>,
@@ -70,7 +70,8 @@ impl Plan {
     /// Whether a client would accept it now, by every name.
     #[must_use]
     pub fn accepts(&self, pair: &Pair, now: SystemTime) -> bool {
-        let trusts = |name: &String| trust::check(&pair.certificate, &pair.certificate, name, now).is_ok();
+        let trusts =
+            |name: &String| chain_check::check(&pair.certificate, &pair.certificate, name, now).is_ok();
         pair.identity().is_ok() && self.names.iter().all(trusts)
     }
 
@@ -92,7 +93,7 @@ impl Plan {
             return self.fill(accepted(&store.next), view);
         };
         if let Some(served) = view.served.filter(|served| self.accepts(served, view.now))
-            && !trust::contains(&store.bundle(), &served.certificate)
+            && !chain_check::contains(&store.bundle(), &served.certificate)
         {
             let previous = keep([&*served.certificate, &store.previous], MAX_PREVIOUS);
             return Ok(Step::Write(
@@ -160,10 +161,10 @@ impl Plan {
 fn keep<'t>(texts: impl IntoIterator<Item = &'t [u8]>, room: usize) -> Vec<u8> {
     let mut kept: Vec<u8> = Vec::new();
     for text in texts {
-        for certificate in trust::certificates(text) {
+        for certificate in chain_check::certificates(text) {
             let pem = pem::Pem::new("CERTIFICATE", certificate.as_ref());
             let pem = pem::encode_config(&pem, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
-            if kept.len() + pem.len() <= room && !trust::contains(&kept, pem.as_bytes()) {
+            if kept.len() + pem.len() <= room && !chain_check::contains(&kept, pem.as_bytes()) {
                 kept.extend_from_slice(pem.as_bytes());
             }
         }
@@ -218,7 +219,7 @@ mod tests {
             let seen = View { trusted: &other.certificate, ..view(now(), None, None) };
             let made = write(plan().step(&store, &seen).unwrap());
             assert!(plan().accepts(made.current.as_ref().unwrap(), now()));
-            assert!(trust::contains(&made.bundle(), &other.certificate), "who serves it is trusted on");
+            assert!(chain_check::contains(&made.bundle(), &other.certificate), "who serves it is trusted on");
         }
     }
 
@@ -235,7 +236,7 @@ mod tests {
         let store = write(plan().step(&store, &view(late, Some(&first), None)).unwrap());
         let next = store.next.clone().unwrap();
         assert_eq!(store.current.as_ref(), Some(&first));
-        assert!(trust::contains(&store.bundle(), &[&*first.certificate, &*next.certificate].concat()));
+        assert!(chain_check::contains(&store.bundle(), &[&*first.certificate, &*next.certificate].concat()));
         assert_eq!(plan().step(&store, &view(late, Some(&first), None)).unwrap(), Step::Rest(WAIT));
         let almost = WAIT.saturating_sub(Duration::from_secs(1));
         assert_eq!(
@@ -244,7 +245,7 @@ mod tests {
         );
         let store = write(plan().step(&store, &view(late, Some(&first), Some(WAIT))).unwrap());
         assert_eq!((store.current.as_ref(), store.next.as_ref()), (Some(&next), None));
-        assert!(trust::contains(&store.bundle(), &first.certificate));
+        assert!(chain_check::contains(&store.bundle(), &first.certificate));
         // Not while this replica still serves the old one.
         assert!(matches!(plan().step(&store, &view(late, Some(&first), Some(WAIT))).unwrap(), Step::Rest(_)));
         let store = write(plan().step(&store, &view(late, Some(&next), Some(WAIT))).unwrap());
@@ -257,7 +258,7 @@ mod tests {
         let store = Store { current: Some(foreign), ..Store::default() };
         let both = write(plan().step(&store, &view(now(), Some(&served), None)).unwrap());
         assert_eq!(both.current, store.current);
-        assert!(trust::contains(&both.bundle(), &served.certificate));
+        assert!(chain_check::contains(&both.bundle(), &served.certificate));
         assert!(matches!(plan().step(&both, &view(now(), Some(&served), None)).unwrap(), Step::Rest(_)));
     }
 

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 /// The pauses of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long again. Short, because
 /// the watches of a webhook are few, and whoever waits for a role waits for them.
 #[derive(Default)]
-pub(super) struct Pauses(u32);
+pub(super) struct RetryBackoff(u32);
 
-impl Pauses {
+impl RetryBackoff {
     /// The next one.
     pub(super) fn next(&mut self) -> Duration {
         let pause = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.0));
@@ -26,12 +26,12 @@ impl Pauses {
 /// Pauses between writes that fail or do not last: none at first, then ever longer. Somebody who writes something else
 /// again and again is answered ever more slowly.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct WriteThrottle {
     pause: Duration,
     last: Option<Instant>,
 }
 
-impl Pace {
+impl WriteThrottle {
     const LONGEST: Duration = Duration::from_secs(30);
 
     /// After a write that failed, at first.
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_fight_grows_slow_and_stays_slow_and_ends_when_something_lasts() {
-        let (mut pace, mut now, mut pauses) = (Pace::default(), Instant::now(), Vec::new());
+        let (mut pace, mut now, mut pauses) = (WriteThrottle::default(), Instant::now(), Vec::new());
         for _ in 0..12 {
             if let Err(left) = pace.begin(now) {
                 now += left;

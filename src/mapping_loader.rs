@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 
 /// The one way into [`Live`], wherever mappings come from.
 #[derive(Debug)]
-pub struct Intake {
+pub struct MappingLoader {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     bounds: OperatorPolicy,
@@ -24,7 +24,7 @@ pub struct Intake {
     pool: Pool,
 }
 
-impl Intake {
+impl MappingLoader {
     /// Begins without a mapping: nothing is decided.
     #[must_use]
     pub fn new(metrics: &Arc<Metrics>, bounds: OperatorPolicy, source: String, pool: &Pool) -> Self {
@@ -130,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn a_mapping_that_nobody_waited_for_has_not_been_seen() {
         let (metrics, pool) = (Arc::default(), Pool::new(POOL));
-        let mut intake = Intake::new(&metrics, OperatorPolicy::default(), "a test".to_owned(), &pool);
+        let mut intake = MappingLoader::new(&metrics, OperatorPolicy::default(), "a test".to_owned(), &pool);
         let text = "rules: []\n";
         let room = pool.take(POOL).await;
         assert!(futures_util::poll!(Box::pin(intake.offer(text))).is_pending(), "there is no room");
