@@ -11,7 +11,7 @@
 //!     └ mapping_file  a mapping on disk, followed
 //!        └ tls   certificates: made, loaded, rolled, served, trusted
 //!           └ mapping_loader  the one way in for a mapping, wherever it comes from
-//!              └ live, health, metrics, telemetry, shutdown
+//!              └ live, health, metrics, tasks, telemetry, shutdown
 //!                 └ memory   the room that transient work shares
 //!                    └ engine   the decision: pure, no I/O, no clock, no async
 //! ```
@@ -27,5 +27,6 @@ pub mod memory;
 pub mod metrics;
 pub mod server;
 pub mod shutdown;
+pub mod tasks;
 pub mod telemetry;
 pub mod tls;

@@ -1,4 +1,4 @@
-//! `serve`: the webhook, put together.
+//! How is the webhook put together? The command `serve` makes every part and starts it.
 
 mod args;
 mod try_it;
@@ -13,8 +13,6 @@ use anyhow::Context;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::cluster;
 use crate::cluster::ca_bundle::{Bundles, Trust};
@@ -34,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::server::webhook::Rehearse;
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
+use crate::tasks::Tasks;
 use crate::telemetry;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::reload::Files;
@@ -47,10 +46,10 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         LogFormat::Json => telemetry::Format::Json,
     };
     telemetry::init(format, args.log.clone()).context("starting the log")?;
-    // A decision takes microseconds; more workers would only hold stacks.
+    // A decision takes microseconds, and more workers would only hold stacks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // Long reviews, mappings and names to be looked up; the rest waits for its turn.
+        // These threads read long reviews and mappings, and look up names. What finds none waits for its turn.
         .max_blocking_threads(8)
         .enable_all()
         .build()
@@ -60,7 +59,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// To the cluster, where something of it is needed.
+/// Connects to the cluster, where an option needs it.
 async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServer>> {
     if args.mapping_config_map.is_none() && args.certificate.webhook_configuration.is_none() {
         return Ok(None);
@@ -68,16 +67,13 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     cluster::connect(pool.clone()).await.map(Some).context("connecting to the cluster")
 }
 
-/// What goes on beside the requests, until they have all been answered.
-struct Beside {
+/// The tasks beside the requests, and what they share.
+struct Background {
+    tasks: Tasks,
     live: Arc<Live>,
-    served: Arc<CertResolver>,
+    resolver: Arc<CertResolver>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
-    /// One of them has ended by itself.
-    broken: CancellationToken,
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
@@ -86,65 +82,66 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
-    let mut intake = MappingLoader::new(&metrics, (&args.bounds).into(), args.mapping_source(), &pool);
-    let live = intake.live();
+    let mut loader = MappingLoader::new(&metrics, (&args.bounds).into(), args.mapping_source(), &pool);
+    let live = loader.live();
     if let Some(path) = &args.mapping {
-        mapping_file::load(path, &mut intake).await.context("loading the mapping")?;
+        mapping_file::load(path, &mut loader).await.context("loading the mapping")?;
     }
     let plan = args.certificate.plan()?;
     let client = connect(&args, &pool).await?;
 
     let (listener, address) = listen("--listen", args.listen)?;
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen)?;
-    let served = CertResolver::new(Arc::clone(&metrics));
-    let tls = served.config().context("setting up TLS")?;
+    let resolver = CertResolver::new(Arc::clone(&metrics));
+    let tls = resolver.config().context("setting up TLS")?;
     let mut files = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Files::new(&certificate, &key));
     let mut made = None;
     if let Some(files) = &mut files {
-        files.load(&served).context("loading the certificate")?;
+        files.load(&resolver).context("loading the certificate")?;
     } else if plan.is_none() {
-        let file = try_it::make_certificate(address.ip(), &served).context("making a certificate")?;
+        let file = try_it::make_certificate(address.ip(), &resolver).context("making a certificate")?;
         try_it::introduce(&file, address, admin_address)?;
         made = Some(file);
     }
 
-    let beside = Beside {
+    let background = Background {
+        tasks: Tasks::default(),
         live: Arc::clone(&live),
-        served,
+        resolver,
         readiness: readiness.clone(),
         metrics: Arc::clone(&metrics),
-        tracker: TaskTracker::new(),
-        stop: CancellationToken::new(),
-        broken: CancellationToken::new(),
     };
+    let tasks = &background.tasks;
     if let Some(files) = files {
-        beside.spawn(files.follow(Arc::clone(&beside.served), beside.stop.clone()));
+        let following = files.follow(Arc::clone(&background.resolver), tasks.stop_token());
+        tasks.spawn("follows the files of the certificate", following);
     }
     let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
     let namespaces =
-        client.as_ref().filter(|_| in_cluster).map(|client| beside.namespaces(client, &args.repair));
+        client.as_ref().filter(|_| in_cluster).map(|client| background.namespaces(client, &args.repair));
     if let Some(path) = args.mapping {
-        beside.spawn(mapping_file::follow(path, intake, beside.stop.clone()));
+        let following = mapping_file::follow(path, loader, tasks.stop_token());
+        tasks.spawn("follows the mapping's file", following);
     } else if let Some((place, client)) = args.mapping_config_map.zip(client.as_ref()) {
-        let unknown = readiness.hold("the mapping");
-        let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, intake, unknown);
-        let newest = watch.newest();
-        beside.spawn(watch.follow(beside.stop.clone()));
+        let hold = readiness.hold("the mapping");
+        let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, loader, hold);
+        let freshness = watch.newest();
+        tasks.spawn("follows the mapping's ConfigMap", watch.follow(tasks.stop_token()));
         if let Some(namespaces) = namespaces.clone().filter(|_| args.repair.repair) {
-            beside.repair(client, namespaces, newest);
+            background.repair(client, namespaces, freshness);
         }
     }
-    let mut rehearse = None;
+    let mut preview = None;
     if let Some(client) = &client
         && args.certificate.webhook_configuration.is_some()
     {
-        beside.trust(client, &args.certificate, plan);
-        rehearse = namespaces.map(|namespaces| rehearsal(client, namespaces));
+        background.certificates(client, &args.certificate, plan);
+        preview = namespaces.map(|namespaces| impact_preview(client, namespaces));
     }
 
     let limits = Limits::from(args.limits);
     let (webhook_stop, admin_stop) = (Shutdown::default(), Shutdown::default());
-    let app = webhook::router(live, &metrics, limits, rehearse, pool);
+    let app = webhook::router(live, &metrics, limits, preview, pool);
     let port = Port::webhook(tls, app, limits, Arc::clone(&metrics), webhook_stop.clone());
     let mut webhook = tokio::spawn(port.serve(listener));
     let mut admin = admin::serve(admin_listener, readiness.clone(), metrics, admin_stop.clone())
@@ -155,8 +152,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     tokio::select! {
         ended = &mut webhook => return Err(ended_early(ended)).context("serving the webhook"),
         ended = &mut admin => return Err(ended_early(ended)).context("serving probes and metrics"),
-        () = beside.broken.cancelled() => {
-            anyhow::bail!("a part of it ended by itself, as the log above may tell: it is to be started anew")
+        ended = background.tasks.ended_early() => {
+            return Err(ended).context("stopping, to be started anew");
         }
         () = shutdown.begin.cancelled() => {}
     }
@@ -168,7 +165,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         admin_stop.abort.cancel();
         admin_stop.begin.cancel();
         let _ = admin.await;
-        beside.end().await;
+        background.tasks.stop().await;
         drop(made);
     };
     match shutdown.abort.run_until_cancelled(drained).await {
@@ -180,84 +177,69 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-impl Beside {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(task);
-        let (stop, broken) = (self.stop.clone(), self.broken.clone());
-        self.tracker.spawn(async move {
-            // Also by a panic. Without it the process would be but half of what it says it is.
-            let ended = task.await;
-            if ended.is_err() || !stop.is_cancelled() {
-                broken.cancel();
-            }
-        });
-    }
-
-    async fn end(self) {
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-
+impl Background {
     fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<OptedIn> {
         let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
-        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &self.stop);
+        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &self.tasks.stop_token());
         for task in tasks {
-            self.spawn(task);
+            self.tasks.spawn("follows the namespaces that have opted in", task);
         }
         namespaces
     }
 
-    fn repair(&self, client: &ApiServer, namespaces: watch::Receiver<OptedIn>, newest: MappingFreshness) {
+    fn repair(&self, client: &ApiServer, namespaces: watch::Receiver<OptedIn>, freshness: MappingFreshness) {
         let repair = Repair::new(
             client.clone(),
             Arc::clone(&self.live),
             namespaces,
-            newest,
+            freshness,
             self.readiness.clone(),
             Arc::clone(&self.metrics),
         );
-        self.spawn(repair.follow(self.stop.clone()));
+        self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
     }
 
-    fn trust(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(NamespacedName, Plan)>) {
+    fn certificates(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(NamespacedName, Plan)>) {
         let Some(name) = args.webhook_configuration.clone() else { return };
         let (wanted, trusted) = (watch::Sender::default(), watch::Sender::<Bundles>::default());
         let written = plan.is_some().then(|| wanted.subscribe());
         if let Some((place, plan)) = plan {
-            let served = Arc::clone(&self.served);
+            let resolver = Arc::clone(&self.resolver);
             let certificates =
-                Certificates::new(client.clone(), place, plan, served, wanted, trusted.subscribe());
-            self.spawn(certificates.follow(self.stop.clone()));
+                Certificates::new(client.clone(), place, plan, resolver, wanted, trusted.subscribe());
+            let following = certificates.follow(self.tasks.stop_token());
+            self.tasks.spawn("rotates the certificate in its Secret", following);
         }
         let trust = Trust::new(
             client.clone(),
             name,
-            Arc::clone(&self.served),
+            Arc::clone(&self.resolver),
             written,
             trusted,
             self.readiness.clone(),
         );
-        self.spawn(trust.follow(self.stop.clone()));
+        let following = trust.follow(self.tasks.stop_token());
+        self.tasks.spawn("looks after the caBundle of the webhook configurations", following);
     }
 }
 
-/// Takes no more connections; what is under way has so long.
-async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, patience: Duration) {
+/// Takes no more connections, and gives the requests that are under way this time to end.
+async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, drain_timeout: Duration) {
     stop.begin.cancel();
-    let _ = tokio::time::timeout(patience, port).await;
+    let _ = tokio::time::timeout(drain_timeout, port).await;
     stop.abort.cancel();
 }
 
-fn rehearsal(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
-    let rehearsal = ImpactPreview::new(client.clone(), namespaces);
+/// What `/validate` asks: what would this mapping do to what exists?
+fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
+    let preview = ImpactPreview::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
-        let rehearsal = rehearsal.clone();
-        async move { rehearsal.warnings(&ruleset).await }.boxed()
+        let preview = preview.clone();
+        async move { preview.warnings(&ruleset).await }.boxed()
     })
 }
 
-/// The port, and where it is.
+/// Listens on this address. The socket comes with the address that it got, whose port may have been chosen.
 fn listen(option: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = server::bind(address).with_context(|| format!("listening on {address} ({option})"))?;
     let bound = listener.local_addr().context("asking for the port")?;

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the outside in. A module may use those after it, and itself.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["cli"],
     &["server", "cluster", "mapping_file"],
     &["tls"],
     &["mapping_loader"],
+    &["tasks"],
     &["telemetry", "shutdown"],
     &["live", "health", "metrics"],
     &["memory"],
