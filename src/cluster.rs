@@ -1,5 +1,28 @@
-//! What is watched and written in the cluster?
+//! What is watched and written in the cluster, and by which task?
+//!
+//! Each task runs until it is stopped; `cli/serve.rs` starts those that the options ask for.
+//!
+//! ```text
+//! task                watches                       writes                       tells
+//! ───────────────────────────────────────────────────────────────────────────────────────────────────────
+//! MappingWatch        the mapping's ConfigMap NAME  NAME-last-good; NAME, where  Live: the mapping
+//!                                                   there is none and a starter  MappingFreshness: its version
+//!                                                   is asked for                 Readiness
+//! Certificates        the certificate's Secret      that Secret                  CertResolver: what to serve
+//!                                                                                CaBundle: what to trust
+//! CaBundle            both webhook configurations;  their caBundle, where        Certificates: what each
+//!                     which certificate is served   Certificates runs            entry trusts; Readiness
+//! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview: which
+//!                     their metadata alone                                       have opted in
+//! Repair              ServiceAccounts in those      an empty patch to each that  nobody
+//!                     namespaces, their metadata    is not as decided; Events
+//!                     alone; which mapping decides
+//! ```
+//!
+//! Two more are no tasks, and read only when they are asked: [`mapping_freshness`] reads the mapping's
+//! version for `Repair` and `MappingWatch`, and [`impact_preview`] reads the ServiceAccounts for `/validate`.
 
+mod bundle_exchange;
 pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
@@ -15,6 +38,7 @@ pub mod repair;
 mod retry;
 mod service_accounts;
 mod watch;
+mod write_throttle;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -27,13 +51,13 @@ use tower::util::MapErrLayer;
 use crate::memory::Pool;
 pub use read::ApiServer;
 
-/// The field manager of what we write.
+/// The field manager of everything that we write.
 const MANAGER: &str = "gitlab-iam-webhook";
 
-/// What is held of each connection before it is read: at least the longest head of an answer.
+/// How many bytes are held of each connection before they are read: at least the longest head of an answer.
 const BUFFER: usize = 16 << 10;
 
-/// Connections that are kept for the next call.
+/// How many connections are kept for the next call.
 const IDLE: usize = 4;
 
 /// One object in a namespace.
@@ -67,29 +91,31 @@ impl std::str::FromStr for NamespacedName {
 /// Why the cluster cannot be reached at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Neither a kubeconfig nor a Pod's credentials.
+    /// There is neither a kubeconfig nor a Pod's credentials.
     #[error(
-        "found no credentials: set KUBECONFIG to a kubeconfig that can be read, or run in a Pod of the cluster"
+        "found no credentials: set KUBECONFIG to a kubeconfig that can be read, \
+         or run in a Pod of the cluster"
     )]
     Credentials,
-    /// Credentials that cannot be used.
+    /// The credentials cannot be used.
     #[error("using the credentials of the cluster")]
     Client(#[source] kube::Error),
 }
 
-/// Connects with KUBECONFIG, or with the credentials of the Pod that this runs in. Nothing is asked of the API server yet; what it
-/// answers takes its room in this pool.
+/// Connects with KUBECONFIG, or with the credentials of the Pod that this runs in. Nothing is asked of the
+/// API server yet. What it answers takes its room in this pool.
 ///
 /// # Errors
 /// When there are neither, or they cannot be used.
 pub async fn connect(pool: Pool) -> Result<ApiServer, ConnectError> {
-    // What kube says of it names each place twice; the places are in our own sentence.
+    // kube's error names each place twice. Ours names the places as well, so kube's is left out.
     let config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
     let client = client(&config).map_err(ConnectError::Client)?;
     Ok(ApiServer::new(client, pool))
 }
 
-/// Without time limits and tries of its own: each caller has its own, and must be told to wait rather than wait unknowingly.
+/// A client without time limits and tries of its own: each caller has them, and must be told to wait rather
+/// than wait unknowingly.
 fn client(config: &Config) -> Result<Client, kube::Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -109,12 +135,12 @@ fn client(config: &Config) -> Result<Client, kube::Error> {
     })
 }
 
-/// For a patch that is written in our name.
+/// The parameters of a patch that is written in our name.
 fn in_our_name() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// Tells a value to whoever follows it, where it is another one.
+/// Tells a value to whoever follows it, where it is another one than before.
 fn tell<T: PartialEq>(told: &tokio::sync::watch::Sender<T>, value: T) {
     told.send_if_modified(|last| {
         let differs = *last != value;
@@ -128,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_a_namespace_and_a_name() {
+    fn a_namespaced_name_is_a_namespace_and_a_name() {
         assert_eq!("a/b".parse::<NamespacedName>().unwrap().to_string(), "a/b");
         for bad in ["", "a", "/a", "a/", "a/b/c"] {
             assert!(bad.parse::<NamespacedName>().is_err(), "{bad}");

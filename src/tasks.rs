@@ -1,4 +1,5 @@
-//! Which tasks run beside the requests? Each has a name, and one that ends by itself is an error that names it.
+//! Which tasks run beside the requests? Each has a name, and one that ends by itself is an error that names
+//! it.
 
 use std::any::Any;
 use std::sync::Arc;

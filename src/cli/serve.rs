@@ -15,8 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cluster;
-use crate::cluster::ca_bundle::{Bundles, Trust};
-use crate::cluster::certificates::Certificates;
+use crate::cluster::ca_bundle::CaBundle;
 use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
@@ -49,7 +48,8 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // A decision takes microseconds, and more workers would only hold stacks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // These threads read long reviews and mappings, and look up names. What finds none waits for its turn.
+        // These threads read long reviews and mappings, and look up names. What finds none waits for its
+        // turn.
         .max_blocking_threads(8)
         .enable_all()
         .build()
@@ -125,7 +125,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     } else if let Some((place, client)) = args.mapping_config_map.zip(client.as_ref()) {
         let hold = readiness.hold("the mapping");
         let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, loader, hold);
-        let freshness = watch.newest();
+        let freshness = watch.freshness();
         tasks.spawn("follows the mapping's ConfigMap", watch.follow(tasks.stop_token()));
         if let Some(namespaces) = namespaces.clone().filter(|_| args.repair.repair) {
             background.repair(client, namespaces, freshness);
@@ -201,24 +201,19 @@ impl Background {
 
     fn certificates(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(NamespacedName, Plan)>) {
         let Some(name) = args.webhook_configuration.clone() else { return };
-        let (wanted, trusted) = (watch::Sender::default(), watch::Sender::<Bundles>::default());
-        let written = plan.is_some().then(|| wanted.subscribe());
-        if let Some((place, plan)) = plan {
-            let resolver = Arc::clone(&self.resolver);
-            let certificates =
-                Certificates::new(client.clone(), place, plan, resolver, wanted, trusted.subscribe());
-            let following = certificates.follow(self.tasks.stop_token());
-            self.tasks.spawn("rotates the certificate in its Secret", following);
-        }
-        let trust = Trust::new(
-            client.clone(),
-            name,
-            Arc::clone(&self.resolver),
-            written,
-            trusted,
-            self.readiness.clone(),
-        );
-        let following = trust.follow(self.tasks.stop_token());
+        let (client, resolver) = (client.clone(), Arc::clone(&self.resolver));
+        let readiness = self.readiness.clone();
+        let ca_bundle = match plan {
+            None => CaBundle::read_only(client, name, resolver, readiness),
+            Some((secret, plan)) => {
+                let (ca_bundle, certificates) =
+                    CaBundle::self_managed(client, name, resolver, readiness, secret, plan);
+                let following = certificates.follow(self.tasks.stop_token());
+                self.tasks.spawn("rotates the certificate in its Secret", following);
+                ca_bundle
+            }
+        };
+        let following = ca_bundle.follow(self.tasks.stop_token());
         self.tasks.spawn("looks after the caBundle of the webhook configurations", following);
     }
 }

@@ -1,6 +1,10 @@
-//! Which certificate do replicas share? One Secret holds it; any replica writes it by compare-and-swap, all of them serve it.
+//! Which certificate do the replicas share? One Secret holds it, and every replica serves what it holds.
 //!
-//! Rights on that one name are all that is needed: get, list, watch, patch, and create by server-side apply.
+//! Any replica writes the Secret, by compare-and-swap. Rights on its one name are all that is needed: get,
+//! list, watch, patch, and create by server-side apply. [`rotation`](crate::tls::rotation) says what the
+//! Secret is to hold next and `serving` what is served; this task watches, writes and waits.
+
+mod serving;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,219 +20,194 @@ use kube::core::{Request, Resource};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ca_bundle::Bundles;
+use super::bundle_exchange::{CertificateEnd, TrustedBundles};
 use super::failure::Failure;
+use super::observed::Observed;
 use super::pages::Collection;
 use super::read::Versioned;
-use super::retry::WriteThrottle;
 use super::watch::follow_one;
-use super::{ApiServer, MANAGER, NamespacedName, in_our_name, tell};
+use super::write_throttle::WriteThrottle;
+use super::{ApiServer, MANAGER, NamespacedName, in_our_name};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::cert_resolver::CertResolver;
-use crate::tls::chain_check;
 use crate::tls::rotation::{Plan, Step, Store, View};
+use serving::TrustedSince;
 
-/// The data keys.
+/// The data keys of the pair that is served, and of the one after it.
 const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
 const NEXT: [&str; 2] = ["next.crt", "next.key"];
+
+/// The data key of the certificates before it.
 const PREVIOUS: &str = "previous.crt";
 
 /// The longest value that is taken for a certificate or a key, in base64.
 const LONGEST: usize = 64 << 10;
 
-/// After the Secret was created, where the watch does not show it at once.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait for the watch to show a Secret that was created, before that is tried again.
+const AFTER_CREATION: Duration = Duration::from_secs(1);
 
-/// At least this often: clocks are set, machines sleep.
-const AT_LEAST: Duration = Duration::from_mins(1);
+/// The longest rest: clocks are set and machines sleep, so the time is looked at again.
+const LONGEST_REST: Duration = Duration::from_mins(1);
 
-/// The self-managed certificate.
+/// The shortest rest.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+
+/// The task that looks after the self-managed certificate.
 pub struct Certificates {
     api: ApiServer,
-    place: NamespacedName,
+    secret: NamespacedName,
     plan: Plan,
-    served: Arc<CertResolver>,
-    /// What is to be trusted, PEM.
-    wanted: watch::Sender<Vec<u8>>,
-    /// What is.
-    trusted: watch::Receiver<Bundles>,
-    seen: Seen,
-    /// The bundle that is trusted everywhere, and since when.
-    trusted_since: Option<(Vec<u8>, Instant)>,
-    pace: WriteThrottle,
+    resolver: Arc<CertResolver>,
+    exchange: CertificateEnd,
+    seen: Observed<Arc<Shared>>,
+    trusted_since: TrustedSince,
+    throttle: WriteThrottle,
 }
 
-/// The Secret as it was seen last.
-#[derive(Clone)]
-enum Seen {
-    NotYet,
-    Absent,
-    There(Arc<Shared>),
-}
-
-/// What is read of it.
+/// What is read of the Secret.
 struct Shared {
     version: String,
     store: Store,
 }
 
 impl Certificates {
-    /// Nothing is read or written yet. `wanted` is told what is to be trusted, `trusted` tells what is.
-    #[must_use]
-    pub fn new(
+    /// A task that has not begun. [`CaBundle::self_managed`](super::ca_bundle::CaBundle::self_managed) makes
+    /// it.
+    pub(super) fn new(
         api: ApiServer,
-        place: NamespacedName,
+        secret: NamespacedName,
         plan: Plan,
-        served: Arc<CertResolver>,
-        wanted: watch::Sender<Vec<u8>>,
-        trusted: watch::Receiver<Bundles>,
+        resolver: Arc<CertResolver>,
+        exchange: CertificateEnd,
     ) -> Self {
         Self {
             api,
-            place,
+            secret,
             plan,
-            served,
-            wanted,
-            trusted,
-            seen: Seen::NotYet,
-            trusted_since: None,
-            pace: WriteThrottle::default(),
+            resolver,
+            exchange,
+            seen: Observed::NotYet,
+            trusted_since: TrustedSince::default(),
+            throttle: WriteThrottle::default(),
         }
     }
 
     /// Follows the Secret, what is trusted and the time, until stopped.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let what = Collection::of::<Secret>(Some(&self.place.namespace)).named(&self.place.name);
+        let what = Collection::of::<Secret>(Some(&self.secret.namespace)).named(&self.secret.name);
         let mut stream = std::pin::pin!(follow_one(self.api.clone(), what, read));
-        let mut rest = AT_LEAST;
+        let mut rest = LONGEST_REST;
         loop {
             let event = tokio::select! {
                 () = stop.cancelled() => return,
                 event = stream.next() => event,
-                changed = self.trusted.changed() => match changed {
-                    Ok(()) => None,
-                    Err(_) => return,
-                },
+                () = self.exchange.changed() => None,
                 () = tokio::time::sleep(rest) => None,
             };
             match event {
-                Some(Ok(Some(secret))) => self.seen = Seen::There(Arc::new(secret)),
-                Some(Ok(None)) => self.seen = Seen::Absent,
-                Some(Err(failure)) => failure.log(&format!("watching the certificate in {}", self.place)),
+                Some(Ok(secret)) => self.seen = secret.map(Arc::new).into(),
+                Some(Err(failure)) => failure.log(&format!("watching the certificate in {}", self.secret)),
                 None => {}
             }
             let Some(done) = stop.run_until_cancelled(self.act()).await else { return };
             rest = done.unwrap_or_else(|failure| {
-                failure.log(&format!("writing the Secret {}", self.place));
-                self.pace.after_failure(Instant::now())
+                failure.log(&format!("writing the Secret {}", self.secret));
+                self.throttle.after_failure(Instant::now())
             });
         }
     }
 
-    /// Serves what there is to serve, and takes the next step. How long to rest.
+    /// Serves what there is to serve, and takes the next step. Returns how long to rest.
     async fn act(&mut self) -> Result<Duration, Failure> {
-        let secret = match self.seen.clone() {
-            Seen::NotYet => return Ok(AT_LEAST),
-            Seen::Absent => {
-                if let Err(left) = self.pace.begin(Instant::now()) {
+        let secret = match &self.seen {
+            Observed::NotYet => return Ok(LONGEST_REST),
+            Observed::Absent => {
+                if let Err(left) = self.throttle.begin(Instant::now()) {
                     return Ok(left);
                 }
                 self.create().await?;
-                return Ok(AGAIN);
+                return Ok(AFTER_CREATION);
             }
-            Seen::There(secret) => secret,
+            Observed::Present(secret) => Arc::clone(secret),
         };
         let (now, store) = (SystemTime::now(), &secret.store);
-        let bundles = self.trusted.borrow_and_update().clone();
-        self.follow_trust(store, &bundles);
+        let bundles = self.exchange.trusted();
+        let bundle = store.bundle();
+        let is_trusted = bundles.all_trust(&bundle);
+        self.trusted_since.observe(bundle, is_trusted, Instant::now());
         self.serve(store, &bundles, now);
-        let served = self.served.pair();
+        let served = self.resolver.pair();
         let everything = bundles.concat();
         let view = View {
             now,
             served: served.as_ref(),
             trusted: &everything,
-            trusted_for: self.trusted_since.as_ref().map(|(_, since)| since.elapsed()),
+            trusted_for: self.trusted_since.duration(Instant::now()),
         };
         let step = match self.plan.step(store, &view) {
             Ok(step) => step,
             Err(error) => {
                 tracing::error!("making a certificate for {}: {error}", self.plan.names.join(", "));
-                return Ok(AT_LEAST);
+                return Ok(LONGEST_REST);
             }
         };
         match step {
-            Step::Rest(rest) => Ok(rest.clamp(Duration::from_millis(100), AT_LEAST)),
+            Step::Rest(rest) => Ok(rest.clamp(SHORTEST_REST, LONGEST_REST)),
             Step::Write(store, why) => {
-                if let Err(left) = self.pace.begin(Instant::now()) {
+                if let Err(left) = self.throttle.begin(Instant::now()) {
                     return Ok(left);
                 }
-                if self.pace.is_slow() {
-                    tracing::warn!(secret = %self.place, "it has to be written again and again: something else writes it, or refuses it");
+                if self.throttle.is_slow() {
+                    tracing::warn!(
+                        secret = %self.secret,
+                        "it has to be written again and again: something else writes it, or refuses it"
+                    );
                 }
                 let version = self.write(&secret.version, &store).await?;
-                tracing::info!(secret = %self.place, "certificate: {why}");
-                self.seen = Seen::There(Arc::new(Shared { version, store }));
+                tracing::info!(secret = %self.secret, "certificate: {why}");
+                self.seen = Observed::Present(Arc::new(Shared { version, store }));
                 // What was written is acted on at once.
                 Ok(Duration::ZERO)
             }
         }
     }
 
-    /// Since when all of the store is trusted.
-    fn follow_trust(&mut self, store: &Store, bundles: &Bundles) {
-        let bundle = store.bundle();
-        let trusted = all_trust(bundles, &bundle);
-        match &self.trusted_since {
-            Some((since, _)) if trusted && *since == bundle => {}
-            _ => self.trusted_since = trusted.then(|| (bundle, Instant::now())),
-        }
-    }
-
-    /// Serves the current pair once it is trusted, or where there is no better one, and says what is to be trusted.
-    fn serve(&self, store: &Store, bundles: &Bundles, now: SystemTime) {
-        let Some(current) = store.current.as_ref().filter(|pair| self.plan.accepts(pair, now)) else {
-            return;
-        };
-        let served = self.served.pair();
-        let has_better = served.as_ref().is_some_and(|served| self.plan.accepts(served, now))
-            && !all_trust(bundles, &current.certificate);
-        if served.as_ref() != Some(current) && !has_better {
-            match self.served.serve(current) {
-                Ok(not_after) => tracing::info!(secret = %self.place, not_after, "new certificate served"),
-                Err(error) => tracing::error!(secret = %self.place, "{}", causes(&error)),
+    /// Serves the certificate that is to be served, and says which ones are to be trusted.
+    fn serve(&self, store: &Store, bundles: &TrustedBundles, now: SystemTime) {
+        let served = self.resolver.pair();
+        if let Some(pair) = serving::to_serve(&self.plan, store, served.as_ref(), bundles, now) {
+            match self.resolver.serve(pair) {
+                Ok(not_after) => tracing::info!(secret = %self.secret, not_after, "new certificate served"),
+                Err(error) => tracing::error!(secret = %self.secret, "{}", causes(&error)),
             }
         }
-        // What is served here stays trusted until the store says who holds it.
-        let served = self.served.pair();
-        let bundle = store.bundle();
-        if served.is_none_or(|served| chain_check::contains(&bundle, &served.certificate)) {
-            tell(&self.wanted, bundle);
+        let served = self.resolver.pair();
+        if let Some(certificates) = serving::to_trust(&self.plan, store, served.as_ref(), now) {
+            self.exchange.ask_to_trust(certificates);
         }
     }
 
-    /// An empty Secret: every replica may create it, the compare-and-swap comes after.
+    /// Creates an empty Secret. Every replica may do so, since it is filled by compare-and-swap.
     async fn create(&self) -> Result<(), Failure> {
         let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": self.place.name},
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": self.secret.name},
         });
         let parameters = PatchParams { force: true, ..PatchParams::apply(MANAGER) };
         let apply = Patch::Apply(&secret);
-        self.api.tell(self.request().patch_metadata(&self.place.name, &parameters, &apply)).await?;
-        tracing::info!(secret = %self.place, "the Secret was not there: created");
+        self.api.tell(self.request().patch_metadata(&self.secret.name, &parameters, &apply)).await?;
+        tracing::info!(secret = %self.secret, "the Secret was not there: created");
         Ok(())
     }
 
     fn request(&self) -> Request {
-        Request::new(Secret::url_path(&(), Some(&self.place.namespace)))
+        Request::new(Secret::url_path(&(), Some(&self.secret.namespace)))
     }
 
-    /// Writes over the version that was seen; the new one.
+    /// Writes over the version that was seen. Returns the version that the write made.
     async fn write(&self, seen: &str, store: &Store) -> Result<String, Failure> {
         let mut data = serde_json::Map::new();
         let mut put = |key: &str, value: Option<&[u8]>| {
@@ -241,18 +220,13 @@ impl Certificates {
         put(PREVIOUS, Some(store.previous.as_slice()).filter(|previous| !previous.is_empty()));
         // With the version that was seen, a write over another one is refused.
         let patch = json!({"metadata": {"resourceVersion": seen}, "data": data});
-        let patch = self.request().patch_metadata(&self.place.name, &in_our_name(), &Patch::Merge(&patch));
+        let patch = self.request().patch_metadata(&self.secret.name, &in_our_name(), &Patch::Merge(&patch));
         let written = self.api.object(patch).await?;
         Ok(written.json::<Versioned<'_>>()?.version().to_owned())
     }
 }
 
-/// Whether each entry trusts all of these certificates; not where there is none.
-fn all_trust(bundles: &Bundles, certificates: &[u8]) -> bool {
-    !bundles.is_empty() && bundles.iter().all(|held| chain_check::contains(held, certificates))
-}
-
-/// Of its data the keys above alone.
+/// A Secret as it is sent, of whose data the keys above alone are read.
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(borrow)]
@@ -279,7 +253,7 @@ struct Data<'a> {
 struct Value<'a>(#[serde(borrow)] Option<Cow<'a, str>>);
 
 impl Value<'_> {
-    /// What is too long is no certificate of ours.
+    /// Decodes a value. One that is too long is no certificate of ours.
     fn decode(self) -> Option<Vec<u8>> {
         STANDARD.decode(self.0.filter(|text| text.len() <= LONGEST)?.as_bytes()).ok()
     }
@@ -309,7 +283,11 @@ mod tests {
         let long = STANDARD.encode(vec![b'x'; LONGEST]);
         let mut secret = json!({
             "metadata": {"resourceVersion": "7"},
-            "data": {"tls.crt": "YQ==", "tls.key": "Yg==", "next.crt": long, "next.key": "Yw==", "previous.crt": long},
+            "data": {
+                "tls.crt": "YQ==", "tls.key": "Yg==",
+                "next.crt": long, "next.key": "Yw==",
+                "previous.crt": long,
+            },
         });
         for n in 0..1_000 {
             secret["data"][format!("other-{n}")] = "".into();

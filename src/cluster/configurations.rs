@@ -1,10 +1,13 @@
-//! What stands in a webhook configuration, mutating or validating, and how does it get another caBundle? By JSON Patch with tests, so
-//! that an entry that moved meanwhile is never given what belongs to another one.
+//! What is read of a webhook configuration, mutating or validating, and which JSON Patch changes its
+//! caBundle?
+//!
+//! The patch holds tests, so that an entry that moved meanwhile is never given what belongs to another one.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
 use k8s_openapi::ByteString;
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -16,52 +19,41 @@ use super::read::Versioned;
 /// The most webhooks of one configuration.
 const ENTRIES: usize = 100;
 
-/// The longest caBundle, in base64. A longer one counts as none, and where it is ours to write it is written anew.
+/// The longest caBundle that is read, in base64. A longer one counts as none, and is replaced where it is
+/// ours to write.
 const LONGEST: usize = 64 << 10;
 
-/// A webhook configuration as it was seen last.
-#[derive(Default)]
-pub(super) enum Known {
-    #[default]
-    NotYet,
-    Absent,
-    There(Configuration),
-}
-
 /// What is read of a configuration of either kind.
+#[derive(Debug)]
 pub(super) struct Configuration {
     version: String,
-    entries: Vec<Entry>,
+    /// In their order.
+    pub(super) entries: Vec<Entry>,
 }
 
+/// One webhook of a configuration.
+#[derive(Debug)]
 pub(super) struct Entry {
+    /// The name of the webhook.
     pub(super) name: String,
     /// The name that the API server expects in the certificate.
     pub(super) host: String,
+    /// Its caBundle, PEM; empty where it has none.
     pub(super) bundle: Vec<u8>,
 }
 
-impl Known {
-    /// In their order.
-    pub(super) fn entries(&self) -> &[Entry] {
-        match self {
-            Self::There(configuration) => &configuration.entries,
-            Self::NotYet | Self::Absent => &[],
-        }
-    }
-
-    /// Gives every entry this bundle; none where they have it.
+impl Configuration {
+    /// The patch that gives this bundle to every entry that has another one; none where all of them have it.
     pub(super) fn patch(&self, bundle: &[u8]) -> Option<json_patch::Patch> {
-        let Self::There(configuration) = self else { return None };
-        let entries = configuration.entries.iter().enumerate();
+        let entries = self.entries.iter().enumerate();
         let others: Vec<_> = entries.filter(|(_, entry)| entry.bundle != bundle).collect();
         if others.is_empty() {
             return None;
         }
         let encoded = json!(ByteString(bundle.to_owned()));
-        let mut operations = vec![
-            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": configuration.version}),
-        ];
+        // The API server answers 409 where the version that was seen is not the newest any more.
+        let mut operations =
+            vec![json!({"op": "replace", "path": "/metadata/resourceVersion", "value": self.version})];
         for (index, entry) in others {
             operations
                 .push(json!({"op": "test", "path": format!("/webhooks/{index}/name"), "value": entry.name}));
@@ -71,17 +63,16 @@ impl Known {
         serde_json::from_value(operations.into()).ok()
     }
 
-    /// This bundle was written to every entry, and made it this version.
+    /// Notes that this bundle was written to every entry, which made this version of the configuration.
     pub(super) fn written(&mut self, bundle: &[u8], version: String) {
-        let Self::There(configuration) = self else { return };
-        configuration.version = version;
-        for entry in &mut configuration.entries {
+        self.version = version;
+        for entry in &mut self.entries {
             bundle.clone_into(&mut entry.bundle);
         }
     }
 }
 
-/// A configuration of either kind, as far as it is read.
+/// A configuration of either kind, as it is sent.
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(borrow)]
@@ -137,15 +128,16 @@ pub(super) fn read(configuration: &RawValue) -> serde_json::Result<Configuration
     Ok(Configuration { version: versioned.version().to_owned(), entries })
 }
 
-/// As the API server derives it from where it calls.
+/// The name that the API server derives from where it calls. It is empty where there is none: no certificate
+/// has it.
 fn host(client: &ClientConfig<'_>) -> String {
     if let Some(service) = &client.service {
         return format!("{}.{}.svc", service.name, service.namespace);
     }
-    let url = client.url.as_deref().unwrap_or_default();
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
-    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
-    name.trim_start_matches('[').trim_end_matches(']').to_owned()
+    let uri: Option<Uri> = client.url.as_deref().and_then(|url| url.parse().ok());
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    // In a certificate an IPv6 address has no brackets.
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 #[cfg(test)]
@@ -160,6 +152,8 @@ mod tests {
             ("https://127.0.0.1:8443/mutate", "127.0.0.1"),
             ("https://[::1]:8443/mutate", "::1"),
             ("https://hook.example.com/mutate", "hook.example.com"),
+            ("https://hook.example.com", "hook.example.com"),
+            ("not a URL", ""),
         ] {
             assert_eq!(host(&ClientConfig { url: Some(url.into()), ..ClientConfig::default() }), name);
         }

@@ -1,7 +1,12 @@
-//! Is the mapping in force here the newest one in the cluster? A watch can fall silent.
+//! Is the mapping in force in this process the newest one in the cluster? A watch can fall silent, so it is
+//! asked.
+//!
+//! `decision` says when an answer is too old and when the watch fell silent; this asks the API server and
+//! waits.
+
+mod decision;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::GetParams;
@@ -11,80 +16,78 @@ use tokio::time::{Instant, sleep};
 
 use super::NamespacedName;
 use super::failure::Failure;
+use super::observed::Observed;
 use super::read::{ApiServer, Versioned};
+use decision::{Answer, Freshness, Look, Silence};
 
-/// The version of the ConfigMap that was taken last, empty where there was none; none before the first look.
-pub(super) type Taken = Option<String>;
+/// The version of the ConfigMap that the watch took last.
+pub(super) type Taken = Observed<String>;
 
-/// Whether the mapping in force here is the newest one. A watch can fall silent, and its replica must not impose an old mapping.
+/// Tells whether the mapping in force is the newest one: a replica whose watch fell silent must not impose an
+/// old mapping.
 #[derive(Clone)]
 pub struct MappingFreshness {
     api: ApiServer,
     place: NamespacedName,
     taken: watch::Receiver<Taken>,
-    asked: Arc<Mutex<Asked>>,
+    freshness: Arc<Mutex<Freshness>>,
 }
 
-/// When it was asked last, and whether it was in force; not where nobody answered.
-type Asked = Option<(Instant, Option<bool>)>;
-
-/// For how long an answer holds.
-const CONFIRMED: Duration = Duration::from_secs(1);
-
-/// How often it is asked whether the watch is behind, whether or not somebody wants to know, and by chance up to a tenth later.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// What the watch may be behind the answer: it is under way.
-const MOMENT: Duration = Duration::from_secs(2);
-
 impl MappingFreshness {
-    /// `taken` tells what was taken.
+    /// `taken` tells which version the watch took last.
     pub(super) fn new(api: ApiServer, place: NamespacedName, taken: watch::Receiver<Taken>) -> Self {
-        Self { api, place, taken, asked: Arc::default() }
+        Self { api, place, taken, freshness: Arc::default() }
     }
 
-    /// Asks the API server, at most once a second; `None` where it does not answer.
+    /// Asks the API server, at most once a second. The answer is `None` where the API server gives none.
     pub(super) async fn is_in_force(&self) -> Option<bool> {
-        let mut asked = self.asked.lock().await;
-        if let Some((at, answer)) = *asked
-            && at.elapsed() < CONFIRMED
-        {
-            return answer;
+        match self.ask().await {
+            Answer::Newest => Some(true),
+            Answer::Outdated => Some(false),
+            Answer::Unknown => None,
         }
-        let answer = match self.version().await {
-            Ok(version) => Some(self.taken.borrow().as_ref() == Some(&version)),
-            Err(failure) => {
-                failure.log(&format!("asking for the version of {}", self.place));
-                None
-            }
-        };
-        *asked = Some((Instant::now(), answer));
-        answer
     }
 
     /// Comes to its end when the watch is behind, and does not catch up by itself.
     pub(super) async fn fell_silent(&self) {
+        let mut silence = Silence::default();
+        let mut rest = silence.rest(fastrand::f64());
         loop {
-            sleep(LOOK.mul_f64(1.0 + fastrand::f64() / 10.0)).await;
-            let before = self.taken.borrow().clone();
-            // Before the first look there is nothing to be behind of.
-            if before.is_none() || self.is_in_force().await != Some(false) {
-                continue;
-            }
-            sleep(MOMENT).await;
-            if self.is_in_force().await == Some(false) && *self.taken.borrow() == before {
-                tracing::warn!(config_map = %self.place, "the watch on the mapping fell silent: beginning anew");
-                return;
+            sleep(rest).await;
+            let is_known = self.taken.borrow().is_known();
+            let answer = if is_known { self.ask().await } else { Answer::Unknown };
+            let taken = self.taken.borrow().clone();
+            match silence.look(taken, answer) {
+                Look::Goes => rest = silence.rest(fastrand::f64()),
+                Look::FellSilent => {
+                    tracing::warn!(
+                        config_map = %self.place,
+                        "the watch on the mapping fell silent: beginning anew"
+                    );
+                    return;
+                }
             }
         }
     }
 
-    async fn version(&self) -> Result<String, Failure> {
+    async fn ask(&self) -> Answer {
+        // Whoever asks at the same time waits here, and gets the same answer.
+        let mut freshness = self.freshness.lock().await;
+        if let Some(answer) = freshness.last_answer(Instant::now()) {
+            return answer;
+        }
+        let newest = self.version().await.inspect_err(|failure| {
+            failure.log(&format!("asking for the version of {}", self.place));
+        });
+        freshness.answered(newest.ok().as_ref(), &self.taken.borrow(), Instant::now())
+    }
+
+    async fn version(&self) -> Result<Observed<String>, Failure> {
         let request = Request::new(ConfigMap::url_path(&(), Some(&self.place.namespace)));
-        let there = request.get_metadata(&self.place.name, &GetParams::default());
-        match self.api.object_or_none(there).await? {
-            Some(held) => Ok(held.json::<Versioned<'_>>()?.version().to_owned()),
-            None => Ok(String::new()),
+        let request = request.get_metadata(&self.place.name, &GetParams::default());
+        match self.api.object_or_none(request).await? {
+            Some(held) => Ok(Observed::Present(held.json::<Versioned<'_>>()?.version().to_owned())),
+            None => Ok(Observed::Absent),
         }
     }
 }

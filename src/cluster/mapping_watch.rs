@@ -1,8 +1,13 @@
-//! Where does the mapping come from? From one ConfigMap, watched; beside it the last good text is kept.
+//! Where does the mapping come from? From one ConfigMap, which is watched; beside it the last good text is
+//! kept.
 //!
-//! Rights on two names are all that is needed: get, list, watch, patch and create on `NAME` and `NAME-last-good`. Creation is a
-//! server-side apply: it is asked for by name, so that a Role can allow it for one name alone.
+//! Rights on two names are all that is needed: get, list, watch, patch and create on `NAME` and
+//! `NAME-last-good`. Creation is a server-side apply: it is asked for by name, so that a Role can allow it
+//! for one name alone.
+//!
+//! `step` says what to do next and `last_good` what to keep; this task watches, offers and waits.
 
+mod config_maps;
 mod last_good;
 mod step;
 
@@ -15,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::mapping_freshness::{MappingFreshness, Taken};
+use super::observed::Observed;
 use super::pages::Collection;
 use super::retry::RetryBackoff;
 use super::watch::follow_one;
@@ -22,80 +28,70 @@ use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_loader::MappingLoader;
-use last_good::{ConfigMaps, Found, Kept, read};
-use step::{Known, Step};
+use config_maps::{ConfigMaps, Found, Kept, read};
+use step::{Offered, State, Step, Text};
 
 /// After how long something that may have changed is looked at again where nothing tells of it.
-const AGAIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// The watch on the mapping's ConfigMap.
+/// The task that follows the mapping's ConfigMap.
 pub struct MappingWatch {
     api: ApiServer,
     place: NamespacedName,
     config_maps: ConfigMaps,
-    starter: bool,
-    intake: MappingLoader,
-    /// Released when a mapping is in force, or there is none.
+    loader: MappingLoader,
+    /// Keeps the process unready until a mapping is in force, or there is none.
     hold: Option<Hold>,
-    /// The version of the ConfigMap that was taken last.
+    /// Tells the version of the ConfigMap that was taken last.
     taken: watch::Sender<Taken>,
-    mapping: Known,
-    last_good: Known,
-    /// The version of the last good text that was tried, and cannot be used.
-    tried: Option<String>,
-    /// The version of a mapping that came into force and is still to be kept.
-    unkept: Option<String>,
-    pauses: RetryBackoff,
+    state: State,
+    backoff: RetryBackoff,
 }
 
 impl MappingWatch {
-    /// A watch that has not begun. `starter` creates the ConfigMap where there is none.
+    /// A task that has not begun. `starter` says whether to create the ConfigMap where there is none.
     #[must_use]
     pub fn new(
         api: ApiServer,
         place: NamespacedName,
         starter: bool,
-        intake: MappingLoader,
+        loader: MappingLoader,
         hold: Hold,
     ) -> Self {
         Self {
             config_maps: ConfigMaps::new(api.clone(), place.clone()),
             api,
             place,
-            starter,
-            intake,
+            loader,
             hold: Some(hold),
-            taken: watch::Sender::new(None),
-            mapping: Known::NotYet,
-            last_good: Known::NotYet,
-            tried: None,
-            unkept: None,
-            pauses: RetryBackoff::default(),
+            taken: watch::Sender::new(Observed::NotYet),
+            state: State::new(starter),
+            backoff: RetryBackoff::default(),
         }
     }
 
     /// Tells whether what this takes is the newest.
     #[must_use]
-    pub fn newest(&self) -> MappingFreshness {
+    pub fn freshness(&self) -> MappingFreshness {
         MappingFreshness::new(self.api.clone(), self.place.clone(), self.taken.subscribe())
     }
 
-    /// Follows the ConfigMap until stopped. A broken connection is tried again, with growing pauses.
+    /// Follows the ConfigMap until stopped. A broken connection is tried again, after ever longer waits.
     pub async fn follow(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(async {
-            let newest = self.newest();
+            let freshness = self.freshness();
             loop {
-                self.watch(&newest).await;
+                self.watch(&freshness).await;
             }
         })
         .await;
     }
 
-    /// Until the watch falls silent.
-    async fn watch(&mut self, newest: &MappingFreshness) {
+    /// Watches until the watch falls silent.
+    async fn watch(&mut self, freshness: &MappingFreshness) {
         let what = Collection::of::<ConfigMap>(Some(&self.place.namespace)).named(&self.place.name);
         let mut events = std::pin::pin!(follow_one(self.api.clone(), what, read));
-        let mut silence = std::pin::pin!(newest.fell_silent());
+        let mut silence = std::pin::pin!(freshness.fell_silent());
         loop {
             let rest = self.act().await;
             // Nothing else is waited for here, so that nothing breaks off a mapping that is being taken.
@@ -103,15 +99,15 @@ impl MappingWatch {
                 event = events.next() => event,
                 () = &mut silence => return,
                 () = tokio::time::sleep(rest) => {
-                    self.look_again();
+                    self.state.look_again();
                     continue;
                 }
             };
             match event {
                 Some(Ok(found)) => {
-                    let version = found.as_ref().map(|found| found.version.clone()).unwrap_or_default();
+                    let version = found.as_ref().map(|found| found.version.clone());
                     self.take(found).await;
-                    self.taken.send_replace(Some(version));
+                    self.taken.send_replace(version.into());
                 }
                 Some(Err(failure)) => self.failed(&failure),
                 None => return,
@@ -119,60 +115,68 @@ impl MappingWatch {
         }
     }
 
-    /// Does what is to be done now. How long to rest after that.
+    /// Does what is to be done now. Returns how long to rest after that.
     async fn act(&mut self) -> Duration {
         loop {
-            let in_force = self.intake.live().load().number > 0;
-            match step::next(self.mapping, self.last_good, in_force, self.starter) {
+            let in_force = self.loader.live().load().number > 0;
+            match self.state.next(in_force) {
                 Step::GoOn => {
                     self.hold = None;
                     return self.keep_last_good().await;
                 }
                 Step::GoOnWithout => {
                     if self.hold.take().is_some() {
-                        tracing::warn!(config_map = %self.place, "there is no mapping: nothing is done until there is one");
+                        tracing::warn!(
+                            config_map = %self.place,
+                            "there is no mapping: nothing is done until there is one"
+                        );
                     }
-                    return AGAIN;
+                    return LOOK_AGAIN;
                 }
                 Step::CreateStarter => {
                     self.hold = None;
                     match self.config_maps.create_starter().await {
                         Ok(created) => {
-                            self.starter = false;
+                            self.state.starter_done();
                             if created {
-                                tracing::info!(config_map = %self.place, "created with a mapping to start from");
+                                tracing::info!(
+                                    config_map = %self.place,
+                                    "created with a mapping to start from"
+                                );
                             }
                         }
                         Err(failure) => return self.again("creating the starter mapping", &failure),
                     }
                 }
-                Step::AskLastGood => {
+                Step::ReadLastGood => {
                     if let Err(failure) = self.use_last_good().await {
                         let name = self.config_maps.last_good().to_owned();
                         self.wait_for(&format!("the mapping: {name} could not be read, see the log"));
                         return self.again(&format!("reading {name}"), &failure);
                     }
                 }
-                Step::Wait => return AGAIN,
+                Step::Wait => return LOOK_AGAIN,
                 Step::WaitForUsable => {
                     let name = self.config_maps.last_good();
                     let what = format!(
-                        "a mapping that can be used: neither the one in {} nor the one kept in {name} can, see the log",
+                        "a mapping that can be used: neither the one in {} nor the one kept in {name} can, \
+                         see the log",
                         self.place
                     );
                     self.wait_for(&what);
-                    return AGAIN;
+                    return LOOK_AGAIN;
                 }
             }
         }
     }
 
+    /// Logs what failed. Returns how long to rest before it is tried again.
     fn again(&mut self, doing: &str, failure: &Failure) -> Duration {
         tracing::error!(config_map = %self.place, "{doing}: {failure}; trying again");
-        self.pauses.next()
+        self.backoff.next()
     }
 
-    /// Not ready, for another reason than so far.
+    /// Stays unready, and says what for. It is logged where it is something else than before.
     fn wait_for(&mut self, what: &str) {
         if let Some(hold) = &mut self.hold
             && hold.change(what)
@@ -181,88 +185,72 @@ impl MappingWatch {
         }
     }
 
-    /// Where somebody may have mended what no watch shows.
-    fn look_again(&mut self) {
-        if self.last_good == Known::Unusable || self.mapping == Known::Unusable {
-            self.last_good = Known::NotYet;
-        }
-    }
-
+    /// Takes what the watch tells.
     async fn take(&mut self, found: Option<Found>) {
-        self.pauses.reset();
-        self.last_good = Known::NotYet;
+        self.backoff.reset();
         let Some(Found { version, text }) = found else {
-            self.mapping = Known::Absent;
-            self.unkept = None;
-            self.intake.missing(&format!("the ConfigMap {} is gone", self.place));
+            self.state.mapping_absent();
+            self.loader.missing(&format!("the ConfigMap {} is gone", self.place));
             return;
         };
-        let Some(text) = text else {
-            self.mapping = Known::Unusable;
-            self.unkept = None;
-            self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
-            return;
+        let offered = match text {
+            Some(text) => match self.loader.offer(&text).await {
+                Ok(true) => Offered::InForce,
+                Ok(false) => {
+                    tracing::debug!(config_map = %self.place, "reading the mapping: nothing new");
+                    Offered::Known
+                }
+                Err(_) => Offered::Unusable,
+            },
+            None => {
+                self.loader.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
+                Offered::Unusable
+            }
         };
-        match self.intake.offer(&text).await {
-            Ok(true) => {
-                self.mapping = Known::Good;
-                self.unkept = Some(version);
-            }
-            // Seen before: a label changed, or the watch began anew. It may be a bad one, and must not be kept.
-            Ok(false) => {
-                tracing::debug!(config_map = %self.place, "reading the mapping: nothing new");
-                self.unkept = self.unkept.take().map(|_| version);
-            }
-            Err(_) => {
-                self.mapping = Known::Unusable;
-                self.unkept = None;
-            }
-        }
+        self.state.mapping_offered(version, offered);
     }
 
     fn failed(&mut self, failure: &Failure) {
         tracing::warn!(config_map = %self.place, "watching the mapping: {failure}; trying again");
-        // It is there, and will never be read.
         if matches!(failure, Failure::TooLong(_)) {
-            self.mapping = Known::Unusable;
-            self.unkept = None;
+            self.state.mapping_unusable();
         }
     }
 
-    /// Uses the last good text, where there is one that still can be: bounds may have changed since.
+    /// Uses the last good text, where there is one that still can be used: what the operator allows may have
+    /// changed since it was kept.
     async fn use_last_good(&mut self) -> Result<(), Failure> {
         let found = match self.config_maps.read_last_good().await {
             Err(Failure::TooLong(_)) => {
-                self.last_good = Known::Unusable;
+                self.state.last_good_tried(Text::Unusable);
                 return Ok(());
             }
             found => found?,
         };
-        self.last_good = match found {
-            None | Some(Found { text: None, .. }) => Known::Absent,
-            Some(Found { version, .. }) if self.tried.as_ref() == Some(&version) => Known::Unusable,
-            Some(Found { version, text: Some(text) }) => {
-                let name = self.config_maps.last_good();
-                tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
-                self.tried = Some(version);
-                if self.intake.offer_instead(&text).await { Known::Good } else { Known::Unusable }
-            }
-        };
+        let kept = found.and_then(|Found { version, text }| Some((version, text?)));
+        let is_new = self.state.last_good_found(kept.as_ref().map(|(version, _)| &**version));
+        if let Some((_, text)) = kept.filter(|_| is_new) {
+            let name = self.config_maps.last_good();
+            tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
+            let is_good = self.loader.offer_instead(&text).await;
+            self.state.last_good_tried(if is_good { Text::Good } else { Text::Unusable });
+        }
         Ok(())
     }
 
-    /// Keeps what came into force, once that has been told: whoever repairs waits for it.
+    /// Keeps the mapping that came into force, once that has been told: whoever repairs waits for it. Returns
+    /// how long to rest.
     async fn keep_last_good(&mut self) -> Duration {
-        let Some(version) = &self.unkept else { return AGAIN };
+        let Some(version) = self.state.to_keep() else { return LOOK_AGAIN };
         match self.config_maps.keep(version).await {
-            Ok(Kept::Done) => self.unkept = None,
-            // Not given up: where but a label changed, the watch tells its new version.
+            Ok(Kept::Done) => self.state.kept(),
+            // Not given up: where only a label changed, the watch tells its new version.
             Ok(Kept::Overtaken) => {}
             Err(failure) => {
                 let doing = format!("keeping the mapping in {}", self.config_maps.last_good());
                 return self.again(&doing, &failure);
             }
         }
-        AGAIN
+        LOOK_AGAIN
     }
 }

@@ -1,4 +1,6 @@
-//! Which namespaces have opted in? Those labelled `gitlab-iam-webhook/inject: enabled`, watched by their metadata alone.
+//! Which namespaces have opted in? Those labelled `gitlab-iam-webhook/inject: enabled`.
+//!
+//! They are watched by their metadata alone, and their names are all that is kept of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,22 +19,23 @@ use super::watch::{Event, follow as follow_all};
 use crate::engine::object::subject::INJECT;
 use crate::metrics::Metrics;
 
-/// The most that are looked after. Their names are all that is kept of them.
+/// The most namespaces that are looked after.
 const MOST: usize = 10_000;
 
-/// Where to look.
+/// Among which namespaces to look for those that have opted in.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// These alone, each watched by its name; everywhere where it is empty.
+    /// Only among these, each watched by its name. Where there are none, among all.
     pub only: Vec<String>,
-    /// Never these.
+    /// Never among these.
     pub except: Vec<String>,
 }
 
-/// The namespaces that have opted in; none before they were listed for the first time.
+/// The names of the namespaces that have opted in; `None` before they were listed for the first time. A set
+/// can be empty and not absent, so this is no [`Observed`](super::observed::Observed).
 pub type OptedIn = Option<Arc<BTreeSet<String>>>;
 
-/// Where they are told, and what has to run for it until it is stopped.
+/// Returns where the names are told, and the tasks that tell them until they are stopped.
 #[must_use]
 pub fn follow(
     api: &ApiServer,
@@ -62,13 +65,14 @@ pub fn follow(
     (receiver, tasks.collect())
 }
 
-/// One watch: on all namespaces, or on one of them.
+/// One watch, on all namespaces or on one of them.
 struct Follower {
+    /// The one namespace that this watches.
     own: Option<String>,
     except: Vec<String>,
     found: Arc<watch::Sender<OptedIn>>,
     metrics: Arc<Metrics>,
-    /// That there are too many was said.
+    /// Whether it was logged that there are too many.
     said: AtomicBool,
 }
 
@@ -87,14 +91,14 @@ impl Follower {
                     let listed = listed.take().unwrap_or_default();
                     self.change(|set| self.replace(set, listed));
                 }
-                // Also where the label went.
+                // A namespace that loses the label is told as one that is deleted.
                 Ok(Event::Gone(name)) => self.change(|set| set.remove(&name)),
                 Err(failure) => failure.log("watching namespaces"),
             }
         }
     }
 
-    /// Whether it is another one.
+    /// Adds a namespace. Returns whether it was not in the set.
     fn insert(&self, set: &mut BTreeSet<String>, name: String) -> bool {
         if self.except.contains(&name) || set.contains(&name) {
             return false;
@@ -110,7 +114,7 @@ impl Follower {
         set.insert(name)
     }
 
-    /// Puts what this watch listed in the place of what it knew. Whether that is something else.
+    /// Puts what this watch listed in the place of what it knew. Returns whether that is something else.
     fn replace(&self, set: &mut BTreeSet<String>, listed: BTreeSet<String>) -> bool {
         let before = set.len();
         set.retain(|name| listed.contains(name) || self.own.as_ref().is_some_and(|own| own != name));
@@ -122,6 +126,7 @@ impl Follower {
         fewer || set.len() > before
     }
 
+    /// Changes the set, and tells it where that makes a difference or is the first time.
     fn change(&self, change: impl FnOnce(&mut BTreeSet<String>) -> bool) {
         self.found.send_if_modified(|found| {
             let first = found.is_none();

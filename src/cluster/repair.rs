@@ -394,7 +394,7 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let live =
             MappingLoader::new(&metrics, OperatorPolicy::default(), String::new(), &Pool::new(0)).live();
-        let (_, taken) = watch::channel(None);
+        let (_, taken) = watch::channel(crate::cluster::observed::Observed::NotYet);
         let (_, namespaces) = watch::channel(None);
         let newest = MappingFreshness::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);
         Work::new(Repair::new(nobody(), live, namespaces, newest, Readiness::default(), metrics))

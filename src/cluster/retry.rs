@@ -1,75 +1,29 @@
-//! How long is it before the next try? What fails, and what does not last, is not tried again at once.
+//! How long does a watch that fails wait before its next try?
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-/// The pauses of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long again. Short, because
-/// the watches of a webhook are few, and whoever waits for a role waits for them.
+/// The waits of a watch that fails: half a second, doubled up to 5 seconds, and by chance up to half as long
+/// again. They are short, because the watches of a webhook are few, and whoever waits for a role waits for
+/// them.
 #[derive(Default)]
 pub(super) struct RetryBackoff(u32);
 
 impl RetryBackoff {
-    /// The next one.
+    const SHORTEST: Duration = Duration::from_millis(500);
+
+    /// What chance adds comes on top: docs/operating.md says that no wait is longer than 7.5 seconds.
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    /// How long to wait now. The wait after it will be longer.
     pub(super) fn next(&mut self) -> Duration {
-        let pause = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.0));
+        let wait = Self::SHORTEST.saturating_mul(2_u32.saturating_pow(self.0));
         self.0 = self.0.saturating_add(1);
-        pause.min(Duration::from_secs(5)).mul_f64(1.0 + fastrand::f64() / 2.0)
+        wait.min(Self::LONGEST).mul_f64(1.0 + fastrand::f64() / 2.0)
     }
 
-    /// Something went well: the next one is short again.
+    /// Something went well: the next wait is short again.
     pub(super) fn reset(&mut self) {
         self.0 = 0;
-    }
-}
-
-/// Pauses between writes that fail or do not last: none at first, then ever longer. Somebody who writes something else
-/// again and again is answered ever more slowly.
-#[derive(Default)]
-pub(super) struct WriteThrottle {
-    pause: Duration,
-    last: Option<Instant>,
-}
-
-impl WriteThrottle {
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    /// After a write that failed, at first.
-    const AGAIN: Duration = Duration::from_secs(1);
-
-    /// How long the next write has to wait still.
-    fn left(&self, now: Instant) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| self.pause.saturating_sub(now.duration_since(last)))
-    }
-
-    /// How long to wait after a write that failed.
-    pub(super) fn after_failure(&self, now: Instant) -> Duration {
-        self.left(now).max(Self::AGAIN)
-    }
-
-    /// A write begins.
-    ///
-    /// # Errors
-    /// Not yet: how long it has to wait still.
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Duration> {
-        let left = self.left(now);
-        if !left.is_zero() {
-            return Err(left);
-        }
-        // What has lasted for well longer than the pause is no fight.
-        let lasted = |last| now.duration_since(last) > self.pause * 4 + Duration::from_secs(1);
-        self.pause = if self.last.is_none_or(lasted) {
-            Duration::ZERO
-        } else {
-            (self.pause * 2).clamp(Duration::from_millis(100), Self::LONGEST)
-        };
-        self.last = Some(now);
-        Ok(())
-    }
-
-    /// Whether it has come so far that somebody should know.
-    pub(super) fn is_slow(&self) -> bool {
-        self.pause >= Duration::from_secs(1)
     }
 }
 
@@ -78,19 +32,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fight_grows_slow_and_stays_slow_and_ends_when_something_lasts() {
-        let (mut pace, mut now, mut pauses) = (WriteThrottle::default(), Instant::now(), Vec::new());
-        for _ in 0..12 {
-            if let Err(left) = pace.begin(now) {
-                now += left;
-                assert_eq!(pace.begin(now), Ok(()));
-            }
-            pauses.push(pace.pause.as_millis());
+    fn waits_grow_from_half_a_second_to_no_more_than_the_docs_say_and_are_short_again_after_a_reset() {
+        let mut backoff = RetryBackoff::default();
+        for shortest in [0.5, 1.0, 2.0, 4.0, 5.0, 5.0] {
+            let wait = backoff.next().as_secs_f64();
+            assert!((shortest..=1.5 * shortest).contains(&wait), "{wait} where {shortest} is the shortest");
         }
-        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        assert!(pace.is_slow());
-        now += Duration::from_mins(3);
-        assert_eq!(pace.begin(now), Ok(()));
-        assert_eq!(pace.begin(now), Ok(()), "it need not wait any more");
+        for _ in 0..100 {
+            assert!(backoff.next() <= Duration::from_millis(7_500));
+        }
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_millis(750));
+        assert!(include_str!("../../docs/operating.md").contains("0.5 to 7.5 seconds"));
     }
 }
