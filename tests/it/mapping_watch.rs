@@ -1,4 +1,5 @@
-//! The user's mapping is never lost: what is done, and what is not, while the API server does not tell everything.
+//! The user's mapping is never lost: what is done, and what is not, while the API server does not tell
+//! everything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,8 @@ impl Replica {
         }
     }
 
-    /// The next question for the last good mapping. Meanwhile there is no other one, and it is looked whether the watch is behind.
+    /// The next question for the last good mapping. Meanwhile there is no other one, and it is looked whether
+    /// the watch is behind.
     async fn next_but_looks(&mut self) -> Asked {
         loop {
             let asked = self.next_but_watches().await;
