@@ -4,16 +4,16 @@
 //!
 //! ```text
 //! task                watches                       writes                       tells
-//! ───────────────────────────────────────────────────────────────────────────────────────────────────────
+//! ─────────────────────────────────────────────────────────────────────────────────────────────────────
 //! MappingWatch        the mapping's ConfigMap NAME  NAME-last-good; NAME, where  Live: the mapping
-//!                                                   there is none and a starter  MappingFreshness: its version
-//!                                                   is asked for                 Readiness
+//!                                                   there is none and a starter  MappingFreshness: its
+//!                                                   is asked for                 version; Readiness
 //! Certificates        the certificate's Secret      that Secret                  CertResolver: what to serve
 //!                                                                                CaBundle: what to trust
 //! CaBundle            both webhook configurations;  their caBundle, where        Certificates: what each
 //!                     which certificate is served   Certificates runs            entry trusts; Readiness
-//! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview: which
-//!                     their metadata alone                                       have opted in
+//! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview:
+//!                     their metadata alone                                       which have opted in
 //! Repair              ServiceAccounts in those      an empty patch to each that  nobody
 //!                     namespaces, their metadata    is not as decided; Events
 //!                     alone; which mapping decides

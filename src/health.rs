@@ -1,9 +1,9 @@
-//! Is this process ready? It is when everything that was held has been released, and it is not stopping.
+//! Is this process ready? It is when everything that it waited for is there, and it is not stopping.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Readiness, shared by whoever waits for something and the probe that asks.
+/// Whether the process is ready. It is shared by whoever waits for something and by the probe that asks.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<State>>);
 
@@ -22,22 +22,22 @@ pub struct Hold {
 }
 
 impl Readiness {
-    /// Not ready until the hold is dropped.
+    /// Keeps the process unready until the hold is dropped. `what` is what it waits for.
     pub fn hold(&self, what: &'static str) -> Hold {
         let what = Cow::Borrowed(what);
         self.with(|state| state.waiting_for.push(what.clone()));
         Hold { readiness: self.clone(), what }
     }
 
-    /// Not ready any more, for good: the process is stopping.
+    /// Makes the process unready for good, because it is stopping.
     pub fn stop(&self) {
         self.with(|state| state.stopping = true);
     }
 
-    /// Ready, or a sentence that says what is waited for.
+    /// Whether the process is ready.
     ///
     /// # Errors
-    /// The sentence.
+    /// Where it is not, a sentence that says what is waited for.
     pub fn check(&self) -> Result<(), String> {
         self.with(|state| match (state.stopping, state.waiting_for.as_slice()) {
             (true, _) => Err("not ready: stopping".to_owned()),
@@ -52,7 +52,7 @@ impl Readiness {
 }
 
 impl Hold {
-    /// Waits for something else from now on. Whether it is something else.
+    /// Waits for `what` from now on. Returns whether that is something else than before.
     pub fn change(&mut self, what: &str) -> bool {
         let what = Cow::Owned(what.to_owned());
         let differs = self.what != what;

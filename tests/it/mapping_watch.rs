@@ -1,5 +1,4 @@
-//! The user's mapping is never lost: what is done, and what is not, while the API server does not tell
-//! everything.
+//! Is the user's mapping ever lost while the API server does not tell everything?
 
 use std::sync::Arc;
 use std::time::Duration;

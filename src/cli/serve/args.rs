@@ -1,4 +1,4 @@
-//! What can be set of the webhook?
+//! Which options does `serve` have?
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::server::Limits;
 use crate::tls::rotation::Plan;
 
 const EXAMPLES: &str = "Examples:
-  On this machine, with a certificate made on the spot, and requests to try:
+  On this machine, with a certificate made for this run, and requests to try:
     gitlab-iam-webhook serve --mapping mapping.yaml
   With a certificate from a Secret volume, renewed without a restart:
     gitlab-iam-webhook serve --mapping mapping.yaml \\
       --tls-cert /tls/tls.crt --tls-key /tls/tls.key
-  In a Pod, as the chart does it; hook is the Service and the webhook configurations:
+  In a Pod, as the chart does it, where the Service and the webhook configurations are named hook:
     gitlab-iam-webhook serve --mapping-config-map NS/role-mapping --starter-mapping \\
       --certificate-secret NS/hook-tls --certificate-name hook.NS.svc \\
       --webhook-configuration hook --repair
@@ -29,40 +29,54 @@ SIGTERM drains and stops; a second one stops at once.";
 
 /// Serve the admission webhook over HTTPS.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("source").required(true).args(["mapping", "mapping_config_map"]))]
+#[command(
+    after_help = EXAMPLES,
+    group = ArgGroup::new("source").required(true).args(["mapping", "mapping_config_map"])
+)]
 pub(crate) struct ServeArgs {
-    /// The role mapping; read again when its content changes, the last good one is kept.
+    /// The file that holds the role mapping. It is read again when its content changes; beside a broken one
+    /// the last good one stays in force.
     #[arg(long, short, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
     pub(super) mapping: Option<PathBuf>,
 
     /// The ConfigMap whose key `mapping.yaml` holds the role mapping, instead of a file; it is watched.
     ///
-    /// Reached with KUBECONFIG or the Pod's own credentials. The last good text is kept in NAME-last-good, and used at the
-    /// start beside one that broke meanwhile.
+    /// The cluster is reached with KUBECONFIG or the Pod's own credentials. The last good text is kept in
+    /// NAME-last-good, and is used at the start where the mapping broke meanwhile.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "GITLAB_IAM_WEBHOOK_MAPPING_CONFIG_MAP")]
     pub(super) mapping_config_map: Option<NamespacedName>,
 
-    /// Create that ConfigMap where there is none, with comments that teach and no rules. It is never written again.
+    /// Create that ConfigMap where there is none, with comments that teach and no rules. It is never written
+    /// again.
     #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", conflicts_with = "mapping")]
     pub(super) starter_mapping: bool,
 
     /// Where the API server reaches POST /mutate, /observe and /validate, in HTTPS.
-    #[arg(long, value_name = "ADDRESS", env = "GITLAB_IAM_WEBHOOK_LISTEN", default_value = "[::]:8443", value_parser = address)]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "GITLAB_IAM_WEBHOOK_LISTEN",
+        default_value = "[::]:8443",
+        value_parser = address
+    )]
     pub(super) listen: SocketAddr,
 
     /// Where /livez, /readyz and /metrics are, in plain HTTP.
     #[arg(
         long,
         value_name = "ADDRESS",
-        env = "GITLAB_IAM_WEBHOOK_ADMIN_LISTEN", default_value = "[::]:8080", value_parser = address
+        env = "GITLAB_IAM_WEBHOOK_ADMIN_LISTEN",
+        default_value = "[::]:8080",
+        value_parser = address
     )]
     pub(super) admin_listen: SocketAddr,
 
-    /// The certificate chain in PEM, the leaf first; read again every 2 seconds. Without it and --certificate-secret one for localhost is made.
+    /// The file that holds the certificate chain in PEM, the leaf first. It is read again every 2 seconds.
+    /// Without it and without --certificate-secret a certificate for localhost is made.
     #[arg(long, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_TLS_CERT", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
 
-    /// The private key in PEM.
+    /// The file that holds the private key in PEM.
     #[arg(long, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_TLS_KEY", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
 
@@ -76,24 +90,50 @@ pub(crate) struct ServeArgs {
     pub(super) bounds: BoundsArgs,
 
     /// The form of log lines on standard error.
-    #[arg(long, value_enum, env = "GITLAB_IAM_WEBHOOK_LOG_FORMAT", default_value_t = LogFormat::Text, help_heading = "Log")]
+    #[arg(
+        long,
+        value_enum,
+        env = "GITLAB_IAM_WEBHOOK_LOG_FORMAT",
+        default_value_t = LogFormat::Text,
+        help_heading = "Log"
+    )]
     pub(super) log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `warn,gitlab_iam_webhook=debug`.
-    #[arg(long, value_name = "FILTER", env = "GITLAB_IAM_WEBHOOK_LOG", default_value = "info,kube_client=off", value_parser = log_filter, help_heading = "Log")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "GITLAB_IAM_WEBHOOK_LOG",
+        default_value = "info,kube_client=off",
+        value_parser = log_filter,
+        help_heading = "Log"
+    )]
     pub(super) log: Targets,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,
 
-    /// After SIGTERM: how long to answer on while unready, so that endpoints can follow.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_SHUTDOWN_DELAY", default_value = "0s", help_heading = "Stopping",
-        value_parser = humantime::parse_duration)]
+    /// How long the webhook goes on answering after SIGTERM while it is not ready, so that no endpoint leads
+    /// to it when it stops.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_SHUTDOWN_DELAY",
+        default_value = "0s",
+        help_heading = "Stopping",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) shutdown_delay: Duration,
 
-    /// After that: how long to wait for requests under way.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_DRAIN_TIMEOUT", default_value = "15s", help_heading = "Stopping",
-        value_parser = humantime::parse_duration)]
+    /// How long requests that are under way may take after that.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_DRAIN_TIMEOUT",
+        default_value = "15s",
+        help_heading = "Stopping",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) drain_timeout: Duration,
 }
 
@@ -119,25 +159,34 @@ fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A bare word that is no level would be taken for a target that nothing logs under.
+/// Reads a log filter. `Targets` would take a word that is no level for a target, under which nothing logs.
 fn log_filter(text: &str) -> Result<Targets, String> {
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
     text.parse().ok().filter(|_| known).ok_or_else(|| {
-        "write off, error, warn, info, debug or trace, or TARGET=LEVEL, as in warn,gitlab_iam_webhook=debug".to_owned()
+        "write off, error, warn, info, debug or trace, or TARGET=LEVEL, \
+         as in warn,gitlab_iam_webhook=debug"
+            .to_owned()
     })
 }
 
-/// How the API server comes to trust us.
+/// How the API server comes to trust the certificate.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Certificates that look after themselves")]
 pub(super) struct CertificateArgs {
-    /// The Secret that replicas share: a self-signed certificate is made in it, served, and rolled in time.
-    #[arg(long, value_name = "NAMESPACE/NAME", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_SECRET", conflicts_with = "tls_cert",
-        requires_all = ["certificate_names", "webhook_configuration"])]
+    /// The Secret that replicas share: a self-signed certificate is made in it, served, and replaced before
+    /// it ends.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_SECRET",
+        conflicts_with = "tls_cert",
+        requires_all = ["certificate_names", "webhook_configuration"]
+    )]
     pub(super) certificate_secret: Option<NamespacedName>,
 
-    /// A name in that certificate: SERVICE.NAMESPACE.svc; may be repeated (in the environment: separated by spaces).
+    /// A name in that certificate: SERVICE.NAMESPACE.svc; may be repeated (in the environment: separated by
+    /// spaces).
     #[arg(
         long = "certificate-name",
         value_name = "NAME",
@@ -146,14 +195,25 @@ pub(super) struct CertificateArgs {
     )]
     pub(super) certificate_names: Vec<String>,
 
-    /// How long a certificate lives; the next one is made when a third of it is left.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_LIFE", default_value = "90d",
-        value_parser = humantime::parse_duration)]
+    /// How long a certificate is valid. The next one is made when a third of that is left.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_LIFE",
+        default_value = "90d",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) certificate_life: Duration,
 
-    /// How long the next certificate is trusted before it is served, and the last one after; at most a fifth of its life.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_ROLL_WAIT", default_value = "5m",
-        value_parser = humantime::parse_duration)]
+    /// How long the next certificate is trusted before it is served, and the one before it stays trusted
+    /// after that. It is at most a fifth of --certificate-life.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_CERTIFICATE_ROLL_WAIT",
+        default_value = "5m",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) certificate_roll_wait: Duration,
 
     /// The name of both webhook configurations. Ready means that the mutating one trusts the certificate.
@@ -163,17 +223,20 @@ pub(super) struct CertificateArgs {
     pub(super) webhook_configuration: Option<String>,
 }
 
-/// What exists already.
+/// What becomes of ServiceAccounts that exist already.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What exists already")]
 pub(super) struct RepairArgs {
-    /// Re-admit ServiceAccounts that are not as decided, in namespaces labelled `gitlab-iam-webhook/inject=enabled`.
+    /// Re-admit ServiceAccounts that are not as decided, in namespaces labelled
+    /// `gitlab-iam-webhook/inject=enabled`.
     ///
-    /// The API server gets an empty patch, and asks the webhook. One that is changed back 3 times in 10 minutes is left alone.
+    /// The API server gets an empty patch, and asks the webhook. A ServiceAccount that is changed back 3
+    /// times in 10 minutes is left alone.
     #[arg(long, env = "GITLAB_IAM_WEBHOOK_REPAIR", conflicts_with = "mapping")]
     pub(super) repair: bool,
 
-    /// Look for opted-in namespaces among these alone; may be repeated (in the environment: separated by spaces). Default: all.
+    /// Look for opted-in namespaces among these alone; may be repeated (in the environment: separated by
+    /// spaces). Without it they are looked for among all.
     #[arg(
         long = "watch-namespace",
         value_name = "NAME",
@@ -193,15 +256,16 @@ pub(super) struct RepairArgs {
 }
 
 impl CertificateArgs {
-    /// Where certificates are self-managed: the Secret, and what is asked of them.
+    /// The Secret and the plan of self-managed certificates; none where certificates are not self-managed.
     pub(super) fn plan(&self) -> anyhow::Result<Option<(NamespacedName, Plan)>> {
         let Some(place) = self.certificate_secret.clone() else { return Ok(None) };
         let (life, wait) = (self.certificate_life, self.certificate_roll_wait);
         let longest = Duration::from_hours(10 * 365 * 24);
-        // Both waits must fit well into the third that is left when a roll begins.
+        // The wait before and the one after must fit well into the third that is left when a rotation begins.
         anyhow::ensure!(
             wait <= life / 5 && (Duration::from_secs(10)..=longest).contains(&life),
-            "--certificate-life {} must be from 10s to 10 years, and at least five times --certificate-roll-wait {}",
+            "--certificate-life {} must be from 10s to 10 years, and at least five times \
+             --certificate-roll-wait {}",
             humantime::format_duration(life),
             humantime::format_duration(wait)
         );
@@ -209,48 +273,92 @@ impl CertificateArgs {
     }
 }
 
-/// How long peers may take, and how much room they may have.
+/// How long peers may take, and how much memory they may use.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
     /// How long a TLS handshake may take.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HANDSHAKE_TIMEOUT", default_value = "5s",
-        value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_HANDSHAKE_TIMEOUT",
+        default_value = "5s",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) handshake_timeout: Duration,
 
-    /// How long the head of a request may take: the first from the handshake on.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_HEADER_TIMEOUT", default_value = "2s",
-        value_parser = humantime::parse_duration)]
+    /// How long the head of a request may take. The time of the first one begins with the end of the
+    /// handshake.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_HEADER_TIMEOUT",
+        default_value = "2s",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) header_timeout: Duration,
 
-    /// How long a request may take, from its head to its answer; and its peer, to take that.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_REQUEST_TIMEOUT", default_value = "10s",
-        value_parser = humantime::parse_duration)]
+    /// How long a request may take from its head to its answer, and how long its peer may take to read the
+    /// answer.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_REQUEST_TIMEOUT",
+        default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) request_timeout: Duration,
 
-    /// How long a connection may rest between two requests; longer than the 90 seconds after which API servers close it themselves.
-    #[arg(long, value_name = "DURATION", env = "GITLAB_IAM_WEBHOOK_IDLE_TIMEOUT", default_value = "2m",
-        value_parser = humantime::parse_duration)]
+    /// How long a connection may rest between two requests. API servers close it themselves after 90 seconds,
+    /// so this is longer.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "GITLAB_IAM_WEBHOOK_IDLE_TIMEOUT",
+        default_value = "2m",
+        value_parser = humantime::parse_duration
+    )]
     pub(super) idle_timeout: Duration,
 
-    /// Connections open at once. Where there are more, those that never finished a request give way, then those that rest.
-    #[arg(long, value_name = "COUNT", env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS", default_value_t = 128, value_parser = count)]
+    /// How many connections are open at once. Where there are more, those that never finished a request give
+    /// way first, then those that rest.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS",
+        default_value_t = 128,
+        value_parser = count
+    )]
     pub(super) max_connections: usize,
 
-    /// Of these, for one peer address.
+    /// How many of these connections one peer address may have.
     #[arg(
         long,
         value_name = "COUNT",
         env = "GITLAB_IAM_WEBHOOK_MAX_CONNECTIONS_PER_PEER",
-        default_value_t = 64, value_parser = count)]
+        default_value_t = 64,
+        value_parser = count
+    )]
     pub(super) max_connections_per_peer: usize,
 
-    /// Bytes of request bodies in memory at once, of those that are longer than 16 KiB.
-    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES", default_value_t = 10 << 20, value_parser = count)]
+    /// How many bytes of request bodies are in memory at once. Bodies of up to 16 KiB do not count.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES",
+        default_value_t = 10 << 20,
+        value_parser = count
+    )]
     pub(super) max_body_bytes: usize,
 
-    /// Of these, for one peer address; the longest body is 8 MiB.
-    #[arg(long, value_name = "BYTES", env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES_PER_PEER", default_value_t = 8 << 20, value_parser = count)]
+    /// How many of these bytes one peer address may have; the longest body is 8 MiB.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "GITLAB_IAM_WEBHOOK_MAX_BODY_BYTES_PER_PEER",
+        default_value_t = 8 << 20,
+        value_parser = count
+    )]
     pub(super) max_body_bytes_per_peer: usize,
 }
 

@@ -1,4 +1,5 @@
-//! How does somebody try it on their own machine? With a certificate made on the spot, and a request to type.
+//! How does somebody try the webhook on their own machine? With a certificate made for one run, and a request
+//! to type.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -11,10 +12,11 @@ use crate::cli::output;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::issue;
 
-/// How long a certificate lives that is made on the spot.
+/// How long a certificate that is made for one run is valid.
 const LIFE: Duration = Duration::from_hours(365 * 24);
 
-/// For this run alone; the file holds it for clients, and goes when it is dropped.
+/// Makes a certificate for this run alone, and serves it. The file holds it for clients, and is removed when
+/// it is dropped.
 pub(super) fn make_certificate(listening: IpAddr, served: &CertResolver) -> anyhow::Result<NamedTempFile> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !listening.is_unspecified() && !listening.is_loopback() {
@@ -27,7 +29,7 @@ pub(super) fn make_certificate(listening: IpAddr, served: &CertResolver) -> anyh
     Ok(file)
 }
 
-/// Says where the certificate is, and what to type.
+/// Prints where the certificate is, and what to type.
 pub(super) fn introduce(
     certificate: &NamedTempFile,
     address: SocketAddr,
@@ -39,7 +41,8 @@ pub(super) fn introduce(
         format!("{scheme}://{host}:{}", address.port())
     };
     output::print(&format!(
-        "No certificate was given, so one was made for this run. Clients trust it by this file, which goes when the server stops:
+        "No certificate was given, so one was made for this run. Clients trust it by this file, which is \
+         removed when the server stops:
   {certificate}
 Try it: what does the webhook patch into the registry's ServiceAccount? (`patch` is base64)
   curl --cacert {certificate} -H 'Content-Type: application/json' {webhook}/mutate -d '{EXAMPLE_REVIEW}'; echo
@@ -63,7 +66,8 @@ fn bracketed(ip: IpAddr) -> String {
 /// The registry's ServiceAccount, as Helm creates it.
 const EXAMPLE_REVIEW: &str = concat!(
     r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"try-it","#,
-    r#""kind":{"group":"","version":"v1","kind":"ServiceAccount"},"operation":"CREATE","namespace":"gitlab","#,
-    r#""name":"gitlab-registry","userInfo":{"username":"admin"},"object":{"metadata":{"name":"gitlab-registry","#,
+    r#""kind":{"group":"","version":"v1","kind":"ServiceAccount"},"operation":"CREATE","#,
+    r#""namespace":"gitlab","name":"gitlab-registry","userInfo":{"username":"admin"},"#,
+    r#""object":{"metadata":{"name":"gitlab-registry","#,
     r#""labels":{"app":"registry","chart":"registry-0.7.0","release":"gitlab","heritage":"Helm"}}}}}"#,
 );
