@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Neither of them waits for the other one to answer. A new certificate is put into the Secret, then its
-//! trust is asked for; it is served once every entry trusts it, and the one before it is given up last.
-//! [`CaBundle::self_managed`](super::ca_bundle::CaBundle::self_managed) makes both tasks and gives each its
-//! end.
+//! trust is asked for. It is served once every entry trusts it, or at once where nothing else can be served;
+//! the one before it is given up last. [`CaBundle::self_managed`](super::ca_bundle::CaBundle::self_managed)
+//! makes both tasks and gives each its end.
 
 use std::sync::Arc;
 

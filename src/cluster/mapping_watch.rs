@@ -198,7 +198,7 @@ impl MappingWatch {
                 Ok(true) => Offered::InForce,
                 Ok(false) => {
                     tracing::debug!(config_map = %self.place, "reading the mapping: nothing new");
-                    Offered::Known
+                    Offered::Unchanged
                 }
                 Err(_) => Offered::Unusable,
             },

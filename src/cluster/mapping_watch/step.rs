@@ -35,7 +35,7 @@ pub(super) enum Offered {
     /// It came into force.
     InForce,
     /// It is the text that was told before: a label changed, or the watch began anew. It may be a bad one.
-    Known,
+    Unchanged,
     /// It cannot be used, or there is no text.
     Unusable,
 }
@@ -91,7 +91,7 @@ impl State {
                 self.unkept = Some(version);
             }
             // A bad one must not be kept; a good one that is still to be kept has another version now.
-            Offered::Known => self.unkept = self.unkept.take().map(|_| version),
+            Offered::Unchanged => self.unkept = self.unkept.take().map(|_| version),
             Offered::Unusable => self.mapping_unusable(),
         }
     }
@@ -212,12 +212,12 @@ mod tests {
             ("it was kept", vec![told("4", Offered::InForce), Kept], None),
             (
                 "its label changed before it was kept",
-                vec![told("4", Offered::InForce), told("5", Offered::Known)],
+                vec![told("4", Offered::InForce), told("5", Offered::Unchanged)],
                 Some("5"),
             ),
             (
                 "its label changed after it was kept",
-                vec![told("4", Offered::InForce), Kept, told("5", Offered::Known)],
+                vec![told("4", Offered::InForce), Kept, told("5", Offered::Unchanged)],
                 None,
             ),
             (
@@ -227,7 +227,7 @@ mod tests {
             ),
             (
                 "it broke, and its label changed",
-                vec![told("4", Offered::Unusable), told("5", Offered::Known)],
+                vec![told("4", Offered::Unusable), told("5", Offered::Unchanged)],
                 None,
             ),
             ("it is gone", vec![told("4", Offered::InForce), Then::Absent], None),
