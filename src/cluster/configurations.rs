@@ -142,10 +142,10 @@ fn host(client: &ClientConfig<'_>) -> String {
     if let Some(service) = &client.service {
         return format!("{}.{}.svc", service.name, service.namespace);
     }
-    let url = client.url.as_deref().unwrap_or_default();
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
-    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
-    name.trim_start_matches('[').trim_end_matches(']').to_owned()
+    // The API server refuses a configuration whose URL cannot be parsed.
+    let url: http::Uri = client.url.as_deref().unwrap_or_default().parse().unwrap_or_default();
+    // An IPv6 address has brackets in a URL, and none in a certificate.
+    url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 #[cfg(test)]
@@ -160,6 +160,9 @@ mod tests {
             ("https://127.0.0.1:8443/mutate", "127.0.0.1"),
             ("https://[::1]:8443/mutate", "::1"),
             ("https://hook.example.com/mutate", "hook.example.com"),
+            ("https://hook.example.com?timeout=2s", "hook.example.com"),
+            ("https://[::1]", "::1"),
+            ("no URL", ""),
         ] {
             assert_eq!(host(&ClientConfig { url: Some(url.into()), ..ClientConfig::default() }), name);
         }
