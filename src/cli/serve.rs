@@ -31,13 +31,13 @@ use crate::mapping_file;
 use crate::mapping_loader::MappingLoader;
 use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
-use crate::server::webhook::Rehearse;
+use crate::server::webhook::PreviewImpact as Rehearse;
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::reload::Files;
-use crate::tls::rotation::Plan;
+use crate::tls::rotation::RotationPolicy as Plan;
 pub(super) use args::ServeArgs;
 use args::{CertificateArgs, LogFormat, RepairArgs};
 

@@ -31,7 +31,7 @@ use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::chain_check;
-use crate::tls::rotation::{Plan, Step, Store, View};
+use crate::tls::rotation::{Action as Step, Keyring as Store, Observation as View, RotationPolicy as Plan};
 
 /// The data keys.
 const CURRENT: [&str; 2] = ["tls.crt", "tls.key"];
@@ -155,7 +155,7 @@ impl Certificates {
             trusted: &everything,
             trusted_for: self.trusted_since.as_ref().map(|(_, since)| since.elapsed()),
         };
-        let step = match self.plan.step(store, &view) {
+        let step = match self.plan.next_action(store, &view) {
             Ok(step) => step,
             Err(error) => {
                 tracing::error!("making a certificate for {}: {error}", self.plan.names.join(", "));
@@ -163,7 +163,7 @@ impl Certificates {
             }
         };
         match step {
-            Step::Rest(rest) => Ok(rest.clamp(Duration::from_millis(100), AT_LEAST)),
+            Step::Wait(rest) => Ok(rest.clamp(Duration::from_millis(100), AT_LEAST)),
             Step::Write(store, why) => {
                 if let Err(left) = self.pace.begin(Instant::now()) {
                     return Ok(left);

@@ -21,7 +21,7 @@ use super::watch::follow_one;
 use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
-use crate::mapping_loader::MappingLoader;
+use crate::mapping_loader::{Loaded, MappingLoader};
 use last_good::{ConfigMaps, Found, Kept, read};
 use step::{Known, Step};
 
@@ -203,13 +203,13 @@ impl MappingWatch {
             self.intake.missing(&format!("{} has no `data` key `{CONFIG_MAP_KEY}`", self.place));
             return;
         };
-        match self.intake.offer(&text).await {
-            Ok(true) => {
+        match self.intake.load(&text).await {
+            Ok(Loaded::InForce) => {
                 self.mapping = Known::Good;
                 self.unkept = Some(version);
             }
             // Seen before: a label changed, or the watch began anew. It may be a bad one, and must not be kept.
-            Ok(false) => {
+            Ok(Loaded::Unchanged) => {
                 tracing::debug!(config_map = %self.place, "reading the mapping: nothing new");
                 self.unkept = self.unkept.take().map(|_| version);
             }
@@ -245,7 +245,7 @@ impl MappingWatch {
                 let name = self.config_maps.last_good();
                 tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
                 self.tried = Some(version);
-                if self.intake.offer_instead(&text).await { Known::Good } else { Known::Unusable }
+                if self.intake.load_fallback(&text).await { Known::Good } else { Known::Unusable }
             }
         };
         Ok(())

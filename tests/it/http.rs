@@ -237,12 +237,12 @@ async fn other_methods_paths_and_types_are_told_so() {
     let get = Request::builder().uri("/mutate").body(Body::empty()).unwrap();
     assert_eq!(
         send(get).await,
-        (StatusCode::METHOD_NOT_ALLOWED, "an AdmissionReview comes by POST\n".to_owned())
+        (StatusCode::METHOD_NOT_ALLOWED, "method not allowed: send the AdmissionReview by POST\n".to_owned())
     );
     let (status, text) = post("/", Some("application/json"), review().to_string()).await;
     assert_eq!(
         (status, text.as_str()),
-        (StatusCode::NOT_FOUND, "no such path: reviews go to /mutate, /observe or /validate\n")
+        (StatusCode::NOT_FOUND, "no such path: send reviews to /mutate, /observe or /validate\n")
     );
     for (content_type, found) in
         [(None, "none"), (Some("text/plain"), "text/plain"), (Some("application/jsonx"), "application/jsonx")]
@@ -284,7 +284,7 @@ async fn a_long_body_of_no_announced_length_is_411() {
     let (status, text) = send(request(pieces(16 << 10))).await;
     assert_eq!(status, StatusCode::OK, "{text}");
     let (status, text) = send(request(pieces((16 << 10) + 1))).await;
-    let want = "a body of more than 16384 bytes must have a content-length: announce it\n";
+    let want = "a body of more than 16384 bytes needs a content-length: send it\n";
     assert_eq!((status, text.as_str()), (StatusCode::LENGTH_REQUIRED, want));
 }
 

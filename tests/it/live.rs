@@ -83,7 +83,7 @@ async fn a_renewed_certificate_is_served_without_a_failed_request_and_a_broken_o
     // A key that is not the certificate's: the last good pair goes on.
     let mixed = Pair { certificate: first.certificate.clone(), key: pairs[1].key.clone() };
     write_secret(&server.tls, &mixed, 3);
-    let said = server.logged("the certificate served so far goes on").await;
+    let said = server.logged("the certificate served so far stays").await;
     assert!(
         said["message"].as_str().unwrap().contains("using the private key with the certificate"),
         "{said}"

@@ -10,7 +10,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use crate::cli::BoundsArgs;
 use crate::cluster::NamespacedName;
 use crate::server::Limits;
-use crate::tls::rotation::Plan;
+use crate::tls::rotation::RotationPolicy as Plan;
 
 const EXAMPLES: &str = "Examples:
   On this machine, with a certificate made on the spot, and requests to try:
@@ -205,7 +205,7 @@ impl CertificateArgs {
             humantime::format_duration(life),
             humantime::format_duration(wait)
         );
-        Ok(Some((place, Plan { names: self.certificate_names.clone(), life, wait })))
+        Ok(Some((place, Plan { names: self.certificate_names.clone(), lifetime: life, propagation: wait })))
     }
 }
 
