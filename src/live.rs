@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::memory::Lease;
 
-/// A mapping with its number. The mapping to begin with is number 0, and the first one that is loaded is number 1.
+/// A mapping with its number. The mapping to begin with is number 0, and the first one that is loaded is
+/// number 1.
 #[derive(Debug)]
 pub struct Generation {
     /// How many mappings have come into force, with this one.
@@ -25,7 +26,8 @@ impl Generation {
     }
 }
 
-/// The mapping in force. It is swapped as a whole: a request sees the old one or the new one, never parts of both.
+/// The mapping in force. It is swapped as a whole: a request sees the old one or the new one, never parts of
+/// both.
 #[derive(Debug)]
 pub struct Live {
     generation: ArcSwap<Generation>,
@@ -53,8 +55,8 @@ impl Live {
 
     /// Puts another mapping in force, and returns its number. There is only one writer at a time.
     ///
-    /// `room` was taken to compile the mapping. The memory of one mapping in force is not taken from the pool, so no more room is
-    /// kept than the old mapping takes, and that until its last reader is done.
+    /// `room` was taken to compile the mapping. The memory of one mapping in force is not taken from the
+    /// pool, so no more room is kept than the old mapping takes, and that until its last reader is done.
     pub fn swap(&self, ruleset: Ruleset, mut room: Lease) -> u64 {
         let number = self.generation.load().number + 1;
         let old = self.generation.swap(Arc::new(Generation::new(number, ruleset)));

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::mapping::{self, Problems};
 use crate::mapping_loader::MappingLoader;
 
-/// How often the file is read. Its content is compared, because a watch does not see a ConfigMap volume swap its symlink.
+/// How often the file is read. Its content is compared, because a watch does not see a ConfigMap volume swap
+/// its symlink.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Why there is no mapping in a file.

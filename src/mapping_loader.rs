@@ -1,4 +1,5 @@
-//! Does a mapping that was just read come into force? A good one does; in place of a bad one the last good one stays.
+//! Does a mapping that was just read come into force? A good one does; in place of a bad one the last good
+//! one stays.
 
 use std::panic;
 use std::sync::Arc;
@@ -99,8 +100,8 @@ impl MappingLoader {
         }
     }
 
-    /// Compiles a mapping, and returns the room that this took. The work holds the room: it goes on where nobody waits
-    /// for it any more.
+    /// Compiles a mapping, and returns the room that this took. The work holds the room: it goes on where
+    /// nobody waits for it any more.
     async fn compile(&self, text: Arc<str>) -> (Result<Ruleset, Problems>, Lease) {
         let room = self.pool.take(mapping::weight(text.len())).await;
         let policy = self.policy.clone();

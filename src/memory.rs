@@ -1,8 +1,10 @@
-//! How much memory may transient work hold? One pool of bytes is given out in the order in which it is asked for.
+//! How much memory may transient work hold? One pool of bytes is given out in the order in which it is asked
+//! for.
 //!
-//! What stays (connections, the rules in force) has limits of its own. What is held only for a while (long request bodies, a
-//! mapping while it is judged, whatever is read from the cluster) takes its room here first, and gives it back when it is dropped.
-//! So the sum of all of it is known. docs/operating.md lists what holds how much.
+//! What stays (connections, the rules in force) has limits of its own. What is held only for a while (long
+//! request bodies, a mapping while it is judged, whatever is read from the cluster) takes its room here
+//! first, and gives it back when it is dropped. So the sum of all of it is known. docs/operating.md lists
+//! what holds how much.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,10 +51,11 @@ impl Pool {
         Self { units: Arc::new(Semaphore::new(total)), total, waiters: Arc::default() }
     }
 
-    /// Takes so many bytes, and waits for its turn: who asked earlier gets them earlier, however much they asked for.
+    /// Takes so many bytes, and waits for its turn: who asked earlier gets them earlier, however much they
+    /// asked for.
     ///
-    /// More than the whole pool is taken as the whole pool, as nobody could ever get more. Each caller has a limit of its own for
-    /// what it asks for.
+    /// More than the whole pool is taken as the whole pool, as nobody could ever get more. Each caller has a
+    /// limit of its own for what it asks for.
     pub async fn take(&self, bytes: usize) -> Lease {
         let units = self.units_of(bytes);
         // This does not overtake who waits: the semaphore gives what comes back to them first.

@@ -1,4 +1,5 @@
-//! Which metrics does the webhook export? The values of every label are an enum: no text from outside becomes a series.
+//! Which metrics does the webhook export? The values of every label are an enum: no text from outside becomes
+//! a series.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

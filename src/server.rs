@@ -1,4 +1,5 @@
-//! How do requests come in? There is HTTPS for the API server and plain HTTP for probes and metrics, both with limits.
+//! How do requests come in? There is HTTPS for the API server and plain HTTP for probes and metrics, both
+//! with limits.
 
 pub mod admin;
 mod body;
@@ -36,11 +37,14 @@ use eviction::{EvictionPolicy, Phase};
 pub struct Limits {
     /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// How long a request's head may take: the first one from the handshake on, another one from its first byte on.
+    /// How long a request's head may take: the first one from the handshake on, another one from its first
+    /// byte on.
     pub header: Duration,
-    /// How long a request may take from its head to its answer, and how long the peer may take to read the answer.
+    /// How long a request may take from its head to its answer, and how long the peer may take to read the
+    /// answer.
     pub request: Duration,
-    /// How long a connection may be idle. It is longer than the 90 seconds of Go's clients, so that they close first.
+    /// How long a connection may be idle. It is longer than the 90 seconds of Go's clients, so that they
+    /// close first.
     pub idle: Duration,
     /// How many connections may be open at once.
     pub connections: usize,
@@ -55,13 +59,15 @@ pub struct Limits {
 /// The most bytes that a connection buffers of a request. A longer head is answered with 431.
 const MAX_BUFFER: usize = 8 << 10;
 
-/// The longest body that is read, in bytes. An UPDATE carries the object twice, and etcd stores up to 1.5 MiB.
+/// The longest body that is read, in bytes. An UPDATE carries the object twice, and etcd stores up to 1.5
+/// MiB.
 pub const MAX_BODY: usize = 8 << 20;
 
 /// How many connections wait in the kernel to be accepted. The kernel may grant fewer.
 const BACKLOG: u32 = 1024;
 
-/// How many bytes of a connection the kernel holds before they are read. They count as memory of the container too.
+/// How many bytes of a connection the kernel holds before they are read. They count as memory of the
+/// container too.
 const RECEIVE_BUFFER: u32 = 64 << 10;
 
 /// How long an evicted connection that was idle has to close properly.
@@ -138,7 +144,8 @@ impl Port {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
-                // Other connections wait in the kernel meanwhile. One that gets no slot is closed before its handshake.
+                // Other connections wait in the kernel meanwhile. One that gets no slot is closed before its
+                // handshake.
                 let Some(slot) = connections.admit(address.ip()).await else { continue };
                 tasks.spawn(Arc::clone(&port).handle(stream, address, slot));
                 // Open connections come before new ones.

@@ -1,4 +1,5 @@
-//! How are probes and scrapes answered? The kubelet asks `/livez` and `/readyz`, and Prometheus asks `/metrics`.
+//! How are probes and scrapes answered? The kubelet asks `/livez` and `/readyz`, and Prometheus asks
+//! `/metrics`.
 
 use std::io;
 use std::net::TcpListener;
@@ -20,7 +21,8 @@ use crate::health::Readiness;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// How many connections may be open at once. Probes and scrapes come one at a time, and each is closed after its answer.
+/// How many connections may be open at once. Probes and scrapes come one at a time, and each is closed after
+/// its answer.
 const CONNECTIONS: usize = 16;
 
 /// The limits of the admin port. No connection lives longer than the sum of these timeouts.
@@ -35,7 +37,8 @@ pub(super) const LIMITS: Limits = Limits {
     body_bytes_per_peer: 0,
 };
 
-/// Serves until it is told to stop, on a thread of its own, so that a probe is answered however busy the webhook is.
+/// Serves until it is told to stop, on a thread of its own, so that a probe is answered however busy the
+/// webhook is.
 ///
 /// The receiver is told how it ended.
 ///

@@ -1,4 +1,5 @@
-//! May this request's body be read? A long one reserves memory first, and keeps it until the answer has been sent.
+//! May this request's body be read? A long one reserves memory first, and keeps it until the answer has been
+//! sent.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,13 +17,16 @@ use crate::memory::{self, Pool};
 /// How long a body waits for memory, and for how long a refused one is read on.
 pub(super) const RESERVATION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A body of more bytes is parsed and judged on a thread of its own, so that no other request waits behind it.
+/// A body of more bytes is parsed and judged on a thread of its own, so that no other request waits behind
+/// it.
 pub(super) const LONG_BODY: usize = 64 << 10;
 
-/// How many seconds a body with a reservation may take, beside one for each MiB of it. Others wait for its memory.
+/// How many seconds a body with a reservation may take, beside one for each MiB of it. Others wait for its
+/// memory.
 const ARRIVAL_SECONDS: u64 = 2;
 
-/// How long a body may be arriving before it is given up for whoever waits for memory. Those of API servers take milliseconds.
+/// How long a body may be arriving before it is given up for whoever waits for memory. Those of API servers
+/// take milliseconds.
 const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
 
 /// Reads bodies, within the memory that long ones share.
@@ -72,7 +76,8 @@ impl BodyReader {
         match announced {
             Some(bytes) if bytes > MAX_BODY => Err(Refusal::TooLarge),
             Some(bytes) if bytes > SHORT_BODY => {
-                // A short answer may be longer than its body. A long body reserves more when its answer's length is known.
+                // A short answer may be longer than its body. A long body reserves more when its answer's
+                // length is known.
                 let reservation = self.reserve(peer, if bytes > LONG_BODY { bytes } else { 2 * bytes });
                 let reservation = tokio::time::timeout(RESERVATION_TIMEOUT, reservation);
                 let reservation = reservation.await.map_err(|_| Refusal::Busy)?;
@@ -89,7 +94,8 @@ impl BodyReader {
         }
     }
 
-    /// Returns when a body that is still arriving must be given up: it has taken long, and somebody waits for memory.
+    /// Returns when a body that is still arriving must be given up: it has taken long, and somebody waits for
+    /// memory.
     async fn must_yield(&self) {
         tokio::time::sleep(ARRIVAL_GRACE).await;
         self.pool.contended().await;
@@ -137,7 +143,8 @@ impl AsRef<[u8]> for ReservedAnswer {
     }
 }
 
-/// Reads the whole body, of at most `max_bytes`. The kernel gives out its memory page by page as the body arrives.
+/// Reads the whole body, of at most `max_bytes`. The kernel gives out its memory page by page as the body
+/// arrives.
 async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {

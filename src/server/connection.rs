@@ -1,7 +1,8 @@
-//! How long may the peer of a connection take? There is a timeout for each request's head, between requests, and for each answer.
+//! How long may the peer of a connection take? There is a timeout for each request's head, between requests,
+//! and for each answer.
 //!
-//! hyper's own header timeout also runs between requests. It would close the API server's idle connections after seconds, under a
-//! request that is just on its way. So the reading side has its timeouts here.
+//! hyper's own header timeout also runs between requests. It would close the API server's idle connections
+//! after seconds, under a request that is just on its way. So the reading side has its timeouts here.
 
 use std::future::Future;
 use std::io;
@@ -41,7 +42,8 @@ impl BodyProgress {
     }
 }
 
-/// A stream that ends, as if its peer had closed it, when a request's head or the next request takes too long.
+/// A stream that ends, as if its peer had closed it, when a request's head or the next request takes too
+/// long.
 pub(super) struct TimedStream<T> {
     stream: T,
     slot: Arc<Slot>,
@@ -60,7 +62,8 @@ impl<T> TimedStream<T> {
         Self { stream, slot, limits, timer_since: Instant::now(), timer: None, write_timer: None }
     }
 
-    /// How long the peer may be silent in this phase. It is `None` while a request is read or answered: that has its own timeout.
+    /// How long the peer may be silent in this phase. It is `None` while a request is read or answered: that
+    /// has its own timeout.
     fn timeout(&self, phase: Phase) -> Option<Duration> {
         match phase {
             Phase::Silent | Phase::Opening | Phase::Head => Some(self.limits.header),
@@ -149,7 +152,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     }
 }
 
-/// The service of a connection: it tells each request its peer, and the connection's slot which phase it is in.
+/// The service of a connection: it tells each request its peer, and the connection's slot which phase it is
+/// in.
 #[derive(Clone)]
 pub(super) struct ConnectionService<S> {
     service: S,

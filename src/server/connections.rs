@@ -58,8 +58,8 @@ impl Connections {
         Self(Arc::new(Inner { policy, table: Mutex::default(), freed: Notify::new(), metrics }))
     }
 
-    /// Waits for a slot: where none is free, until an evicted connection has given back all that it held. Returns `None`
-    /// where no connection may be evicted.
+    /// Waits for a slot: where none is free, until an evicted connection has given back all that it held.
+    /// Returns `None` where no connection may be evicted.
     pub(super) async fn admit(&self, peer: IpAddr) -> Option<Slot> {
         // The address of an IPv4 peer on a dual-stack socket is written as IPv6.
         let peer = peer.to_canonical();

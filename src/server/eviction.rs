@@ -1,15 +1,15 @@
 //! Which connection is evicted for a new one when a port is full?
 //!
-//! A connection that has not sent a whole request yet is evicted first: nobody loses anything by it. An idle connection may be an
-//! API server's, and Go does not send a POST again when its connection is closed under it: it is spared for a while. A connection
-//! whose request is being answered is never evicted.
+//! A connection that has not sent a whole request yet is evicted first: nobody loses anything by it. An idle
+//! connection may be an API server's, and Go does not send a POST again when its connection is closed under
+//! it: it is spared for a while. A connection whose request is being answered is never evicted.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long a handshake may take, or a request may be arriving, before its connection may be evicted. API servers send a
-/// request in one piece.
+/// How long a handshake may take, or a request may be arriving, before its connection may be evicted. API
+/// servers send a request in one piece.
 const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
 
 /// How many connections may be open, and how long each is spared from eviction.
@@ -19,7 +19,8 @@ pub(super) struct EvictionPolicy {
     pub(super) total: usize,
     /// How many of these may be of one peer address.
     pub(super) per_peer: usize,
-    /// How long a connection is spared before its first byte. Silent connections are evicted one after another at this rate.
+    /// How long a connection is spared before its first byte. Silent connections are evicted one after
+    /// another at this rate.
     pub(super) silent: Duration,
     /// How long a connection is spared between requests.
     pub(super) idle: Duration,
@@ -123,7 +124,8 @@ pub(super) fn decide(open: &[Connection], newcomer: IpAddr, policy: &EvictionPol
     if open.iter().any(Connection::is_new) {
         return Decision::Wait;
     }
-    // A peer that sends a request now and then, on many connections, would keep everybody else out: its longest idle one goes.
+    // A peer that sends a request now and then, on many connections, would keep everybody else out: its
+    // longest idle one goes.
     let idle = open.iter().filter(|connection| connection.phase == Phase::Idle);
     let of_largest_holder = idle.max_by_key(|connection| (of_peer(&all, connection), connection.age));
     let surplus = of_largest_holder.filter(|connection| of_peer(&all, connection) > Some(share + 1));

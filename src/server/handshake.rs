@@ -1,6 +1,8 @@
-//! How much time and memory may a peer cost before TLS passes a request on? A handshake has a timeout, and TLS a byte limit.
+//! How much time and memory may a peer cost before TLS passes a request on? A handshake has a timeout, and
+//! TLS a byte limit.
 //!
-//! rustls joins the parts of a handshake message of up to 64 kB, at any time of a connection. The messages of API servers have 2 kB.
+//! rustls joins the parts of a handshake message of up to 64 kB, at any time of a connection. The messages of
+//! API servers have 2 kB.
 
 use std::io;
 use std::pin::Pin;

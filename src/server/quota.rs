@@ -1,4 +1,5 @@
-//! Is there room for more, in all and for this peer? A quota bounds what is held at a time, not how often it is asked for.
+//! Is there room for more, in all and for this peer? A quota bounds what is held at a time, not how often it
+//! is asked for.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,5 @@
-//! Why does a request get no decision? Each refusal has a status, a reason for the metrics, and a sentence for the peer.
+//! Why does a request get no decision? Each refusal has a status, a reason for the metrics, and a sentence
+//! for the peer.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,7 +8,8 @@ use super::MAX_BODY;
 use crate::engine::admission::ReviewError;
 use crate::metrics::RefusalReason;
 
-/// The most bytes of a body that reserves no memory. Nearly every review is as short, so that no long body keeps it out.
+/// The most bytes of a body that reserves no memory. Nearly every review is as short, so that no long body
+/// keeps it out.
 pub(super) const SHORT_BODY: usize = 16 << 10;
 
 /// Why a request gets no decision.

@@ -35,7 +35,8 @@ use crate::telemetry::causes;
 /// How many long bodies are judged at once. Others wait.
 const CONCURRENT_LONG_BODIES: usize = 2;
 
-/// How many edits of the mapping are validated or wait for it, and how many of these may be of one peer address.
+/// How many edits of the mapping are validated or wait for it, and how many of these may be of one peer
+/// address.
 const VALIDATION_QUEUE: usize = 16;
 const VALIDATION_QUEUE_PER_PEER: usize = 2;
 
@@ -52,7 +53,8 @@ struct Webhook {
     long_bodies: Arc<Semaphore>,
     /// A mapping of 1 MiB takes tens of milliseconds, so only one is validated at a time.
     validation_turn: Arc<Semaphore>,
-    /// One peer address may have only a few edits here, so that it does not keep the edits of others from being validated.
+    /// One peer address may have only a few edits here, so that it does not keep the edits of others from
+    /// being validated.
     validation_queue: Quota,
     pool: Pool,
     preview_impact: Option<PreviewImpact>,
@@ -124,8 +126,8 @@ async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, re
     respond(webhook, peer, answered.await)
 }
 
-/// Reads, judges and answers a review by one mapping. `reserve` is asked for the memory that this may take beside the body, once
-/// that is known.
+/// Reads, judges and answers a review by one mapping. `reserve` is asked for the memory that this may take
+/// beside the body, once that is known.
 fn judge(
     webhook: &Webhook,
     mode: Mode,
@@ -206,7 +208,8 @@ async fn validate(
     respond(&webhook, peer, answered.await)
 }
 
-/// Does long work on a thread where it holds up no review. It goes on, with all that it was given, when the peer hangs up.
+/// Does long work on a thread where it holds up no review. It goes on, with all that it was given, when the
+/// peer hangs up.
 async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     // The panic hook has logged a panic: its words are not for the peer.
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Fault)
@@ -250,7 +253,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Makes text from outside fit for a log line or an answer: one line, and no longer than any name in Kubernetes.
+/// Makes text from outside fit for a log line or an answer: one line, and no longer than any name in
+/// Kubernetes.
 fn sanitize(text: &str) -> String {
     const LONGEST: usize = 253;
     let mut characters = text.chars();

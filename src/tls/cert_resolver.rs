@@ -26,7 +26,8 @@ impl CertResolver {
         Arc::new(Self { key: ArcSwapOption::empty(), pair: watch::Sender::new(None), metrics })
     }
 
-    /// The set-up for rustls: TLS 1.2 and 1.3, HTTP/1.1, and the certificate that is served when a handshake begins.
+    /// The set-up for rustls: TLS 1.2 and 1.3, HTTP/1.1, and the certificate that is served when a handshake
+    /// begins.
     ///
     /// # Errors
     /// Rustls refuses the set-up.

@@ -1,4 +1,5 @@
-//! Would the API server accept this certificate? The check is that of a TLS client: trust anchors, name and time.
+//! Would the API server accept this certificate? The check is that of a TLS client: trust anchors, name and
+//! time.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

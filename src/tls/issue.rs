@@ -1,4 +1,5 @@
-//! How is a certificate made? It is a self-signed leaf: it is its own trust anchor, so that there is no CA key to guard.
+//! How is a certificate made? It is a self-signed leaf: it is its own trust anchor, so that there is no CA
+//! key to guard.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,5 @@
-//! Has the certificate on disk changed? A good one is served from the next handshake on; a bad one changes nothing.
+//! Has the certificate on disk changed? A good one is served from the next handshake on; a bad one changes
+//! nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use super::cert_resolver::CertResolver;
 use super::{Pair, PairError};
 use crate::telemetry::causes;
 
-/// How often the files are read. Their content is compared, because a watch does not see the kubelet swap a symlink.
+/// How often the files are read. Their content is compared, because a watch does not see the kubelet swap a
+/// symlink.
 const POLL: Duration = Duration::from_secs(2);
 
 /// The files of a certificate and of its key.

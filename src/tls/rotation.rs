@@ -1,9 +1,10 @@
 //! What is to be done next so that the self-managed certificate is rotated before it ends?
 //!
-//! The decision is pure: the time and everything that was seen are arguments. Replicas share one keyring, which lies in a Secret.
-//! A rotation takes three writes, and at each of them every client trusts what any replica serves. First the next pair is added.
-//! Once its certificate has been trusted for a while, it becomes the current pair, and the certificate before it stays trusted.
-//! After another while that one is dropped.
+//! The decision is pure: the time and everything that was seen are arguments. Replicas share one keyring,
+//! which lies in a Secret. A rotation takes three writes, and at each of them every client trusts what any
+//! replica serves. First the next pair is added. Once its certificate has been trusted for a while, it
+//! becomes the current pair, and the certificate before it stays trusted. After another while that one is
+//! dropped.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -82,16 +83,12 @@ impl fmt::Display for Reason {
             Self::FilledWithServed => "the Secret held no usable certificate: it gets the one being served",
             Self::FilledWithNew => "the Secret held no usable certificate: a new one was made",
             Self::KeptServed => {
-                "somebody put another certificate into the Secret: the one served so far stays trusted until every \
-                 replica has followed"
+                "another certificate was put there: the one served so far stays trusted for a while"
             }
-            Self::IssuedNext => {
-                "a third of the certificate's lifetime is left: the next one was made, and is trusted before it is \
-                 served"
-            }
+            Self::IssuedNext => "two thirds of the certificate's lifetime are over: the next one was made",
             Self::DroppedNext => "the next certificate cannot be used: it was dropped",
             Self::PromotedNext => "the next certificate is trusted everywhere: it is served from now on",
-            Self::DroppedPrevious => "no replica serves the certificate before this one: it is not trusted any more",
+            Self::DroppedPrevious => "the certificate before this one is served nowhere: its trust ends",
         })
     }
 }
@@ -102,7 +99,8 @@ impl Keyring {
     pub fn bundle(&self) -> Vec<u8> {
         let pairs = [&self.current, &self.next].into_iter().flatten();
         let texts = pairs.map(|pair| pair.certificate.as_slice()).chain([self.previous.as_slice()]);
-        // A text that somebody put there by hand may hold a key beside its certificate, or not end its last line.
+        // A text that somebody put there by hand may hold a key beside its certificate, or not end its last
+        // line.
         concatenate(texts, usize::MAX)
     }
 }
@@ -184,7 +182,8 @@ impl RotationPolicy {
     }
 }
 
-/// Writes the certificates of these texts as one bundle: each of them once and nothing else, as far as they fit.
+/// Writes the certificates of these texts as one bundle: each of them once and nothing else, as far as they
+/// fit.
 fn concatenate<'t>(texts: impl IntoIterator<Item = &'t [u8]>, max_bytes: usize) -> Vec<u8> {
     let mut bundle: Vec<u8> = Vec::new();
     for text in texts {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::cli::BoundsArgs;
+use crate::cli::OperatorPolicyArgs;
 use crate::cluster::NamespacedName;
 use crate::server::Limits;
 use crate::tls::rotation::RotationPolicy as Plan;
@@ -73,7 +73,7 @@ pub(crate) struct ServeArgs {
     pub(super) repair: RepairArgs,
 
     #[command(flatten)]
-    pub(super) bounds: BoundsArgs,
+    pub(super) bounds: OperatorPolicyArgs,
 
     /// The form of log lines on standard error.
     #[arg(long, value_enum, env = "GITLAB_IAM_WEBHOOK_LOG_FORMAT", default_value_t = LogFormat::Text, help_heading = "Log")]
