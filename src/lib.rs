@@ -9,7 +9,7 @@
 //! main          runs the command line
 //!  └ cli        has one file for each command: serve, check, explain
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
-//!     ├ cluster  watches and writes what is in the cluster: the mapping's ConfigMap, the certificate's Secret,
+//!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's Secret,
 //!     │          the caBundle of the webhook configurations, ServiceAccounts that are to be re-admitted
 //!     └ mapping_file  follows a mapping on disk
 //!        └ tls   makes, loads, rotates, serves and checks certificates
