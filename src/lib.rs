@@ -9,8 +9,8 @@
 //! main          runs the command line
 //!  └ cli        has one file for each command: serve, check, explain
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
-//!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's Secret,
-//!     │          the caBundle of the webhook configurations, ServiceAccounts that are to be re-admitted
+//!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
+//!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
 //!     └ mapping_file  follows a mapping on disk
 //!        └ tls   makes, loads, rotates, serves and checks certificates
 //!           └ mapping_loader  puts a mapping in force, wherever it comes from
