@@ -1,4 +1,5 @@
-//! The routes without a socket: each bad request has a status and a sentence, and none ever a patch.
+//! What do the routes answer, without a socket? Each bad request gets a status and a sentence, and never a
+//! patch.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -262,7 +263,7 @@ async fn bodies_end_at_8_mib() {
     assert_eq!(post("/mutate", Some("application/json"), padded(9 << 20)).await, too_large);
 }
 
-/// A review that is so many bytes long by what follows it.
+/// Makes a review of so many bytes, with blanks at its end.
 fn padded(bytes: usize) -> String {
     let mut text = review().to_string();
     text.push_str(&" ".repeat(bytes - text.len()));
@@ -320,7 +321,7 @@ async fn long_bodies_share_their_part_of_the_pool() {
     assert_eq!(post(20 << 10).await.unwrap().status(), StatusCode::OK);
 }
 
-/// On one thread: whoever parses there keeps everybody else waiting.
+/// This test has one thread: whoever parses there keeps everybody else waiting.
 #[tokio::test]
 async fn a_long_body_is_parsed_aside_while_others_are_answered() {
     let labels: String = (0..300_000).map(|n| format!("\"l{n}\":\"\",")).collect();
