@@ -38,8 +38,14 @@ enum Command {
     /// Serve the admission webhook over HTTPS.
     Serve(Box<serve::ServeArgs>),
     /// Find everything that is wrong with a mapping.
+    ///
+    /// The mapping is the text of a file, or stands under the key `mapping.yaml` in the manifest of a
+    /// ConfigMap.
     Check(check::CheckArgs),
     /// Say for each object of a manifest which rule decides, and why the others do not.
+    ///
+    /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
+    /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
 }
 

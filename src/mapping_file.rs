@@ -39,7 +39,7 @@ pub enum MappingFileError {
 /// Loads the file for the first time.
 ///
 /// # Errors
-/// When it cannot be read or used.
+/// The file cannot be read, or the mapping in it cannot be used.
 pub async fn load(path: &Path, loader: &mut MappingLoader) -> Result<(), MappingFileError> {
     let text = read(path).map_err(|source| MappingFileError::Read { path: path.to_owned(), source })?;
     match loader.load_unlogged(&text).await {

@@ -75,29 +75,28 @@ impl MappingLoader {
         Ok(Loaded::InForce)
     }
 
-    /// Loads a mapping in place of the newest one, which cannot be used. Returns whether it came into force.
-    pub async fn load_fallback(&mut self, text: &str) -> bool {
+    /// Loads a mapping in place of the newest one, which cannot be used.
+    ///
+    /// # Errors
+    /// What is wrong with it. This has been logged, and what was in force stays so.
+    pub async fn load_fallback(&mut self, text: &str) -> Result<(), Problems> {
         let (read, room) = self.compile(text.into()).await;
-        match read {
-            Ok(ruleset) => {
-                let in_force = self.put_in_force(ruleset, room);
-                self.metrics.mapping_loaded(MappingLoad::Fallback(in_force));
-                true
-            }
-            Err(problems) => {
-                self.metrics.mapping_loaded(MappingLoad::Refused);
-                self.log_refused(&problems.to_string());
-                false
-            }
-        }
+        let ruleset = read.inspect_err(|problems| self.refuse(&problems.to_string()))?;
+        let in_force = self.put_in_force(ruleset, room);
+        self.metrics.mapping_loaded(MappingLoad::Fallback(in_force));
+        Ok(())
     }
 
     /// Tells that there is no mapping any more. It is counted and logged once, until there is one again.
     pub fn missing(&mut self, why: &str) {
         if self.seen.take().is_some() {
-            self.metrics.mapping_loaded(MappingLoad::Refused);
-            self.log_refused(why);
+            self.refuse(why);
         }
+    }
+
+    fn refuse(&self, why: &str) {
+        self.metrics.mapping_loaded(MappingLoad::Refused);
+        self.log_refused(why);
     }
 
     /// Compiles a mapping, and returns the room that this took. The work holds the room: it goes on where

@@ -22,8 +22,7 @@ const EXAMPLES: &str = "Examples:
 Exit status: 0 when there are no problems, 1 when there are problems (or warnings,
 with --strict), 2 when a file cannot be read.";
 
-/// Find everything that is wrong with a mapping, or with the one in a ConfigMap's manifest (key
-/// `mapping.yaml`).
+/// The arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArgs {

@@ -31,10 +31,7 @@ const EXAMPLES: &str = "Examples:
 Exit status: 0 when something was explained, 1 when the file has no ServiceAccount,
 Pod or Pod template, 2 when a file cannot be read or used.";
 
-/// Say for each object of a manifest which rule decides, and why the others do not.
-///
-/// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in lists,
-/// or the one of an AdmissionReview in JSON.
+/// The arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExplainArgs {

@@ -245,7 +245,7 @@ impl MappingWatch {
                 let name = self.config_maps.last_good();
                 tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
                 self.tried = Some(version);
-                if self.intake.load_fallback(&text).await { Known::Good } else { Known::Unusable }
+                if self.intake.load_fallback(&text).await.is_ok() { Known::Good } else { Known::Unusable }
             }
         };
         Ok(())

@@ -246,7 +246,10 @@ mod tests {
             let beside = Observation { trusted: &other.certificate, ..seen(now(), None, None) };
             let made = written(policy().next_action(&keyring, &beside).unwrap());
             assert!(policy().accepts(made.current.as_ref().unwrap(), now()));
-            assert!(chain_check::contains(&made.bundle(), &other.certificate), "who serves it is trusted on");
+            assert!(
+                chain_check::contains(&made.bundle(), &other.certificate),
+                "a replica that serves it is still trusted"
+            );
         }
     }
 
@@ -280,7 +283,7 @@ mod tests {
             written(policy().next_action(&keyring, &seen(late, Some(&first), Some(PROPAGATION))).unwrap());
         assert_eq!((keyring.current.as_ref(), keyring.next.as_ref()), (Some(&next), None));
         assert!(chain_check::contains(&keyring.bundle(), &first.certificate));
-        // Not while this replica still serves the old one.
+        // The old certificate stays trusted while this replica still serves it.
         assert!(matches!(
             policy().next_action(&keyring, &seen(late, Some(&first), Some(PROPAGATION))).unwrap(),
             Action::Wait(_)
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn no_key_gets_into_the_bundle_and_every_certificate_is_whole() {
         let (mut one, two) = (made(now()), made(now()));
-        // Key and certificate in one text, without a last line.
+        // The key stands in the text of the certificate, whose last line does not end.
         one.certificate = [one.key.as_slice(), one.certificate.trim_ascii_end()].concat();
         let keyring = Keyring { current: Some(one), next: Some(two), ..Keyring::default() };
         let bundle = String::from_utf8(keyring.bundle()).unwrap();
