@@ -1,4 +1,4 @@
-# Plain lines: each can be typed by hand, and make is never required.
+# These are plain lines: each can be typed by hand, and make is never required.
 
 .PHONY: run test lint bench fuzz chaos chart image
 
@@ -6,9 +6,10 @@
 run:
 	cargo run --release -- serve --mapping docs/mapping.example.yaml
 
-# Every test. The first time it builds Kubernetes, containerd and Helm. Then those against the oldest API server that is supported, and
-# those on a real node, which this machine becomes for the time: they need Linux and root. With KUBECONFIG and IMAGE they run on a
-# cluster of your own; NODE=0 leaves them out.
+# Runs every test. The first run builds Kubernetes, containerd and Helm. The tests against the oldest
+# supported API server, and those on a real node, come last. This machine becomes the node for that time,
+# which takes Linux and root. With KUBECONFIG and IMAGE they run on a cluster of your own; NODE=0 leaves them
+# out.
 NODE ?= 1
 test:
 	./tests/kube/build $(if $(filter 0,$(NODE)),,node)
@@ -18,23 +19,25 @@ test:
 	KUBE_APISERVER=kube-apiserver-1.30 cargo test --test api_server
 	[ "$(NODE)" = 0 ] || cargo test --test node
 
-# The tests on the node with faults that go on for FAULT_SECONDS (60) each, and 5,000 ServiceAccounts; what was measured is printed.
+# Runs the tests on the node with faults of FAULT_SECONDS (60) each, and 5,000 ServiceAccounts, and prints
+# what was measured.
 FAULT_SECONDS ?= 60
 chaos:
 	FAULT_SECONDS=$(FAULT_SECONDS) cargo test --test node -- --nocapture
 
-# What is made from the chart: its README, and the plain manifests in deploy/.
+# Makes the chart's README, and the plain manifests in deploy/.
 chart:
 	./charts/readme >charts/gitlab-iam-webhook/README.md
 	./deploy/make
 
-# The image of this machine's architecture as an archive, target/image.tar: the Dockerfile without its build stage, which needs a
-# container engine. With one: docker buildx build --platform linux/amd64,linux/arm64 .
+# Makes the image for this machine's architecture as an archive, target/image.tar, without the Dockerfile's
+# build stage, which needs a container engine. With such an engine, run docker buildx build --platform
+# linux/amd64,linux/arm64 .
 image:
 	./tests/node/binary
 	./tests/node/image gitlab-iam-webhook:dev target/image.tar
 
-# Formatting, lints, documentation, licences.
+# Checks formatting, lints, documentation and licences.
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
@@ -42,7 +45,7 @@ lint:
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	./tests/lint-dependencies
 
-# Speed and growth; read the ratios within one run.
+# Measures speed and growth: compare the figures within one run.
 bench:
 	cargo bench
 	./benches/memory

@@ -1,4 +1,4 @@
-//! What can a person type? One file for each command; clap's types live only here.
+//! What can a person type on the command line? Each command has a file, and only these know clap's types.
 
 mod check;
 mod explain;
@@ -21,8 +21,9 @@ const EXAMPLES: &str = "Examples:
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
 
-Exit status: check 0 no problems, 1 problems; explain 0 explained, 1 nothing
-to explain; 2 could not do it.";
+Exit status: check exits with 0 without problems, and with 1 where there are some;
+explain with 0 when it has explained something, and with 1 when there is nothing to
+explain; all of them with 2 when they could not do what was asked.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -37,19 +38,27 @@ enum Command {
     /// Serve the admission webhook over HTTPS.
     Serve(Box<serve::ServeArgs>),
     /// Find everything that is wrong with a mapping.
+    ///
+    /// The mapping is the text of a file, or stands under the key `mapping.yaml` in the manifest of a
+    /// ConfigMap.
     Check(check::CheckArgs),
     /// Say for each object of a manifest which rule decides, and why the others do not.
+    ///
+    /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
+    /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
 }
 
-/// What the operator fixes and no mapping can exceed.
+/// What the operator allows, whatever a mapping says.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "OperatorPolicy of every mapping")]
-struct BoundsArgs {
-    /// A role that may be handed out; may be repeated (in the environment: separated by spaces). Without it, any may.
+#[command(next_help_heading = "What the operator allows")]
+struct OperatorPolicyArgs {
+    /// A role that the mapping may give. Without this option it may give any.
     ///
-    /// A glob over the whole role ARN, in some namespaces only where a namespace glob stands before it:
-    /// `arn:aws:iam::123456789012:role/gitlab-*`, `ci-*=arn:aws:iam::*:role/ci-*`.
+    /// The value is a glob that matches the whole ARN of a role: `arn:aws:iam::123456789012:role/gitlab-*`.
+    /// With a namespace glob before it, it allows the role in these namespaces only:
+    /// `ci-*=arn:aws:iam::*:role/ci-*`. The option can be repeated; in the environment, spaces separate
+    /// the values.
     #[arg(
         long = "allowed-role",
         value_name = "[NAMESPACE-GLOB=]ARN-GLOB",
@@ -58,10 +67,10 @@ struct BoundsArgs {
     )]
     allowed_roles: Vec<AllowedRole>,
 
-    /// A username that is believed as a workload controller, beside Kubernetes' own; may be repeated (in the environment:
-    /// separated by spaces).
+    /// A username that is believed as a workload controller, beside those of Kubernetes.
     ///
-    /// On a Pod, GitLab's labels are believed only when a workload controller asked for it.
+    /// GitLab's labels on a Pod are believed only when a workload controller asked for the Pod. The option
+    /// can be repeated; in the environment, spaces separate the values.
     #[arg(
         long = "workload-controller",
         value_name = "USER",
@@ -72,19 +81,19 @@ struct BoundsArgs {
     workload_controllers: Vec<String>,
 }
 
-impl From<&BoundsArgs> for OperatorPolicy {
-    fn from(args: &BoundsArgs) -> Self {
-        let BoundsArgs { allowed_roles, workload_controllers } = args.clone();
+impl From<&OperatorPolicyArgs> for OperatorPolicy {
+    fn from(args: &OperatorPolicyArgs) -> Self {
+        let OperatorPolicyArgs { allowed_roles, workload_controllers } = args.clone();
         Self { workload_controllers, allowed_roles }
     }
 }
 
-/// The form of what is printed.
+/// The format of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
@@ -103,7 +112,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// `1 rule`, `2 rules`.
+/// Writes a count with its noun: `1 rule`, `2 rules`.
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

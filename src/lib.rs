@@ -1,19 +1,22 @@
-//! gitlab-iam-webhook: GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
+//! Which parts does the code have? GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role
+//! mapping.
 //!
-//! The map of the code. Arrows point inward: what stands further down never imports what stands above it.
+//! This is the map of the parts. Arrows point inward: what stands further down never imports what stands
+//! above it. `docs/architecture.md` tells how a review, a mapping, a certificate and a ServiceAccount travel
+//! through them.
 //!
 //! ```text
-//! main          parse, run, print one error
-//!  └ cli        one file for each command: serve, check, explain
-//!     ├ server   HTTPS for the API server, plain HTTP for probes and metrics
-//!     ├ cluster  what is watched and written in the cluster: the mapping's ConfigMap, the certificate's Secret,
-//!     │          the webhook configurations' caBundle, and ServiceAccounts that are to be re-admitted
-//!     └ mapping_file  a mapping on disk, followed
-//!        └ tls   certificates: made, loaded, rolled, served, trusted
-//!           └ mapping_loader  the one way in for a mapping, wherever it comes from
-//!              └ live, health, metrics, tasks, telemetry, shutdown
-//!                 └ memory   the room that transient work shares
-//!                    └ engine   the decision: pure, no I/O, no clock, no async
+//! main          runs the command line
+//!  └ cli        has one file for each command: serve, check, explain
+//!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
+//!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
+//!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
+//!     └ mapping_file  follows a mapping on disk
+//!        └ tls   makes, loads, rotates, serves and checks certificates
+//!           └ mapping_loader  puts a mapping in force, wherever it comes from
+//!              └ telemetry, shutdown, tasks, live, health, metrics
+//!                 └ memory   is the pool of memory that transient work shares
+//!                    └ engine   decides: it is pure, without I/O, clock or async
 //! ```
 
 pub mod cli;

@@ -1,4 +1,4 @@
-//! Which mapping decides right now? The only state that requests share.
+//! Which mapping is in force right now? It is the only state that requests share.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,14 +8,15 @@ use tokio::sync::watch;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::memory::Lease;
 
-/// A mapping with its number: 0 for the one to begin with, 1 for the first that was loaded.
+/// A mapping with its number. The mapping to begin with is number 0, and the first one that is loaded is
+/// number 1.
 #[derive(Debug)]
 pub struct Generation {
-    /// Counts loads of mappings that differ.
+    /// How many mappings have come into force, with this one.
     pub number: u64,
-    /// The rules.
+    /// The rules of the mapping.
     pub ruleset: Ruleset,
-    /// The room for these rules while another mapping is in force and somebody still looks at this one.
+    /// The memory that these rules take while another mapping is in force and somebody still reads this one.
     outlived: OnceLock<Lease>,
 }
 
@@ -25,7 +26,8 @@ impl Generation {
     }
 }
 
-/// The mapping in force. Swapped whole, so a request sees the old one or the new one, never parts of both.
+/// The mapping in force. It is swapped as a whole: a request sees the old one or the new one, never parts of
+/// both.
 #[derive(Debug)]
 pub struct Live {
     generation: ArcSwap<Generation>,
@@ -39,33 +41,33 @@ impl Live {
         Self { generation: ArcSwap::from_pointee(Generation::new(0, ruleset)), number: watch::Sender::new(0) }
     }
 
-    /// The mapping in force, without a lock; hold it for one request only.
+    /// The mapping in force, read without a lock. Hold it for one request only.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Generation>> {
         self.generation.load()
     }
 
-    /// The same for work that goes on for longer.
+    /// The mapping in force, for work that goes on for longer than a request.
     #[must_use]
     pub fn load_full(&self) -> Arc<Generation> {
         self.generation.load_full()
     }
 
-    /// Puts another mapping in force, and returns its number. One writer at a time.
+    /// Puts another mapping in force, and returns its number. There is only one writer at a time.
     ///
-    /// `room` was taken to make it. There is room apart for one mapping in force, so what is kept is as much as the old one takes, and
-    /// until its last reader is done.
+    /// `room` was taken to compile the mapping. The memory of one mapping in force is not taken from the
+    /// pool, so no more room is kept than the old mapping takes, and that until its last reader is done.
     pub fn swap(&self, ruleset: Ruleset, mut room: Lease) -> u64 {
         let number = self.generation.load().number + 1;
         let old = self.generation.swap(Arc::new(Generation::new(number, ruleset)));
         room.shrink_to(old.ruleset.weight());
-        // Never there already: a generation is outlived once.
+        // A generation goes out of force only once, so there is none yet.
         drop(old.outlived.set(room));
         self.number.send_replace(number);
         number
     }
 
-    /// Told the number of each mapping that comes into force.
+    /// The receiver is told the number of each mapping that comes into force.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.number.subscribe()

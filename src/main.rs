@@ -1,4 +1,4 @@
-//! The command `gitlab-iam-webhook`.
+//! Where does the process start? It runs the command line, and exits with its status.
 
 use std::process::ExitCode;
 

@@ -1,37 +1,46 @@
-//! Does a mapping that was just read come into force? A good one does; beside a bad one the last good one goes on.
+//! Does a mapping that was just read come into force? A good one does; in place of a bad one the last good
+//! one stays.
 
 use std::panic;
 use std::sync::Arc;
 
 use crate::engine::mapping::{self, Problems};
 use crate::engine::rules::operator_policy::OperatorPolicy;
-use crate::engine::rules::ruleset::Ruleset;
+use crate::engine::rules::ruleset::{Defaults, Ruleset};
 use crate::live::Live;
 use crate::memory::{Lease, Pool};
-use crate::metrics::Metrics;
+use crate::metrics::{InForce, MappingLoad, Metrics};
 
-/// The one way into [`Live`], wherever mappings come from.
+/// The only writer of [`Live`], wherever mappings come from.
 #[derive(Debug)]
 pub struct MappingLoader {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
-    bounds: OperatorPolicy,
-    /// Where mappings come from, for the log.
+    policy: OperatorPolicy,
+    /// The log names this as the place where mappings come from.
     source: String,
-    /// What was read last, good or bad, to tell whether there is something new.
+    /// The text that was read last, good or bad, tells whether there is something new.
     seen: Option<Arc<str>>,
-    /// Where room for reading one is taken.
+    /// Reading a mapping takes its memory here.
     pool: Pool,
 }
 
+/// What became of a mapping that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// It came into force.
+    InForce,
+    /// Its text is the one that was read last, so nothing was done. That text may be a bad one.
+    Unchanged,
+}
+
 impl MappingLoader {
-    /// Begins without a mapping: nothing is decided.
+    /// Begins without a mapping: no rule matches anything.
     #[must_use]
-    pub fn new(metrics: &Arc<Metrics>, bounds: OperatorPolicy, source: String, pool: &Pool) -> Self {
-        let nothing =
-            Ruleset::new(Vec::new(), crate::engine::rules::ruleset::Defaults::default(), bounds.clone());
+    pub fn new(metrics: &Arc<Metrics>, policy: OperatorPolicy, source: String, pool: &Pool) -> Self {
+        let nothing = Ruleset::new(Vec::new(), Defaults::default(), policy.clone());
         let (live, metrics, pool) = (Arc::new(Live::new(nothing)), Arc::clone(metrics), pool.clone());
-        Self { live, metrics, bounds, source, seen: None, pool }
+        Self { live, metrics, policy, source, seen: None, pool }
     }
 
     /// Where requests find the mapping in force.
@@ -40,85 +49,87 @@ impl MappingLoader {
         Arc::clone(&self.live)
     }
 
-    /// Takes a mapping, where it is another than the last one. Whether it came into force: what was seen before, good or bad,
-    /// does not again.
+    /// Loads a mapping, unless its text is the one that was read last.
     ///
     /// # Errors
-    /// What is wrong with it; the last good one stays in force.
-    pub async fn offer(&mut self, text: &str) -> Result<bool, Problems> {
-        self.offer_unsaid(text).await.inspect_err(|problems| self.say(&problems.to_string()))
+    /// What is wrong with it. This has been logged, and the last good mapping stays in force.
+    pub async fn load(&mut self, text: &str) -> Result<Loaded, Problems> {
+        self.load_unlogged(text).await.inspect_err(|problems| self.log_refused(&problems.to_string()))
     }
 
-    /// The same for a caller who says the problems.
+    /// Does the same for a caller who tells the problems.
     ///
     /// # Errors
-    /// As [`Self::offer`].
-    pub async fn offer_unsaid(&mut self, text: &str) -> Result<bool, Problems> {
+    /// What is wrong with it. The last good mapping stays in force.
+    pub async fn load_unlogged(&mut self, text: &str) -> Result<Loaded, Problems> {
         if self.seen.as_deref() == Some(text) {
-            return Ok(false);
+            return Ok(Loaded::Unchanged);
         }
-        let room = self.pool.take(mapping::weight(text.len())).await;
         let text: Arc<str> = text.into();
-        let (read, room) = self.read(Arc::clone(&text), room).await;
-        // Only now: whoever gives up waiting has not seen it.
+        let (read, room) = self.compile(Arc::clone(&text)).await;
+        // Not before: a caller who gave up waiting has not loaded it.
         self.seen = Some(text);
-        match read {
-            Ok(ruleset) => {
-                let rules = ruleset.rules().len();
-                let generation = self.live.swap(ruleset, room);
-                self.metrics.mapping_in_force(generation, rules);
-                tracing::info!(source = self.source, rules, generation, "mapping in force");
-                Ok(true)
-            }
-            Err(problems) => {
-                self.metrics.mapping_refused();
-                Err(problems)
-            }
+        let ruleset = read.inspect_err(|_| self.metrics.mapping_loaded(MappingLoad::Refused))?;
+        let in_force = self.put_in_force(ruleset, room);
+        self.metrics.mapping_loaded(MappingLoad::Newest(in_force));
+        Ok(Loaded::InForce)
+    }
+
+    /// Loads a mapping in place of the newest one, which cannot be used.
+    ///
+    /// # Errors
+    /// What is wrong with it. This has been logged, and what was in force stays so.
+    pub async fn load_fallback(&mut self, text: &str) -> Result<(), Problems> {
+        let (read, room) = self.compile(text.into()).await;
+        let ruleset = read.inspect_err(|problems| self.refuse(&problems.to_string()))?;
+        let in_force = self.put_in_force(ruleset, room);
+        self.metrics.mapping_loaded(MappingLoad::Fallback(in_force));
+        Ok(())
+    }
+
+    /// Tells that there is no mapping any more. It is counted and logged once, until there is one again.
+    pub fn missing(&mut self, why: &str) {
+        if self.seen.take().is_some() {
+            self.refuse(why);
         }
     }
 
-    /// The room goes with the work: that goes on where nobody waits for it any more.
-    async fn read(&self, text: Arc<str>, room: Lease) -> (Result<Ruleset, Problems>, Lease) {
-        let bounds = self.bounds.clone();
-        // Also a short text: it may take a tenth of a second, and no worker that answers reviews is held up by it.
-        let work = move || (mapping::compile(&text, &bounds), room);
+    fn refuse(&self, why: &str) {
+        self.metrics.mapping_loaded(MappingLoad::Refused);
+        self.log_refused(why);
+    }
+
+    /// Compiles a mapping, and returns the room that this took. The work holds the room: it goes on where
+    /// nobody waits for it any more.
+    async fn compile(&self, text: Arc<str>) -> (Result<Ruleset, Problems>, Lease) {
+        let room = self.pool.take(mapping::weight(text.len())).await;
+        let policy = self.policy.clone();
+        // A short text may take a tenth of a second too, and must not hold up a worker that answers reviews.
+        let work = move || (mapping::compile(&text, &policy), room);
         match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
+            Ok(compiled) => compiled,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => panic::resume_unwind(panic),
-                // The runtime ends, and this with it.
+                // The runtime is stopping, and this future with it.
                 Err(_) => std::future::pending().await,
             },
         }
     }
 
-    /// Takes a mapping that stands in for the newest one, which stays the one that was seen last. Whether it is good.
-    pub async fn offer_instead(&mut self, text: &str) -> bool {
-        let seen = self.seen.take();
-        let good = self.offer(text).await.unwrap_or(false);
-        self.seen = seen;
-        if good {
-            // It is not what somebody wants now.
-            self.metrics.mapping_is_stale();
-        }
-        good
+    fn put_in_force(&self, ruleset: Ruleset, room: Lease) -> InForce {
+        let rules = ruleset.rules().len();
+        let generation = self.live.swap(ruleset, room);
+        tracing::info!(source = self.source, rules, generation, "mapping in force");
+        InForce { generation, rules }
     }
 
-    /// There is no mapping any more. Said once, until there is one again.
-    pub fn missing(&mut self, why: &str) {
-        if self.seen.take().is_some() {
-            self.metrics.mapping_refused();
-            self.say(why);
-        }
-    }
-
-    fn say(&self, why: &str) {
-        let so = if self.live.load().number > 0 {
+    fn log_refused(&self, why: &str) {
+        let consequence = if self.live.load().number > 0 {
             "the last good mapping stays in force"
         } else {
             "no mapping is in force"
         };
-        tracing::error!(source = self.source, "{so}: {why}");
+        tracing::error!(source = self.source, "{consequence}: {why}");
     }
 }
 
@@ -130,13 +141,13 @@ mod tests {
     #[tokio::test]
     async fn a_mapping_that_nobody_waited_for_has_not_been_seen() {
         let (metrics, pool) = (Arc::default(), Pool::new(POOL));
-        let mut intake = MappingLoader::new(&metrics, OperatorPolicy::default(), "a test".to_owned(), &pool);
+        let mut loader = MappingLoader::new(&metrics, OperatorPolicy::default(), "a test".to_owned(), &pool);
         let text = "rules: []\n";
         let room = pool.take(POOL).await;
-        assert!(futures_util::poll!(Box::pin(intake.offer(text))).is_pending(), "there is no room");
+        assert!(futures_util::poll!(Box::pin(loader.load(text))).is_pending(), "there is no room");
         drop(room);
-        assert_eq!(intake.offer(text).await, Ok(true));
-        assert_eq!(intake.offer(text).await, Ok(false), "now it has");
-        assert_eq!(intake.live().load().number, 1);
+        assert_eq!(loader.load(text).await, Ok(Loaded::InForce));
+        assert_eq!(loader.load(text).await, Ok(Loaded::Unchanged), "now it has");
+        assert_eq!(loader.live().load().number, 1);
     }
 }

@@ -1,8 +1,10 @@
-//! How much memory may work hold that comes and goes? One pool of bytes, given out in the order in which it is asked for.
+//! How much memory may transient work hold? One pool of bytes is given out in the order in which it is asked
+//! for.
 //!
-//! What stays (connections, the rules in force) has limits of its own. What is held only for a while (long request bodies, a
-//! mapping while it is judged, whatever is read from the cluster) takes its room here first and gives it back when it is dropped,
-//! so that the sum of all of it is known. docs/operating.md has the whole account.
+//! What stays (connections, the rules in force) has limits of its own. What is held only for a while (long
+//! request bodies, a mapping while it is judged, whatever is read from the cluster) takes its room here
+//! first, and gives it back when it is dropped. So the sum of all of it is known. docs/operating.md lists
+//! what holds how much.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,31 +12,31 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// The bytes that all transient work together may hold.
+/// The most bytes that all transient work may hold at once.
 pub const POOL: usize = 14 << 20;
 
-/// The pool counts in units of so many bytes.
+/// The pool counts in units of this many bytes.
 const UNIT: usize = 1 << 10;
 
-/// Room in memory that transient work shares.
+/// The memory that transient work shares.
 #[derive(Clone, Debug)]
 pub struct Pool {
     units: Arc<Semaphore>,
     total: usize,
-    wants: Arc<Wants>,
+    waiters: Arc<Waiters>,
 }
 
-/// How many wait for room.
+/// Counts who waits for room.
 #[derive(Debug, Default)]
-struct Wants {
+struct Waiters {
     count: AtomicUsize,
-    more: Notify,
+    added: Notify,
 }
 
-/// Somebody waits for room, until this is dropped.
+/// One who waits for room, and does so no more when this is dropped.
 #[derive(Debug)]
-#[must_use = "nobody waits any more when this is dropped"]
-pub struct Want(Arc<Wants>);
+#[must_use = "it does not wait any more when this is dropped"]
+pub struct Waiter(Arc<Waiters>);
 
 /// Room that is taken until it is dropped.
 #[derive(Debug)]
@@ -46,47 +48,48 @@ impl Pool {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let total = bytes / UNIT;
-        Self { units: Arc::new(Semaphore::new(total)), total, wants: Arc::default() }
+        Self { units: Arc::new(Semaphore::new(total)), total, waiters: Arc::default() }
     }
 
-    /// Takes so many bytes, waiting for its turn: who asked earlier has them earlier, however much they asked for.
+    /// Takes so many bytes, and waits for its turn: who asked earlier gets them earlier, however much they
+    /// asked for.
     ///
-    /// More than the whole pool is taken as the whole pool, so that nobody waits for what can never be; each caller bounds what it asks
-    /// for by a limit of its own.
+    /// More than the whole pool is taken as the whole pool, as nobody could ever get more. Each caller has a
+    /// limit of its own for what it asks for.
     pub async fn take(&self, bytes: usize) -> Lease {
         let units = self.units_of(bytes);
-        // Not past whoever waits: what is given back is theirs before it is anybody's.
+        // This does not overtake who waits: the semaphore gives what comes back to them first.
         if let Ok(permit) = Arc::clone(&self.units).try_acquire_many_owned(units) {
             return Lease(Some(permit));
         }
-        let _want = self.want();
+        let _waiter = self.register_waiter();
         match Arc::clone(&self.units).acquire_many_owned(units).await {
             Ok(permit) => Lease(Some(permit)),
-            // Never: nobody closes it.
+            // Nobody closes the semaphore.
             Err(_) => Lease(None),
         }
     }
 
-    /// The same, but for no longer than `patience`: `None` where there was no room.
-    pub async fn take_within(&self, bytes: usize, patience: Duration) -> Option<Lease> {
-        tokio::time::timeout(patience, self.take(bytes)).await.ok()
+    /// Takes so many bytes, or returns `None` where there was no room within `timeout`.
+    pub async fn take_within(&self, bytes: usize, timeout: Duration) -> Option<Lease> {
+        tokio::time::timeout(timeout, self.take(bytes)).await.ok()
     }
 
-    /// Says that somebody waits for room, here or before they come here.
-    pub fn want(&self) -> Want {
-        self.wants.count.fetch_add(1, Ordering::Relaxed);
-        self.wants.more.notify_waiters();
-        Want(Arc::clone(&self.wants))
+    /// Counts one who waits for room, also where they wait for something else first.
+    pub fn register_waiter(&self) -> Waiter {
+        self.waiters.count.fetch_add(1, Ordering::Relaxed);
+        self.waiters.added.notify_waiters();
+        Waiter(Arc::clone(&self.waiters))
     }
 
-    /// Waits until somebody waits for room: for who holds some and could do without.
-    pub async fn wanted(&self) {
+    /// Returns when somebody waits for room. Whoever holds some and could do without it asks this.
+    pub async fn contended(&self) {
         loop {
-            let more = self.wants.more.notified();
-            if self.wants.count.load(Ordering::Relaxed) > 0 {
+            let added = self.waiters.added.notified();
+            if self.waiters.count.load(Ordering::Relaxed) > 0 {
                 return;
             }
-            more.await;
+            added.await;
         }
     }
 
@@ -96,7 +99,7 @@ impl Pool {
 }
 
 impl Lease {
-    /// Adds what was taken later: both are given back together.
+    /// Adds another lease to this one: both are given back together.
     pub fn merge(&mut self, other: Self) {
         match (&mut self.0, other.0) {
             (Some(own), Some(other)) => own.merge(other),
@@ -113,7 +116,7 @@ impl Lease {
     }
 }
 
-impl Drop for Want {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
@@ -129,7 +132,7 @@ mod tests {
         let first = pool.take(6 * UNIT).await;
         let mut large = Box::pin(pool.take(8 * UNIT));
         assert!(futures_util::poll!(&mut large).is_pending());
-        // There would be room for this one, but the large one must not wait for ever.
+        // There is room for this one, but the large one must not be overtaken for ever.
         assert!(pool.take_within(UNIT, Duration::from_millis(1)).await.is_none());
         drop(first);
         let mut large = large.await;
@@ -145,20 +148,20 @@ mod tests {
     async fn who_holds_room_is_told_when_somebody_waits_for_it() {
         let pool = Pool::new(10 * UNIT);
         let held = pool.take(8 * UNIT).await;
-        let mut wanted = Box::pin(pool.wanted());
-        assert!(futures_util::poll!(&mut wanted).is_pending());
+        let mut contended = Box::pin(pool.contended());
+        assert!(futures_util::poll!(&mut contended).is_pending());
         drop(pool.take(2 * UNIT).await);
-        assert!(futures_util::poll!(&mut wanted).is_pending(), "nobody had to wait");
+        assert!(futures_util::poll!(&mut contended).is_pending(), "nobody had to wait");
         let mut waiting = Box::pin(pool.take(3 * UNIT));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert!(futures_util::poll!(&mut wanted).is_ready());
+        assert!(futures_util::poll!(&mut contended).is_ready());
         drop(held);
         drop(waiting.await);
-        assert!(futures_util::poll!(Box::pin(pool.wanted())).is_pending(), "nobody waits any more");
+        assert!(futures_util::poll!(Box::pin(pool.contended())).is_pending(), "nobody waits any more");
     }
 
     #[tokio::test]
-    async fn what_can_never_be_is_the_whole_pool() {
+    async fn more_than_the_whole_pool_is_taken_as_the_whole_pool() {
         let pool = Pool::new(10 * UNIT);
         let all = pool.take(usize::MAX).await;
         assert_eq!(pool.units.available_permits(), 0);

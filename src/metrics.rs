@@ -1,4 +1,5 @@
-//! What is counted? Every family in one place; label values are enums, so no text from outside becomes a series.
+//! Which metrics does the webhook export? The values of every label are an enum: no text from outside becomes
+//! a series.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,66 +14,45 @@ use prometheus_client::registry::Registry;
 use crate::engine::admission::mutate::Mode;
 use crate::engine::decision::Outcome;
 
-/// Each reason for which a request gets no decision.
-pub const REFUSALS: [&str; 17] = [
-    "annotations",
-    "body",
-    "busy",
-    "content_type",
-    "json",
-    "kind",
-    "method",
-    "no_length",
-    "no_object",
-    "no_request",
-    "no_uid",
-    "panic",
-    "path",
-    "slow",
-    "too_large",
-    "version",
-    "other",
-];
-
 /// Every metric, and the registry that writes them out.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Reviews that were answered.
+    /// The reviews that were answered.
     pub reviews: Family<ReviewLabels, Counter>,
-    /// From the whole body being here to the answer being made, seconds.
+    /// The seconds from the moment when a whole body is here to its answer.
     pub review_duration: Histogram,
-    /// Requests that got no answer with a decision.
-    pub refused_requests: Family<Reason, Counter>,
-    /// Connections that are open.
+    /// The requests that got no decision.
+    pub refused_requests: Family<RefusalLabels, Counter>,
+    /// The connections that are open.
     pub open_connections: Gauge,
-    /// Connections closed unanswered, for want of room.
+    /// The connections that were closed unanswered, because too many were open.
     pub refused_connections: Counter,
-    /// Connections closed to make room for others.
+    /// The connections that were closed to make room for others.
     pub evicted_connections: Counter,
-    /// TLS handshakes by how they ended.
-    pub handshakes: Family<Handshake, Counter>,
-    /// Rules in force.
+    /// The TLS handshakes, by how they ended.
+    pub handshakes: Family<HandshakeLabels, Counter>,
+    /// The number of rules in force.
     pub mapping_rules: Gauge,
-    /// Counts mappings put in force.
+    /// The number of mappings that came into force since the start.
     pub mapping_generation: Gauge,
-    /// 1 while a newer mapping is there that cannot be used.
+    /// This is 1 while the newest mapping cannot be used, and 0 while it is in force.
     pub mapping_stale: Gauge,
-    /// Since when it is stale, seconds since 1970; 0 while it is not.
+    /// The time since when the newest mapping cannot be used, in seconds since 1970; 0 while it is in force.
     pub mapping_stale_since: Gauge,
-    /// When the mapping in force was loaded, seconds since 1970.
+    /// The time when the mapping in force was loaded, in seconds since 1970.
     pub mapping_loaded: Gauge,
-    /// Loads by how they ended.
-    pub mapping_loads: Family<Load, Counter>,
-    /// When the certificate being served ends, seconds since 1970.
+    /// The loads of mappings, by how they ended.
+    pub mapping_loads: Family<LoadLabels, Counter>,
+    /// The time when the certificate being served ends, in seconds since 1970.
     pub certificate_not_after: Gauge,
-    /// Loads of certificates by how they ended.
-    pub certificate_loads: Family<Load, Counter>,
-    /// Namespaces that have opted in.
+    /// The loads of certificates, by how they ended.
+    pub certificate_loads: Family<LoadLabels, Counter>,
+    /// The number of namespaces that have opted in.
     pub opted_in_namespaces: Gauge,
-    /// ServiceAccounts that are to be re-admitted.
+    /// The number of ServiceAccounts that are to be re-admitted.
     pub repairs_waiting: Gauge,
-    /// Re-admissions by what came of them.
+    /// The re-admissions, by how they ended.
     pub repairs: Family<RepairLabel, Counter>,
     build: Family<Build, Gauge>,
 }
@@ -80,17 +60,17 @@ pub struct Metrics {
 /// One answered review.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReviewLabels {
-    /// `/mutate` or `/observe`.
+    /// Whether it came to `/mutate` or to `/observe`.
     pub mode: Mode,
-    /// The object's kind.
+    /// The kind of the object.
     pub kind: KindLabel,
-    /// The request's operation.
+    /// The operation of the request.
     pub operation: OperationLabel,
-    /// What came of it.
+    /// What was decided.
     pub outcome: Outcome,
 }
 
-/// Kinds that are told apart.
+/// The kinds of objects that the metrics tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(missing_docs, reason = "they are what they say")]
 pub enum KindLabel {
@@ -99,7 +79,7 @@ pub enum KindLabel {
     Other,
 }
 
-/// Operations that are told apart.
+/// The operations that the metrics tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "they are what they say")]
 pub enum OperationLabel {
@@ -109,7 +89,7 @@ pub enum OperationLabel {
 }
 
 impl KindLabel {
-    /// Of a kind as sent.
+    /// The label for a kind, as the API server sends it.
     #[must_use]
     pub fn of(kind: &str) -> Self {
         match kind {
@@ -121,7 +101,7 @@ impl KindLabel {
 }
 
 impl OperationLabel {
-    /// Of an operation as sent.
+    /// The label for an operation, as the API server sends it.
     #[must_use]
     pub fn of(operation: &str) -> Self {
         match operation {
@@ -134,7 +114,7 @@ impl OperationLabel {
 
 impl EncodeLabelValue for OperationLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        // As in the request, but for those that are not told apart.
+        // The words are those of the request.
         match self {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
@@ -156,46 +136,201 @@ impl EncodeLabelValue for Mode {
     }
 }
 
-/// Why a request got no decision: a fixed word.
+/// One request that got no decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
-    /// `json`, `too_large`, `busy` and so on.
-    pub reason: &'static str,
+pub struct RefusalLabels {
+    /// Why it got none.
+    pub reason: RefusalReason,
 }
 
-/// How a handshake ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Handshake {
-    /// `ok`, `failed` or `timeout`.
-    pub result: &'static str,
+/// Why a request got no decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// The annotations of the object are longer than any that can be stored.
+    Annotations,
+    /// The connection failed while the body was read.
+    Body,
+    /// There was no room for the body, or no turn to judge it.
+    Busy,
+    /// The content type is not JSON.
+    ContentType,
+    /// The body is not an AdmissionReview in JSON.
+    Json,
+    /// The JSON is of another kind than AdmissionReview.
+    Kind,
+    /// The method is not POST.
+    Method,
+    /// A long body came without its length.
+    NoLength,
+    /// The review has no object.
+    NoObject,
+    /// The review has no request.
+    NoRequest,
+    /// The request has no usable `uid`.
+    NoUid,
+    /// The code that answers panicked.
+    Panic,
+    /// There is nothing at this path.
+    Path,
+    /// The body came too slowly.
+    Slow,
+    /// The body is longer than any that is read.
+    TooLarge,
+    /// The AdmissionReview is of a version that is not supported.
+    Version,
+    /// No request is counted here: the series has always been exported, and queries may name it.
+    Other,
 }
 
-/// How a load ended.
+impl RefusalReason {
+    const ALL: [Self; 17] = [
+        Self::Annotations,
+        Self::Body,
+        Self::Busy,
+        Self::ContentType,
+        Self::Json,
+        Self::Kind,
+        Self::Method,
+        Self::NoLength,
+        Self::NoObject,
+        Self::NoRequest,
+        Self::NoUid,
+        Self::Panic,
+        Self::Path,
+        Self::Slow,
+        Self::TooLarge,
+        Self::Version,
+        Self::Other,
+    ];
+}
+
+impl EncodeLabelValue for RefusalReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Annotations => "annotations",
+            Self::Body => "body",
+            Self::Busy => "busy",
+            Self::ContentType => "content_type",
+            Self::Json => "json",
+            Self::Kind => "kind",
+            Self::Method => "method",
+            Self::NoLength => "no_length",
+            Self::NoObject => "no_object",
+            Self::NoRequest => "no_request",
+            Self::NoUid => "no_uid",
+            Self::Panic => "panic",
+            Self::Path => "path",
+            Self::Slow => "slow",
+            Self::TooLarge => "too_large",
+            Self::Version => "version",
+            Self::Other => "other",
+        }
+        .encode(encoder)
+    }
+}
+
+/// One TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Load {
-    /// `ok` or `failed`.
-    pub result: &'static str,
+pub struct HandshakeLabels {
+    /// How it ended.
+    pub result: HandshakeResult,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeResult {
+    /// The connection is encrypted.
+    Ok,
+    /// TLS failed, or the peer hung up.
+    Failed,
+    /// It took longer than a handshake may take.
+    Timeout,
+}
+
+impl HandshakeResult {
+    const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Timeout];
+}
+
+impl EncodeLabelValue for HandshakeResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+        }
+        .encode(encoder)
+    }
+}
+
+/// One load of a mapping or of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LoadLabels {
+    /// How it ended.
+    pub result: LoadResult,
+}
+
+/// How a load of a mapping or of a certificate ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoadResult {
+    /// It is in use.
+    Ok,
+    /// It cannot be read or used, and the one before it stays in use.
+    Failed,
+}
+
+impl LoadResult {
+    const ALL: [Self; 2] = [Self::Ok, Self::Failed];
+}
+
+impl EncodeLabelValue for LoadResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+        .encode(encoder)
+    }
+}
+
+/// What became of a mapping that was read, or that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MappingLoad {
+    /// The newest mapping came into force.
+    Newest(InForce),
+    /// An older mapping came into force, because the newest one cannot be used.
+    Fallback(InForce),
+    /// The newest mapping cannot be used, or is gone.
+    Refused,
+}
+
+/// A mapping that came into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// How many mappings have come into force, with this one.
+    pub generation: u64,
+    /// How many rules it has.
+    pub rules: usize,
 }
 
 /// One re-admission.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RepairLabel {
-    /// What came of it.
+    /// How it ended.
     pub result: RepairResult,
 }
 
-/// What comes of a re-admission.
+/// How a re-admission ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RepairResult {
-    /// It is as decided now.
+    /// The ServiceAccount is as decided now.
     Repaired,
-    /// It is as it was: the API server did not reach us.
+    /// The ServiceAccount is as it was: the API server did not reach the webhook.
     NoEffect,
-    /// The API server refused, or did not answer.
+    /// The API server failed, or did not answer.
     Failed,
-    /// The API server refuses it, for good as it seems.
+    /// The API server refuses it, and would refuse it again.
     Refused,
-    /// It was changed back too often, and is left alone.
+    /// The ServiceAccount was changed back too often, and is left alone.
     LeftAlone,
 }
 
@@ -226,7 +361,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("gitlab_iam_webhook"),
             reviews: Family::default(),
-            // 50 microseconds to 1.6 seconds: the API server gives up after 2.
+            // The buckets go from 50 microseconds to 1.6 seconds: the API server gives up after 2.
             review_duration: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
             refused_requests: Family::default(),
             open_connections: Gauge::default(),
@@ -247,16 +382,16 @@ impl Default for Metrics {
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
-        // A counter that first appears when something goes wrong hides its first step from `increase()`.
-        for reason in REFUSALS {
-            metrics.refused_requests.get_or_create(&Reason { reason }).inc_by(0);
+        // A counter that first appears with its first event hides that event from `increase()`.
+        for reason in RefusalReason::ALL {
+            metrics.refused_requests.get_or_create(&RefusalLabels { reason }).inc_by(0);
         }
-        for result in ["ok", "failed", "timeout"] {
-            metrics.handshakes.get_or_create(&Handshake { result }).inc_by(0);
+        for result in HandshakeResult::ALL {
+            metrics.handshakes.get_or_create(&HandshakeLabels { result }).inc_by(0);
         }
-        for result in ["ok", "failed"] {
-            metrics.mapping_loads.get_or_create(&Load { result }).inc_by(0);
-            metrics.certificate_loads.get_or_create(&Load { result }).inc_by(0);
+        for result in LoadResult::ALL {
+            metrics.mapping_loads.get_or_create(&LoadLabels { result }).inc_by(0);
+            metrics.certificate_loads.get_or_create(&LoadLabels { result }).inc_by(0);
         }
         for result in RepairResult::ALL {
             metrics.repairs.get_or_create(&RepairLabel { result }).inc_by(0);
@@ -346,39 +481,47 @@ impl Metrics {
         registry.register("build_info", "The version of this binary", self.build.clone());
     }
 
-    /// A mapping came into force.
-    pub fn mapping_in_force(&self, generation: u64, rules: usize) {
-        self.mapping_loads.get_or_create(&Load { result: "ok" }).inc();
-        self.mapping_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.mapping_rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
-        self.mapping_loaded.set(now());
-        self.mapping_stale.set(0);
-        self.mapping_stale_since.set(0);
-    }
-
-    /// The newest mapping cannot be used.
-    pub fn mapping_refused(&self) {
-        self.mapping_loads.get_or_create(&Load { result: "failed" }).inc();
-        self.mapping_is_stale();
-    }
-
-    /// What is in force is not the newest mapping.
-    pub fn mapping_is_stale(&self) {
-        if self.mapping_stale.set(1) == 0 {
+    /// Counts a mapping that was read, and tells what is in force now.
+    pub fn mapping_loaded(&self, load: MappingLoad) {
+        let result = match load {
+            MappingLoad::Newest(_) | MappingLoad::Fallback(_) => LoadResult::Ok,
+            MappingLoad::Refused => LoadResult::Failed,
+        };
+        self.mapping_loads.get_or_create(&LoadLabels { result }).inc();
+        if let MappingLoad::Newest(InForce { generation, rules })
+        | MappingLoad::Fallback(InForce { generation, rules }) = load
+        {
+            self.mapping_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+            self.mapping_rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
+            self.mapping_loaded.set(now());
+        }
+        if let MappingLoad::Newest(_) = load {
+            self.mapping_stale.set(0);
+            self.mapping_stale_since.set(0);
+        } else if self.mapping_stale.set(1) == 0 {
             self.mapping_stale_since.set(now());
         }
     }
 
-    /// A request without a decision.
-    pub fn refused(&self, reason: &'static str) {
-        let known = REFUSALS.iter().find(|known| **known == reason);
-        self.refused_requests.get_or_create(&Reason { reason: known.copied().unwrap_or("other") }).inc();
+    /// Counts a certificate that was loaded, or that could not be.
+    pub fn certificate_loaded(&self, result: LoadResult) {
+        self.certificate_loads.get_or_create(&LoadLabels { result }).inc();
     }
 
-    /// Everything, in OpenMetrics text format.
+    /// Counts a TLS handshake.
+    pub fn handshake_ended(&self, result: HandshakeResult) {
+        self.handshakes.get_or_create(&HandshakeLabels { result }).inc();
+    }
+
+    /// Counts a request that got no decision.
+    pub fn refused(&self, reason: RefusalReason) {
+        self.refused_requests.get_or_create(&RefusalLabels { reason }).inc();
+    }
+
+    /// Writes every metric in the OpenMetrics text format.
     ///
     /// # Errors
-    /// Never in practice: writing to a string does not fail.
+    /// Writing to a string does not fail, so there is none in practice.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut out = String::with_capacity(8 << 10);
         text::encode(&mut out, &self.registry)?;
@@ -386,7 +529,7 @@ impl Metrics {
     }
 }
 
-/// Seconds since 1970.
+/// The time now, in seconds since 1970.
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)

@@ -1,4 +1,5 @@
-//! How do requests come in? HTTPS for the API server, plain HTTP for probes and metrics, both within bounds.
+//! How do requests come in? There is HTTPS for the API server and plain HTTP for probes and metrics, both
+//! with limits.
 
 pub mod admin;
 mod body;
@@ -27,50 +28,55 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use connection::{Tagged, Watched};
-use connections::{Connections, NamespacedName};
-use eviction::{Phase, Rules};
+use connection::{ConnectionService, TimedStream};
+use connections::{Connections, Slot};
+use eviction::{EvictionPolicy, Phase};
 
-/// How long peers may take, and how much room they may have.
+/// How long peers may take, and how much memory and how many connections they may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For a TLS handshake.
+    /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// For a request's head: the first from the handshake on, another from its first byte on.
+    /// How long a request's head may take: the first one from the handshake on, another one from its first
+    /// byte on.
     pub header: Duration,
-    /// For a request from its head to its answer, and for the peer to take that.
+    /// How long a request may take from its head to its answer, and how long the peer may take to read the
+    /// answer.
     pub request: Duration,
-    /// For a connection between requests. Longer than the 90 seconds of Go's clients, so that they close first.
+    /// How long a connection may be idle. It is longer than the 90 seconds of Go's clients, so that they
+    /// close first.
     pub idle: Duration,
-    /// Connections open at once.
+    /// How many connections may be open at once.
     pub connections: usize,
-    /// Of these, for one peer address.
+    /// How many of these may be of one peer address.
     pub connections_per_peer: usize,
-    /// Bytes of long request bodies in memory at once.
+    /// How many bytes of long request bodies may be in memory at once.
     pub body_bytes: usize,
-    /// Of these, for one peer address.
+    /// How many of these may be of one peer address.
     pub body_bytes_per_peer: usize,
 }
 
-/// What a connection may hold of a request that is not being answered yet, its head above all: longer ones are 431.
+/// The most bytes that a connection buffers of a request. A longer head is answered with 431.
 const MAX_BUFFER: usize = 8 << 10;
 
-/// The longest body that is read, in bytes: an UPDATE carries the object twice, and etcd holds 1.5 MiB.
+/// The longest body that is read, in bytes. An UPDATE carries the object twice, and etcd stores up to 1.5
+/// MiB.
 pub const MAX_BODY: usize = 8 << 20;
 
-/// So many connections wait in the kernel while those before them are looked at. It may grant fewer.
+/// How many connections wait in the kernel to be accepted. The kernel may grant fewer.
 const BACKLOG: u32 = 1024;
 
-/// What the kernel holds of each connection that we have not read yet is of the container's memory too.
-const UNREAD_IN_KERNEL: u32 = 64 << 10;
+/// How many bytes of a connection the kernel holds before they are read. They count as memory of the
+/// container too.
+const RECEIVE_BUFFER: u32 = 64 << 10;
 
-/// How long a connection that gives way between requests has for its farewell.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long an evicted connection that was idle has to close properly.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Opens a port. Where `[::]` is asked for on a host without IPv6, `0.0.0.0` stands in.
+/// Opens a port. On a host without IPv6, `[::]` means `0.0.0.0`.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// The address cannot be listened on.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     listen(address).or_else(|error| {
         let no_ipv6 = matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
@@ -85,17 +91,17 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
     socket.set_reuseaddr(true)?;
-    // Connections inherit it.
-    socket.set_recv_buffer_size(UNREAD_IN_KERNEL)?;
+    // Accepted connections inherit this size.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// A port: who may come in, and what is answered there.
+/// A port: which connections may be open, and who answers their requests.
 pub struct Port {
     limits: Limits,
-    rules: Rules,
-    /// Without it, plain HTTP.
+    policy: EvictionPolicy,
+    /// Without this, the port speaks plain HTTP.
     tls: Option<Arc<ServerConfig>>,
     app: Router,
     keep_alive: bool,
@@ -104,7 +110,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// HTTPS for API servers, until `stop` says so.
+    /// The port for API servers, which speaks HTTPS.
     #[must_use]
     pub fn webhook(
         tls: Arc<ServerConfig>,
@@ -113,35 +119,36 @@ impl Port {
         metrics: Arc<Metrics>,
         stop: Shutdown,
     ) -> Self {
-        let rules = Rules {
+        let policy = EvictionPolicy {
             total: limits.connections,
             per_peer: limits.connections_per_peer,
             silent: Duration::from_millis(100),
             idle: Duration::from_secs(10),
         };
-        Self { limits, rules, tls: Some(tls), app, keep_alive: true, metrics, stop }
+        Self { limits, policy, tls: Some(tls), app, keep_alive: true, metrics, stop }
     }
 
-    /// Serves until it is told to stop, and all that is under way has ended or is to be aborted.
+    /// Serves until it is told to stop, and then until every connection has ended or is aborted.
     ///
     /// # Errors
-    /// When the port fails.
+    /// The port cannot be used.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let connections = Connections::new(self.rules, Arc::clone(&self.metrics));
+        let connections = Connections::new(self.policy, Arc::clone(&self.metrics));
         let port = Arc::new(self);
         let tasks = TaskTracker::new();
         let accepting = async {
             loop {
                 let Ok((stream, address)) = listener.accept().await else {
-                    // No file descriptors, say.
+                    // There may be no file descriptors: they are free again when a connection ends.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
-                // The kernel keeps the others meanwhile. Who finds no place is closed before it has cost anything.
-                let Some(place) = connections.admit(address.ip()).await else { continue };
-                tasks.spawn(Arc::clone(&port).converse(stream, address, place));
-                // Who is here already comes first.
+                // Other connections wait in the kernel meanwhile. One that gets no slot is closed before its
+                // handshake.
+                let Some(slot) = connections.admit(address.ip()).await else { continue };
+                tasks.spawn(Arc::clone(&port).handle(stream, address, slot));
+                // Open connections come before new ones.
                 tokio::task::yield_now().await;
             }
         };
@@ -152,49 +159,49 @@ impl Port {
         Ok(())
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: NamespacedName) {
-        // Dropped last: its place is free when all that it held is.
-        let place = Arc::new(place);
-        let talked = async {
+    async fn handle(self: Arc<Self>, stream: TcpStream, address: SocketAddr, slot: Slot) {
+        // The slot is dropped last, when the connection holds nothing any more.
+        let slot = Arc::new(slot);
+        let served = async {
             let _ = stream.set_nodelay(true);
-            let Some(tls) = &self.tls else { return self.talk(stream, address, &place).await };
-            let (tls, patience) = (Arc::clone(tls), self.limits.handshake);
-            let shaken = handshake::shake_hands(tls, stream, &place, patience, &self.metrics);
-            let shaken = tokio::select! {
-                shaken = shaken => shaken,
-                () = place.evicted() => None,
+            let Some(tls) = &self.tls else { return self.serve_http(stream, address, &slot).await };
+            let (tls, timeout) = (Arc::clone(tls), self.limits.handshake);
+            let accepted = tokio::select! {
+                accepted = handshake::accept(tls, stream, &slot, timeout, &self.metrics) => accepted,
+                () = slot.evicted() => None,
             };
-            if let Some(stream) = shaken {
-                self.talk(stream, address, &place).await;
+            if let Some(stream) = accepted {
+                self.serve_http(stream, address, &slot).await;
             }
         };
-        let _ = self.stop.abort.run_until_cancelled(talked).await;
+        let _ = self.stop.abort.run_until_cancelled(served).await;
     }
 
-    async fn talk<T>(&self, stream: T, address: SocketAddr, place: &Arc<NamespacedName>)
+    async fn serve_http<T>(&self, stream: T, address: SocketAddr, slot: &Arc<Slot>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = TokioIo::new(Watched::new(stream, Arc::clone(place), self.limits));
-        let service = TowerToHyperService::new(Tagged::new(self.app.clone(), address, Arc::clone(place)));
+        let stream = TokioIo::new(TimedStream::new(stream, Arc::clone(slot), self.limits));
+        let service = ConnectionService::new(self.app.clone(), address, Arc::clone(slot));
+        let service = TowerToHyperService::new(service);
         let mut http = http1::Builder::new();
         http.max_buf_size(MAX_BUFFER).keep_alive(self.keep_alive);
-        let mut conversation = pin!(http.serve_connection(stream, service));
-        let given_way = tokio::select! {
+        let mut connection = pin!(http.serve_connection(stream, service));
+        let evicted = tokio::select! {
             biased;
-            _ = &mut conversation => return,
-            () = place.evicted() => true,
+            _ = &mut connection => return,
+            () = slot.evicted() => true,
             () = self.stop.begin.cancelled() => false,
         };
-        if given_way && !matches!(place.phase().0, Phase::Idle | Phase::Answering) {
+        if evicted && !matches!(slot.phase().0, Phase::Idle | Phase::Answering) {
             return;
         }
-        // The answer under way, and TLS's farewell.
-        conversation.as_mut().graceful_shutdown();
-        if given_way {
-            let _ = tokio::time::timeout(FAREWELL, conversation).await;
+        // The answer under way is finished, and TLS is told that the connection ends.
+        connection.as_mut().graceful_shutdown();
+        if evicted {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;
         } else {
-            let _ = conversation.await;
+            let _ = connection.await;
         }
     }
 }

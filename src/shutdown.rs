@@ -1,24 +1,25 @@
-//! When does the process stop? SIGTERM or SIGINT asks it to; a second one does not wait.
+//! When does the process stop? The first SIGTERM or SIGINT makes it finish its work, and a second one makes
+//! it stop at once.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The two stages of stopping.
+/// The two stages of stopping. Whoever works waits for these tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    /// Stop taking work, finish what is under way.
+    /// Take no more work, and finish what is under way.
     pub begin: CancellationToken,
     /// Stop at once.
     pub abort: CancellationToken,
 }
 
 impl Shutdown {
-    /// Listens for signals from now on.
+    /// Begins to listen for signals.
     ///
     /// # Errors
-    /// When the handlers cannot be installed.
+    /// The signal handlers cannot be installed.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::default();
         let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! How are log lines written?
+//! How are log lines written, and how does an error read in one?
 
 use std::io;
 
@@ -6,21 +6,21 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// The form of log lines on standard error.
+/// The format of log lines on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
-/// Starts logging. `filter` is in the syntax of `tracing-subscriber`'s `Targets`: `info`, `warn,gitlab_iam_webhook=debug`.
+/// Starts logging. `filter` says what is logged, as in `info` or `warn,gitlab_iam_webhook=debug`.
 ///
 /// # Errors
-/// When the process logs already.
+/// The process logs already.
 pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
-    // What the filter lets through is not filtered again.
+    // The subscriber itself lets everything through: the filter alone decides.
     let builder = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_writer(io::stderr)
@@ -41,7 +41,7 @@ pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
     Ok(())
 }
 
-/// An error with its causes, in one line.
+/// Writes an error with its causes in one line.
 #[must_use]
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -1,4 +1,4 @@
-//! What is served as a certificate? A pair that rustls can use, however it came to be.
+//! Can this certificate be served with this key? Everything about certificates begins with such a pair.
 
 pub mod cert_resolver;
 pub mod chain_check;
@@ -14,45 +14,45 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-/// A certificate chain and its key, in PEM.
+/// A certificate chain and its private key, in PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// The leaf first.
+    /// The chain, with the leaf first.
     pub certificate: Vec<u8>,
-    /// PKCS#8, PKCS#1 or SEC1.
+    /// The key, as PKCS#8, PKCS#1 or SEC1.
     pub key: Vec<u8>,
 }
 
-/// A pair that can be served.
+/// A pair that was checked and can be served.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Chain and key, for rustls.
+    /// The chain and the key, as rustls takes them.
     pub key: Arc<CertifiedKey>,
-    /// When the leaf ends, seconds since 1970.
+    /// The time when the leaf ends, in seconds since 1970.
     pub not_after: i64,
 }
 
 /// Why a pair cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// The certificates are no PEM.
+    /// The certificates are not in PEM.
     #[error("reading the certificate as PEM")]
     CertificatePem(#[source] rustls::pki_types::pem::Error),
     /// The file holds no certificate.
     #[error("the certificate file holds no certificate")]
     NoCertificate,
-    /// The key is no PEM, or of no kind that is known.
+    /// The key is not in PEM, or of an unknown kind.
     #[error("reading the private key as PEM")]
     KeyPem(#[source] rustls::pki_types::pem::Error),
-    /// The leaf is no X.509 certificate.
+    /// The leaf is not an X.509 certificate.
     #[error("reading the certificate as X.509")]
     X509(#[source] x509_parser::nom::Err<x509_parser::error::X509Error>),
-    /// The two do not belong together, or the key cannot be used.
+    /// The key is not the one of the certificate, or it cannot be used.
     #[error("using the private key with the certificate")]
     Mismatch(#[source] rustls::Error),
 }
 
-/// The one provider of cryptography.
+/// The one provider of cryptography that everything here uses.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
@@ -60,16 +60,16 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key must not reach a log.
+        // A key must not reach a log.
         f.debug_struct("Pair").finish_non_exhaustive()
     }
 }
 
 impl Pair {
-    /// Checks that certificate and key belong together, and readies them for serving.
+    /// Checks that the certificate and the key belong together, and makes them ready to be served.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// What is wrong with them first.
     pub fn identity(&self) -> Result<Identity, PairError> {
         let provider = provider();
         let chain = CertificateDer::pem_slice_iter(&self.certificate)

@@ -1,4 +1,4 @@
-//! `check`: what is wrong with these mappings?
+//! What is wrong with these mappings? The command `check` tells.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::input;
-use super::{BoundsArgs, OutputFormat, counted, output};
+use super::{OperatorPolicyArgs, OutputFormat, counted, output};
 use crate::engine::mapping::lints::{self, Advice};
 use crate::engine::mapping::{self, Problem, Problems};
 use crate::engine::rules::operator_policy::OperatorPolicy;
@@ -19,44 +19,45 @@ const EXAMPLES: &str = "Examples:
   gitlab-iam-webhook check --strict --output json *.yaml
   kubectl get configmap role-mapping -o yaml | gitlab-iam-webhook check -
 
-Exit status: 0 no problems, 1 problems (with --strict also warnings),
-2 a file cannot be read.";
+Exit status: 0 when there are no problems, 1 when there are problems (or warnings,
+with --strict), 2 when a file cannot be read.";
 
-/// A mapping, or the manifest of a ConfigMap that holds one under `mapping.yaml`.
+/// The arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArgs {
-    /// Mapping files; `-` is standard input.
+    /// The files with the mappings; `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Warnings count as problems.
+    /// Count warnings as problems.
     #[arg(long)]
     strict: bool,
 
-    /// The form of what is printed.
+    /// The format of what is printed.
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 
     #[command(flatten)]
-    bounds: BoundsArgs,
+    policy: OperatorPolicyArgs,
 }
 
 struct Checked {
     name: String,
     result: Result<Ruleset, Failure>,
     warnings: Vec<Advice>,
-    /// Worth knowing, nothing to mend.
+    /// What is worth knowing though nothing needs to be mended.
     notes: Vec<Advice>,
 }
 
 impl Checked {
-    /// The rules of which a kind of note is told.
+    /// The names of the rules that this kind of note is about.
     fn noted(&self, kind: &str) -> Vec<&str> {
         self.notes.iter().filter(|note| note.kind == kind).filter_map(|note| note.rule.as_deref()).collect()
     }
 }
 
+/// Why a mapping was not accepted.
 enum Failure {
     /// The file cannot be read.
     Unreadable(anyhow::Error),
@@ -65,8 +66,8 @@ enum Failure {
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let bounds = OperatorPolicy::from(&args.bounds);
-    let checked: Vec<Checked> = args.files.iter().map(|path| check(path, &bounds)).collect();
+    let policy = OperatorPolicy::from(&args.policy);
+    let checked: Vec<Checked> = args.files.iter().map(|path| check(path, &policy)).collect();
     let text = match args.output {
         OutputFormat::Text => checked.iter().map(as_text).collect(),
         OutputFormat::Json => {
@@ -90,7 +91,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-fn check(path: &Path, bounds: &OperatorPolicy) -> Checked {
+fn check(path: &Path, policy: &OperatorPolicy) -> Checked {
     let input = match input::read(path) {
         Ok(input) => input,
         Err(error) => {
@@ -99,7 +100,7 @@ fn check(path: &Path, bounds: &OperatorPolicy) -> Checked {
             return Checked { name, result, warnings: Vec::new(), notes: Vec::new() };
         }
     };
-    let result = mapping::compile_file(&input.text, bounds);
+    let result = mapping::compile_file(&input.text, policy);
     let advice = result.as_ref().map(|ruleset| lints::advise(ruleset, input.text.len())).unwrap_or_default();
     let (notes, warnings) = advice.into_iter().partition(Advice::is_note);
     Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, notes }
@@ -109,7 +110,7 @@ fn as_text(checked: &Checked) -> String {
     let Checked { name: input, result, warnings, notes: _ } = checked;
     let mut text = String::new();
     match result {
-        // Told on standard error.
+        // The error goes to standard error.
         Err(Failure::Unreadable(_)) => {}
         Err(Failure::Problems(Problems { first: problems, .. })) => {
             for problem in problems {

@@ -1,4 +1,4 @@
-//! `explain`: which rule decides on these objects, and why not the others?
+//! Which rule decides on these objects, and why do the others not match? The command `explain` tells.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::input::{self, Input};
-use super::{BoundsArgs, OutputFormat, output};
+use super::{OperatorPolicyArgs, OutputFormat, output};
 use crate::engine::admission;
 use crate::engine::decision::explain::{self, Explanation, Tried};
 use crate::engine::decision::{Edit, Outcome, Verdict};
@@ -28,42 +28,41 @@ const EXAMPLES: &str = "Examples:
   gitlab-iam-webhook explain -m mapping.yaml job-pod.yaml \\
     --user system:serviceaccount:ci:gitlab-runner
 
-Exit status: 0 explained, 2 could not do it,
-1 no ServiceAccount, Pod or Pod template in the file.";
+Exit status: 0 when something was explained, 1 when the file has no ServiceAccount,
+Pod or Pod template, 2 when a file cannot be read or used.";
 
-/// Explains the decision on each ServiceAccount, Pod and Pod template of a manifest (YAML, JSON, lists), or on an
-/// AdmissionReview in JSON.
+/// The arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExplainArgs {
-    /// The mapping.
+    /// The file with the mapping.
     #[arg(long, short, value_name = "FILE")]
     mapping: PathBuf,
 
-    /// The manifest; `-` is standard input.
+    /// The file with the manifest or the review; `-` is standard input.
     #[arg(default_value = "-", value_name = "OBJECT FILE")]
     objects: PathBuf,
 
-    /// The namespace of objects that name none.
+    /// The namespace of the objects that name none.
     #[arg(long, short, default_value = "default")]
     namespace: String,
 
-    /// The username that asks for the objects.
+    /// The username of who asks for the objects.
     ///
-    /// Without it a Pod is taken to come from its workload's controller, and rules that need a runner do not act. What a
-    /// Pod template makes always comes from its controller.
+    /// Without this option, a Pod counts as one that its workload's controller asks for, and rules with a
+    /// runner do not match. The Pods of a template always count as asked for by a controller.
     #[arg(long)]
     user: Option<String>,
 
-    /// The form of what is printed.
+    /// The format of what is printed.
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 
     #[command(flatten)]
-    bounds: BoundsArgs,
+    policy: OperatorPolicyArgs,
 }
 
-/// Where an object stands, for the heading.
+/// What the heading of an explanation says of its object.
 struct Heading<'a> {
     kind: &'a str,
     name: &'a str,
@@ -72,7 +71,7 @@ struct Heading<'a> {
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mapping = input::read(&args.mapping)?;
-    let ruleset = mapping::compile_file(&mapping.text, &(&args.bounds).into())
+    let ruleset = mapping::compile_file(&mapping.text, &(&args.policy).into())
         .with_context(|| format!("loading the mapping {mapping}"))?;
     let input = input::read(&args.objects)?;
     let mut texts = Vec::new();
@@ -97,14 +96,14 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     if assumed && args.output == OutputFormat::Text {
         text.push_str(
-            "\nPods were taken to come from their workload's controller; --user USER says who asks for others.\n",
+            "\nPods count as asked for by their controller: name another requester with --user USER.\n",
         );
     }
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many there were.
+/// Shows each object of the input, and returns how many there were.
 fn each_subject(
     input: &Input,
     ruleset: &Ruleset,
@@ -125,7 +124,7 @@ fn each_subject(
     let objects = manifest::read(&input.text).with_context(|| format!("reading {input}"))?;
     for object in &objects {
         let heading = Heading { kind: &object.written_kind, name: &object.name, line: object.at.line };
-        // Whoever applies a workload, its Pods come from its controller.
+        // A controller asks for the Pods of a workload, whoever applied the workload.
         let user = args.user.as_deref().filter(|_| !object.is_template());
         let requester = user.map_or(Requester::Assumed, Requester::User);
         show(&heading, &object.subject(&args.namespace, requester));
@@ -141,7 +140,8 @@ fn is_review(text: &str) -> bool {
 fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanation<'_>) -> String {
     let Explanation { facts, traces, decision } = explanation;
     let mut text = String::new();
-    // Annotations are anybody's words: they neither begin a line of their own nor command the terminal.
+    // Anybody can write an annotation: it must not begin a line of its own, nor send commands to the
+    // terminal.
     let mut line = |indent: usize, words: String| {
         let _ = writeln!(text, "{:indent$}{}", "", words.replace(char::is_control, "?"));
     };
@@ -187,7 +187,7 @@ fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
     text
 }
 
-/// Which labels keep an object from being known, where it carries some of a chart's.
+/// Says which labels of GitLab's charts are missing on an object that has some of them.
 fn missing_labels(subject: &Subject<'_>) -> String {
     let (present, missing): (Vec<&str>, Vec<&str>) =
         ["app", "chart", "release"].into_iter().partition(|key| value_of(subject.labels, key).is_some());
@@ -198,6 +198,7 @@ fn missing_labels(subject: &Subject<'_>) -> String {
     format!(" (GitLab's charts write the labels app, chart=NAME-VERSION and release; {missing} is missing)")
 }
 
+/// Says the verdict in a sentence.
 fn in_words(verdict: &Verdict<'_>) -> String {
     let role = verdict.role.as_deref().unwrap_or("none");
     match verdict.outcome {
@@ -205,7 +206,8 @@ fn in_words(verdict: &Verdict<'_>) -> String {
         Outcome::NoRule => "no rule matches, nothing changes".to_owned(),
         Outcome::OnServiceAccount => format!("role {role} belongs on its ServiceAccount, nothing on the Pod"),
         Outcome::DefaultAccount => format!(
-            "role {role} does not reach it: the Pod runs as `default` (set global.serviceAccount.enabled=true in GitLab's chart)"
+            "role {role} does not reach it: the Pod runs as `default` (in GitLab's chart, set \
+             global.serviceAccount.enabled=true)"
         ),
         Outcome::Skipped => "the rule says skip, nothing changes".to_owned(),
         Outcome::OptedOut => {
@@ -232,7 +234,12 @@ fn as_json(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
             let tried: Vec<Value> = tried
                 .iter()
                 .map(|Tried { rule, mismatch }| {
-                    json!({"rule": rule.name, "line": rule.at.line, "matches": mismatch.is_none(), "mismatch": mismatch})
+                    json!({
+                        "rule": rule.name,
+                        "line": rule.at.line,
+                        "matches": mismatch.is_none(),
+                        "mismatch": mismatch,
+                    })
                 })
                 .collect();
             json!({

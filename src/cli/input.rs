@@ -1,4 +1,4 @@
-//! How do files reach a command? `-` is standard input.
+//! How does a command read its files? The name `-` stands for standard input.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::{fmt, fs};
 
 use anyhow::{Context, bail};
 
-/// A file that was named on the command line, with its text.
+/// The text of a file that was named on the command line.
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) text: String,
@@ -15,7 +15,7 @@ pub(super) struct Input {
 pub(super) fn read(path: &Path) -> anyhow::Result<Input> {
     if path == Path::new("-") {
         if io::stdin().is_terminal() {
-            bail!("reading standard input: it is a terminal; name a file, or pipe a manifest in");
+            bail!("standard input is a terminal: name a file, or pipe a file in");
         }
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text).context("reading standard input")?;

@@ -28,14 +28,14 @@ use crate::mapping_file;
 use crate::mapping_loader::MappingLoader;
 use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
-use crate::server::webhook::Rehearse;
+use crate::server::webhook::PreviewImpact;
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
 use crate::telemetry;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::reload::Files;
-use crate::tls::rotation::Plan;
+use crate::tls::rotation::RotationPolicy;
 pub(super) use args::ServeArgs;
 use args::{CertificateArgs, LogFormat, RepairArgs};
 
@@ -87,7 +87,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.mapping {
         mapping_file::load(path, &mut loader).await.context("loading the mapping")?;
     }
-    let plan = args.certificate.plan()?;
+    let policy = args.certificate.policy()?;
     let client = connect(&args, &pool).await?;
 
     let (listener, address) = listen("--listen", args.listen)?;
@@ -98,7 +98,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut made = None;
     if let Some(files) = &mut files {
         files.load(&resolver).context("loading the certificate")?;
-    } else if plan.is_none() {
+    } else if policy.is_none() {
         let file = try_it::make_certificate(address.ip(), &resolver).context("making a certificate")?;
         try_it::introduce(&file, address, admin_address)?;
         made = Some(file);
@@ -135,7 +135,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if let Some(client) = &client
         && args.certificate.webhook_configuration.is_some()
     {
-        background.certificates(client, &args.certificate, plan);
+        background.certificates(client, &args.certificate, policy);
         preview = namespaces.map(|namespaces| impact_preview(client, namespaces));
     }
 
@@ -199,15 +199,20 @@ impl Background {
         self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
     }
 
-    fn certificates(&self, client: &ApiServer, args: &CertificateArgs, plan: Option<(NamespacedName, Plan)>) {
+    fn certificates(
+        &self,
+        client: &ApiServer,
+        args: &CertificateArgs,
+        policy: Option<(NamespacedName, RotationPolicy)>,
+    ) {
         let Some(name) = args.webhook_configuration.clone() else { return };
         let (client, resolver) = (client.clone(), Arc::clone(&self.resolver));
         let readiness = self.readiness.clone();
-        let ca_bundle = match plan {
+        let ca_bundle = match policy {
             None => CaBundle::read_only(client, name, resolver, readiness),
-            Some((secret, plan)) => {
+            Some((secret, policy)) => {
                 let (ca_bundle, certificates) =
-                    CaBundle::self_managed(client, name, resolver, readiness, secret, plan);
+                    CaBundle::self_managed(client, name, resolver, readiness, secret, policy);
                 let following = certificates.follow(self.tasks.stop_token());
                 self.tasks.spawn("rotates the certificate in its Secret", following);
                 ca_bundle
@@ -226,7 +231,7 @@ async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, drain_timeout
 }
 
 /// What `/validate` asks: what would this mapping do to what exists?
-fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> Rehearse {
+fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> PreviewImpact {
     let preview = ImpactPreview::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
         let preview = preview.clone();

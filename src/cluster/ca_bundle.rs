@@ -30,7 +30,7 @@ use super::watch::follow_one;
 use super::{ApiServer, NamespacedName, in_our_name};
 use crate::health::{Hold, Readiness};
 use crate::tls::cert_resolver::CertResolver;
-use crate::tls::rotation::Plan;
+use crate::tls::rotation::RotationPolicy;
 use decision::{Distrust, Kind, NextWrite, Unready, WebhookConfigurations};
 
 const WAITING: &str = "the caBundle of the webhook configuration to trust the certificate";
@@ -89,11 +89,11 @@ impl CaBundle {
         resolver: Arc<CertResolver>,
         readiness: Readiness,
         secret: NamespacedName,
-        plan: Plan,
+        policy: RotationPolicy,
     ) -> (Self, Certificates) {
         let (certificate_end, bundle_end) = exchange();
         let certificates =
-            Certificates::new(api.clone(), secret, plan, Arc::clone(&resolver), certificate_end);
+            Certificates::new(api.clone(), secret, policy, Arc::clone(&resolver), certificate_end);
         let ca_bundle =
             Self { exchange: Some(bundle_end), ..Self::read_only(api, name, resolver, readiness) };
         (ca_bundle, certificates)

@@ -34,7 +34,7 @@ use super::{ApiServer, MANAGER, NamespacedName, in_our_name};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::cert_resolver::CertResolver;
-use crate::tls::rotation::{Plan, Step, Store, View};
+use crate::tls::rotation::{Action, Keyring, Observation, RotationPolicy};
 use serving::TrustedSince;
 
 /// The data keys of the pair that is served, and of the one after it.
@@ -60,7 +60,7 @@ const SHORTEST_REST: Duration = Duration::from_millis(100);
 pub struct Certificates {
     api: ApiServer,
     secret: NamespacedName,
-    plan: Plan,
+    policy: RotationPolicy,
     resolver: Arc<CertResolver>,
     exchange: CertificateEnd,
     seen: Observed<Arc<Shared>>,
@@ -71,7 +71,7 @@ pub struct Certificates {
 /// What is read of the Secret.
 struct Shared {
     version: String,
-    store: Store,
+    keyring: Keyring,
 }
 
 impl Certificates {
@@ -80,14 +80,14 @@ impl Certificates {
     pub(super) fn new(
         api: ApiServer,
         secret: NamespacedName,
-        plan: Plan,
+        policy: RotationPolicy,
         resolver: Arc<CertResolver>,
         exchange: CertificateEnd,
     ) -> Self {
         Self {
             api,
             secret,
-            plan,
+            policy,
             resolver,
             exchange,
             seen: Observed::NotYet,
@@ -134,30 +134,30 @@ impl Certificates {
             }
             Observed::Present(secret) => Arc::clone(secret),
         };
-        let (now, store) = (SystemTime::now(), &secret.store);
+        let (now, keyring) = (SystemTime::now(), &secret.keyring);
         let bundles = self.exchange.trusted();
-        let bundle = store.bundle();
+        let bundle = keyring.bundle();
         let is_trusted = bundles.all_trust(&bundle);
         self.trusted_since.observe(bundle, is_trusted, Instant::now());
-        self.serve(store, &bundles, now);
+        self.serve(keyring, &bundles, now);
         let served = self.resolver.pair();
         let everything = bundles.concat();
-        let view = View {
+        let observation = Observation {
             now,
             served: served.as_ref(),
             trusted: &everything,
             trusted_for: self.trusted_since.duration(Instant::now()),
         };
-        let step = match self.plan.step(store, &view) {
-            Ok(step) => step,
+        let action = match self.policy.next_action(keyring, &observation) {
+            Ok(action) => action,
             Err(error) => {
-                tracing::error!("making a certificate for {}: {error}", self.plan.names.join(", "));
+                tracing::error!("making a certificate for {}: {error}", self.policy.names.join(", "));
                 return Ok(LONGEST_REST);
             }
         };
-        match step {
-            Step::Rest(rest) => Ok(rest.clamp(SHORTEST_REST, LONGEST_REST)),
-            Step::Write(store, why) => {
+        match action {
+            Action::Wait(rest) => Ok(rest.clamp(SHORTEST_REST, LONGEST_REST)),
+            Action::Write(keyring, why) => {
                 if let Err(left) = self.throttle.begin(Instant::now()) {
                     return Ok(left);
                 }
@@ -167,9 +167,9 @@ impl Certificates {
                         "it has to be written again and again: something else writes it, or refuses it"
                     );
                 }
-                let version = self.write(&secret.version, &store).await?;
+                let version = self.write(&secret.version, &keyring).await?;
                 tracing::info!(secret = %self.secret, "certificate: {why}");
-                self.seen = Observed::Present(Arc::new(Shared { version, store }));
+                self.seen = Observed::Present(Arc::new(Shared { version, keyring }));
                 // What was written is acted on at once.
                 Ok(Duration::ZERO)
             }
@@ -177,16 +177,16 @@ impl Certificates {
     }
 
     /// Serves the certificate that is to be served, and says which ones are to be trusted.
-    fn serve(&self, store: &Store, bundles: &TrustedBundles, now: SystemTime) {
+    fn serve(&self, keyring: &Keyring, bundles: &TrustedBundles, now: SystemTime) {
         let served = self.resolver.pair();
-        if let Some(pair) = serving::to_serve(&self.plan, store, served.as_ref(), bundles, now) {
+        if let Some(pair) = serving::to_serve(&self.policy, keyring, served.as_ref(), bundles, now) {
             match self.resolver.serve(pair) {
                 Ok(not_after) => tracing::info!(secret = %self.secret, not_after, "new certificate served"),
                 Err(error) => tracing::error!(secret = %self.secret, "{}", causes(&error)),
             }
         }
         let served = self.resolver.pair();
-        if let Some(certificates) = serving::to_trust(&self.plan, store, served.as_ref(), now) {
+        if let Some(certificates) = serving::to_trust(&self.policy, keyring, served.as_ref(), now) {
             self.exchange.ask_to_trust(certificates);
         }
     }
@@ -208,16 +208,16 @@ impl Certificates {
     }
 
     /// Writes over the version that was seen. Returns the version that the write made.
-    async fn write(&self, seen: &str, store: &Store) -> Result<String, Failure> {
+    async fn write(&self, seen: &str, keyring: &Keyring) -> Result<String, Failure> {
         let mut data = serde_json::Map::new();
         let mut put = |key: &str, value: Option<&[u8]>| {
             data.insert(key.to_owned(), json!(value.map(|value| ByteString(value.to_owned()))));
         };
-        for ([certificate, key], pair) in [(CURRENT, &store.current), (NEXT, &store.next)] {
+        for ([certificate, key], pair) in [(CURRENT, &keyring.current), (NEXT, &keyring.next)] {
             put(certificate, pair.as_ref().map(|pair| pair.certificate.as_slice()));
             put(key, pair.as_ref().map(|pair| pair.key.as_slice()));
         }
-        put(PREVIOUS, Some(store.previous.as_slice()).filter(|previous| !previous.is_empty()));
+        put(PREVIOUS, Some(keyring.previous.as_slice()).filter(|previous| !previous.is_empty()));
         // With the version that was seen, a write over another one is refused.
         let patch = json!({"metadata": {"resourceVersion": seen}, "data": data});
         let patch = self.request().patch_metadata(&self.secret.name, &in_our_name(), &Patch::Merge(&patch));
@@ -266,12 +266,12 @@ fn read(secret: &RawValue) -> serde_json::Result<Shared> {
     let pair = |certificate: Value<'_>, key: Value<'_>| {
         Some(Pair { certificate: certificate.decode()?, key: key.decode()? })
     };
-    let store = Store {
+    let keyring = Keyring {
         current: pair(data.certificate, data.key),
         next: pair(data.next_certificate, data.next_key),
         previous: data.previous.decode().unwrap_or_default(),
     };
-    Ok(Shared { version: versioned.version().to_owned(), store })
+    Ok(Shared { version: versioned.version().to_owned(), keyring })
 }
 
 #[cfg(test)]
@@ -295,6 +295,6 @@ mod tests {
         let shared = read(&RawValue::from_string(secret.to_string()).unwrap()).unwrap();
         assert_eq!(shared.version, "7");
         let current = Pair { certificate: b"a".to_vec(), key: b"b".to_vec() };
-        assert_eq!(shared.store, Store { current: Some(current), next: None, previous: Vec::new() });
+        assert_eq!(shared.keyring, Keyring { current: Some(current), next: None, previous: Vec::new() });
     }
 }

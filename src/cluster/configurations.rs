@@ -153,6 +153,8 @@ mod tests {
             ("https://[::1]:8443/mutate", "::1"),
             ("https://hook.example.com/mutate", "hook.example.com"),
             ("https://hook.example.com", "hook.example.com"),
+            ("https://hook.example.com?timeout=2s", "hook.example.com"),
+            ("https://[::1]", "::1"),
             ("not a URL", ""),
         ] {
             assert_eq!(host(&ClientConfig { url: Some(url.into()), ..ClientConfig::default() }), name);

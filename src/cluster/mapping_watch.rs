@@ -27,7 +27,7 @@ use super::watch::follow_one;
 use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
-use crate::mapping_loader::MappingLoader;
+use crate::mapping_loader::{Loaded, MappingLoader};
 use config_maps::{ConfigMaps, Found, Kept, read};
 use step::{Offered, State, Step, Text};
 
@@ -194,9 +194,9 @@ impl MappingWatch {
             return;
         };
         let offered = match text {
-            Some(text) => match self.loader.offer(&text).await {
-                Ok(true) => Offered::InForce,
-                Ok(false) => {
+            Some(text) => match self.loader.load(&text).await {
+                Ok(Loaded::InForce) => Offered::InForce,
+                Ok(Loaded::Unchanged) => {
                     tracing::debug!(config_map = %self.place, "reading the mapping: nothing new");
                     Offered::Unchanged
                 }
@@ -232,7 +232,7 @@ impl MappingWatch {
         if let Some((_, text)) = kept.filter(|_| is_new) {
             let name = self.config_maps.last_good();
             tracing::warn!(config_map = %self.place, "using the mapping kept in {name}");
-            let is_good = self.loader.offer_instead(&text).await;
+            let is_good = self.loader.load_fallback(&text).await.is_ok();
             self.state.last_good_tried(if is_good { Text::Good } else { Text::Unusable });
         }
         Ok(())

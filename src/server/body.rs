@@ -1,4 +1,5 @@
-//! May this request's body come in? What is long takes its room first, and keeps it until its answer has been sent.
+//! May this request's body be read? A long one reserves memory first, and keeps it until the answer has been
+//! sent.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,151 +8,164 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use http_body_util::BodyExt;
 
-use super::connection::Reading;
+use super::connection::BodyProgress;
 use super::quota::{self, Quota};
-use super::refusal::{FREE, Refusal};
+use super::refusal::{Refusal, SHORT_BODY};
 use super::{Limits, MAX_BODY};
 use crate::memory::{self, Pool};
 
-/// How long a body waits for room, and how long a refused one is read on.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a body waits for memory, and for how long a refused one is read on.
+pub(super) const RESERVATION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longer bodies are parsed and judged on a thread of their own, so that nobody waits behind them.
-pub(super) const LONG: usize = 64 << 10;
+/// A body of more bytes is parsed and judged on a thread of its own, so that no other request waits behind
+/// it.
+pub(super) const LONG_BODY: usize = 64 << 10;
 
-/// How long a body that holds room may take, in seconds, and a second for each MiB of it: others wait for that room.
-const ARRIVAL: u64 = 2;
+/// How many seconds a body with a reservation may take, beside one for each MiB of it. Others wait for its
+/// memory.
+const ARRIVAL_SECONDS: u64 = 2;
 
-/// How long a body may be coming before it gives way to whoever waits for room. Those of an API server come in milliseconds.
-const COMING: Duration = Duration::from_millis(500);
+/// How long a body may be arriving before it is given up for whoever waits for memory. Those of API servers
+/// take milliseconds.
+const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
 
-/// The room that long bodies share.
+/// Reads bodies, within the memory that long ones share.
 #[derive(Clone, Debug)]
-pub(super) struct Bodies {
+pub(super) struct BodyReader {
     quota: Quota,
     pool: Pool,
 }
 
-/// What a body has taken: nothing, if it is short.
+/// The memory that is reserved for a body and its answer. It is none for a short body.
 #[derive(Debug, Default)]
-#[must_use = "the room is given back when this is dropped"]
-pub(super) struct Room(Option<(quota::Lease, memory::Lease)>);
+#[must_use = "the memory is given back when this is dropped"]
+pub(super) struct Reservation(Option<(quota::Lease, memory::Lease)>);
 
-/// Bytes, and the room that they take.
-struct Held {
+/// An answer, and the memory that is reserved for it.
+struct ReservedAnswer {
     bytes: Vec<u8>,
-    _room: Room,
+    _reservation: Reservation,
 }
 
-impl Bodies {
+impl BodyReader {
     pub(super) fn new(limits: Limits, pool: Pool) -> Self {
         Self { quota: Quota::new(limits.body_bytes, limits.body_bytes_per_peer), pool }
     }
 
-    /// The whole body, and its room.
-    pub(super) async fn receive(&self, peer: IpAddr, request: Request) -> Result<(Bytes, Room), Refusal> {
-        let reading = request.extensions().get::<Reading>().cloned();
+    /// Reads the whole body, and returns it with its reservation.
+    pub(super) async fn receive(
+        &self,
+        peer: IpAddr,
+        request: Request,
+    ) -> Result<(Bytes, Reservation), Refusal> {
+        let progress = request.extensions().get::<BodyProgress>().cloned();
         let mut body = request.into_body();
         let received = self.read(&mut body, peer).await;
         if matches!(received, Err(Refusal::Busy | Refusal::TooLarge | Refusal::NoLength)) {
-            // A peer that is still sending when the connection closes may never see its answer.
-            let _ = tokio::time::timeout(PATIENCE, discard(&mut body)).await;
+            // A peer that is still sending when its connection is closed may never see the answer.
+            let _ = tokio::time::timeout(RESERVATION_TIMEOUT, discard(&mut body)).await;
         }
-        if let Some(reading) = reading {
-            reading.ended();
+        if let Some(progress) = progress {
+            progress.complete();
         }
         received
     }
 
-    async fn read(&self, body: &mut Body, peer: IpAddr) -> Result<(Bytes, Room), Refusal> {
+    async fn read(&self, body: &mut Body, peer: IpAddr) -> Result<(Bytes, Reservation), Refusal> {
         let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         match announced {
             Some(bytes) if bytes > MAX_BODY => Err(Refusal::TooLarge),
-            Some(bytes) if bytes > FREE => {
-                // A short answer may be longer than its body; a long one takes more room when its length is known.
-                let room = self.room(peer, if bytes > LONG { bytes } else { 2 * bytes });
-                let room = tokio::time::timeout(PATIENCE, room).await.map_err(|_| Refusal::Busy)?;
-                let arrival = Duration::from_secs(ARRIVAL + (bytes as u64 >> 20));
+            Some(bytes) if bytes > SHORT_BODY => {
+                // A short answer may be longer than its body. A long body reserves more when its answer's
+                // length is known.
+                let reservation = self.reserve(peer, if bytes > LONG_BODY { bytes } else { 2 * bytes });
+                let reservation = tokio::time::timeout(RESERVATION_TIMEOUT, reservation);
+                let reservation = reservation.await.map_err(|_| Refusal::Busy)?;
+                let arrival = Duration::from_secs(ARRIVAL_SECONDS + (bytes as u64 >> 20));
                 let collected = tokio::time::timeout(arrival, collect(body, bytes));
                 tokio::select! {
                     biased;
-                    body = collected => Ok((body.map_err(|_| Refusal::Slow)??, room)),
-                    () = self.others_wait() => Err(Refusal::Slow),
+                    body = collected => Ok((body.map_err(|_| Refusal::Slow)??, reservation)),
+                    () = self.must_yield() => Err(Refusal::Slow),
                 }
             }
-            // What comes in pieces of no announced sum can take no room first.
-            _ => Ok((collect(body, announced.unwrap_or(FREE)).await?, Room::default())),
+            // A body that does not announce its length cannot reserve it.
+            _ => Ok((collect(body, announced.unwrap_or(SHORT_BODY)).await?, Reservation::default())),
         }
     }
 
-    /// A body has been coming for so long that it gives way, and somebody waits for room.
-    async fn others_wait(&self) {
-        tokio::time::sleep(COMING).await;
-        self.pool.wanted().await;
+    /// Returns when a body that is still arriving must be given up: it has taken long, and somebody waits for
+    /// memory.
+    async fn must_yield(&self) {
+        tokio::time::sleep(ARRIVAL_GRACE).await;
+        self.pool.contended().await;
     }
 
-    /// More room for a body that has some, beyond what is small.
-    pub(super) async fn more(&self, room: &mut Room, bytes: usize) -> Result<(), Refusal> {
-        if bytes <= FREE {
+    /// Reserves more for a body that has a reservation, unless it is little.
+    pub(super) async fn extend(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= SHORT_BODY {
             return Ok(());
         }
-        let more = self.pool.take_within(bytes, PATIENCE).await.ok_or(Refusal::Busy)?;
-        if let Room(Some((_, in_pool))) = room {
+        let more = self.pool.take_within(bytes, RESERVATION_TIMEOUT).await.ok_or(Refusal::Busy)?;
+        if let Reservation(Some((_, in_pool))) = reservation {
             in_pool.merge(more);
         }
         Ok(())
     }
 
-    async fn room(&self, peer: IpAddr, bytes: usize) -> Room {
+    async fn reserve(&self, peer: IpAddr, bytes: usize) -> Reservation {
         let mut of_peer = self.quota.lease(peer);
         if !of_peer.try_grow(bytes) {
-            let _want = self.pool.want();
+            let _waiter = self.pool.register_waiter();
             of_peer.grow(bytes).await;
         }
-        Room(Some((of_peer, self.pool.take(bytes).await)))
+        Reservation(Some((of_peer, self.pool.take(bytes).await)))
     }
 }
 
-impl Room {
-    /// An answer, which keeps as much of the room as it needs until it has been sent, or cannot be.
-    pub(super) fn keep(mut self, answer: Vec<u8>) -> Bytes {
+impl Reservation {
+    /// Turns into an answer, which keeps as much memory as it takes until it has been sent, or cannot be.
+    pub(super) fn into_answer(mut self, answer: Vec<u8>) -> Bytes {
         match &mut self.0 {
             None => answer.into(),
             Some((of_peer, in_pool)) => {
                 of_peer.shrink_to(answer.len());
                 in_pool.shrink_to(answer.len());
-                Bytes::from_owner(Held { bytes: answer, _room: self })
+                Bytes::from_owner(ReservedAnswer { bytes: answer, _reservation: self })
             }
         }
     }
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for ReservedAnswer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// All of it, in no more memory than `room`, which grows as it arrives: what has not been written to is not there.
-async fn collect(body: &mut Body, room: usize) -> Result<Bytes, Refusal> {
+/// Reads the whole body, of at most `max_bytes`. The kernel gives out its memory page by page as the body
+/// arrives.
+async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Refusal::Body)?.into_data() else { continue };
-        if whole.len() + data.len() > room {
+        let Ok(data) = frame.map_err(|error| Refusal::Body(error.into_inner()))?.into_data() else {
+            continue;
+        };
+        if whole.len() + data.len() > max_bytes {
             return Err(Refusal::NoLength);
         }
-        if data.len() == room {
+        if data.len() == max_bytes {
             return Ok(data);
         }
         if whole.is_empty() {
-            whole.reserve_exact(room);
+            whole.reserve_exact(max_bytes);
         }
         whole.extend_from_slice(&data);
     }
     Ok(whole.into())
 }
 
-/// Reads on without keeping anything.
+/// Reads the rest of a body without keeping it.
 async fn discard(body: &mut Body) {
     let mut left = 2 * MAX_BODY;
     while let Some(Ok(frame)) = body.frame().await {

@@ -1,4 +1,4 @@
-//! Which connections are open? All of a port in one table, from the first packet until what they held is free again.
+//! Which connections of a port are open, and may another one come in? One table holds them all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,113 +10,114 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::eviction::{Phase, Rules, Seen, Verdict, decide};
+use super::eviction::{Connection, Decision, EvictionPolicy, Phase, decide};
 use crate::metrics::Metrics;
 
-/// How long a newcomer waits for its place.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a new connection waits for a slot.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often it looks whether somebody has become overdue meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How often a new connection that waits asks again whether another one can be evicted.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The table of a port.
+/// The table of the connections of a port.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Inner>);
 
 struct Inner {
-    rules: Rules,
+    policy: EvictionPolicy,
     table: Mutex<Table>,
-    /// Told when a place is free again.
+    /// Waiting connections are told here that a slot is free again.
     freed: Notify,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
 struct Table {
-    next: u64,
-    open: HashMap<u64, Arc<Progress>>,
+    last_id: u64,
+    open: HashMap<u64, Arc<Entry>>,
 }
 
-/// One connection's entry.
-struct Progress {
+/// The entry of one connection.
+struct Entry {
     peer: IpAddr,
     phase: Mutex<(Phase, Instant)>,
     evicted: CancellationToken,
-    /// Bytes that TLS has taken in since it last gave out any.
-    unread: AtomicUsize,
+    /// The bytes that TLS has read since it last passed any on.
+    withheld: AtomicUsize,
 }
 
-/// The place of one connection: free again when it is dropped.
-pub(super) struct NamespacedName {
+/// The slot of one open connection. It is free again when this is dropped.
+pub(super) struct Slot {
     id: u64,
-    progress: Arc<Progress>,
+    entry: Arc<Entry>,
     connections: Connections,
 }
 
 impl Connections {
-    pub(super) fn new(rules: Rules, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner { rules, table: Mutex::default(), freed: Notify::new(), metrics }))
+    pub(super) fn new(policy: EvictionPolicy, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner { policy, table: Mutex::default(), freed: Notify::new(), metrics }))
     }
 
-    /// A place, if need be after another connection has gone and what it held is free; `None` where there is none.
-    pub(super) async fn admit(&self, peer: IpAddr) -> Option<NamespacedName> {
-        // An IPv4 peer on a dual-stack socket is the same peer.
+    /// Waits for a slot: where none is free, until an evicted connection has given back all that it held.
+    /// Returns `None` where no connection may be evicted.
+    pub(super) async fn admit(&self, peer: IpAddr) -> Option<Slot> {
+        // The address of an IPv4 peer on a dual-stack socket is written as IPv6.
         let peer = peer.to_canonical();
         let waiting = async {
             loop {
                 let freed = self.0.freed.notified();
-                let verdict = self.look(peer);
-                match verdict {
-                    Verdict::Room => return Some(self.enter(peer)),
-                    Verdict::Refused => return None,
-                    Verdict::GivesWay(id) => self.evict(id),
-                    Verdict::Wait => {}
+                match self.decide(peer) {
+                    Decision::Admit => return Some(self.open(peer)),
+                    Decision::Refuse => return None,
+                    Decision::Evict(id) => self.evict(id),
+                    Decision::Wait => {}
                 }
-                let _ = tokio::time::timeout(LOOK_AGAIN, freed).await;
+                let _ = tokio::time::timeout(RETRY_INTERVAL, freed).await;
             }
         };
-        let place = tokio::time::timeout(PATIENCE, waiting).await.ok().flatten();
-        if place.is_none() {
+        let slot = tokio::time::timeout(ADMISSION_TIMEOUT, waiting).await.ok().flatten();
+        if slot.is_none() {
             self.0.metrics.refused_connections.inc();
         }
-        place
+        slot
     }
 
-    fn look(&self, newcomer: IpAddr) -> Verdict {
+    fn decide(&self, newcomer: IpAddr) -> Decision {
         let now = Instant::now();
         let table = self.table();
-        let seen = |(id, progress): (&u64, &Arc<Progress>)| {
-            let (phase, since) = *progress.phase();
-            let leaving = progress.evicted.is_cancelled();
-            Seen { id: *id, peer: progress.peer, phase, age: now.saturating_duration_since(since), leaving }
+        let connection = |(id, entry): (&u64, &Arc<Entry>)| {
+            let (phase, since) = *entry.phase();
+            let closing = entry.evicted.is_cancelled();
+            let age = now.saturating_duration_since(since);
+            Connection { id: *id, peer: entry.peer, phase, age, closing }
         };
-        let open: Vec<_> = table.open.iter().map(seen).collect();
+        let open: Vec<_> = table.open.iter().map(connection).collect();
         drop(table);
-        decide(&open, newcomer, &self.0.rules)
+        decide(&open, newcomer, &self.0.policy)
     }
 
-    fn enter(&self, peer: IpAddr) -> NamespacedName {
-        let progress = Arc::new(Progress {
+    fn open(&self, peer: IpAddr) -> Slot {
+        let entry = Arc::new(Entry {
             peer,
             phase: Mutex::new((Phase::Silent, Instant::now())),
             evicted: CancellationToken::new(),
-            unread: AtomicUsize::new(0),
+            withheld: AtomicUsize::new(0),
         });
         let mut table = self.table();
-        table.next += 1;
-        let id = table.next;
-        table.open.insert(id, Arc::clone(&progress));
+        table.last_id += 1;
+        let id = table.last_id;
+        table.open.insert(id, Arc::clone(&entry));
         drop(table);
         self.0.metrics.open_connections.inc();
-        NamespacedName { id, progress, connections: self.clone() }
+        Slot { id, entry, connections: self.clone() }
     }
 
     fn evict(&self, id: u64) {
         let table = self.table();
-        if let Some(progress) = table.open.get(&id) {
-            progress.evicted.cancel();
+        if let Some(entry) = table.open.get(&id) {
+            entry.evicted.cancel();
             self.0.metrics.evicted_connections.inc();
-            tracing::debug!(peer = %progress.peer, phase = ?progress.phase().0, "connection closed to make room");
+            tracing::debug!(peer = %entry.peer, phase = ?entry.phase().0, "connection closed to make room");
         }
     }
 
@@ -125,21 +126,21 @@ impl Connections {
     }
 }
 
-impl Progress {
+impl Entry {
     fn phase(&self) -> MutexGuard<'_, (Phase, Instant)> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl NamespacedName {
-    /// The connection is there from now on.
-    pub(super) fn reach(&self, phase: Phase) {
-        *self.progress.phase() = (phase, Instant::now());
+impl Slot {
+    /// The connection is in this phase from now on.
+    pub(super) fn enter(&self, phase: Phase) {
+        *self.entry.phase() = (phase, Instant::now());
     }
 
-    /// There are bytes of it.
-    pub(super) fn spoke(&self) {
-        let mut phase = self.progress.phase();
+    /// The peer has sent bytes: a silent connection is opening, and an idle one begins another request.
+    pub(super) fn received(&self) {
+        let mut phase = self.entry.phase();
         match phase.0 {
             Phase::Silent => *phase = (Phase::Opening, Instant::now()),
             Phase::Idle => *phase = (Phase::Head, Instant::now()),
@@ -147,28 +148,28 @@ impl NamespacedName {
         }
     }
 
-    /// Where it is, and since when.
+    /// The phase that the connection is in, and since when.
     pub(super) fn phase(&self) -> (Phase, Instant) {
-        *self.progress.phase()
+        *self.entry.phase()
     }
 
-    /// Waits until this connection has to give way.
+    /// Waits until this connection is evicted.
     pub(super) async fn evicted(&self) {
-        self.progress.evicted.cancelled().await;
+        self.entry.evicted.cancelled().await;
     }
 
-    /// TLS has taken in so many bytes: how many are there since it last gave out any?
-    pub(super) fn took_in(&self, bytes: usize) -> usize {
-        self.progress.unread.fetch_add(bytes, Ordering::Relaxed) + bytes
+    /// TLS has read so many bytes. Returns how many it has read since it last passed any on.
+    pub(super) fn tls_read(&self, bytes: usize) -> usize {
+        self.entry.withheld.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
-    /// It has given out something.
-    pub(super) fn gave_out(&self) {
-        self.progress.unread.store(0, Ordering::Relaxed);
+    /// TLS has passed bytes on.
+    pub(super) fn tls_passed_on(&self) {
+        self.entry.withheld.store(0, Ordering::Relaxed);
     }
 }
 
-impl Drop for NamespacedName {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.table().open.remove(&self.id);
         self.connections.0.metrics.open_connections.dec();

@@ -1,69 +1,75 @@
-//! Where a port is full, who gives way to a newcomer?
+//! Which connection is evicted for a new one when a port is full?
 //!
-//! Until a connection has asked for something it is nobody's loss. Between requests it may be an API server's, and Go does not send
-//! a POST again on a connection that was closed under it: such a one has its rest for a while. One that is being answered always
-//! stays.
+//! A connection that has not sent a whole request yet is evicted first: nobody loses anything by it. An idle
+//! connection may be an API server's, and Go does not send a POST again when its connection is closed under
+//! it: it is spared for a while. A connection whose request is being answered is never evicted.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long a handshake may take, or a request may be coming, before it may be made to give way. API servers send theirs in one piece.
-const COMING: Duration = Duration::from_millis(500);
+/// How long a handshake may take, or a request may be arriving, before its connection may be evicted. API
+/// servers send a request in one piece.
+const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
 
-/// How many may be open, and what is granted to each before it may have to give way.
+/// How many connections may be open, and how long each is spared from eviction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    /// Open at once.
+pub(super) struct EvictionPolicy {
+    /// How many connections may be open at once.
     pub(super) total: usize,
-    /// Of these, for one peer address.
+    /// How many of these may be of one peer address.
     pub(super) per_peer: usize,
-    /// Before its first byte. This is how fast a crowd of silent ones passes through.
+    /// How long a connection is spared before its first byte. Silent connections are evicted one after
+    /// another at this rate.
     pub(super) silent: Duration,
-    /// Between requests.
+    /// How long a connection is spared between requests.
     pub(super) idle: Duration,
 }
 
-/// Where a connection is.
+/// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It has sent nothing yet.
+    /// The peer has sent nothing yet.
     Silent,
-    /// A handshake is under way, or the head of the first request is coming.
+    /// A handshake is under way, or the head of the first request is arriving.
     Opening,
-    /// The head of another request is coming.
+    /// The head of another request is arriving.
     Head,
-    /// The body of a request is coming.
+    /// The body of a request is arriving.
     Body,
-    /// A request is here and being answered.
+    /// The whole request is here and is being answered.
     Answering,
-    /// Between requests.
+    /// The connection is between two requests.
     Idle,
 }
 
-/// A connection as the decision sees it.
+/// What the decision looks at of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: IpAddr,
     pub(super) phase: Phase,
     /// For how long it has been in this phase.
     pub(super) age: Duration,
-    pub(super) leaving: bool,
+    /// It was evicted, and is not closed yet.
+    pub(super) closing: bool,
 }
 
+/// What becomes of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Room,
-    /// This one is to be closed.
-    GivesWay(u64),
-    /// Somebody is leaving, or may be made to in a moment.
+pub(super) enum Decision {
+    /// There is room for the new connection.
+    Admit,
+    /// The connection with this id is to be closed for it.
+    Evict(u64),
+    /// A connection is closing, or may be evicted in a moment.
     Wait,
-    Refused,
+    /// No connection may be evicted.
+    Refuse,
 }
 
-impl Seen {
-    fn is_coming(&self) -> bool {
+impl Connection {
+    fn is_arriving(&self) -> bool {
         self.is_new() || matches!(self.phase, Phase::Head | Phase::Body)
     }
 
@@ -71,178 +77,176 @@ impl Seen {
         matches!(self.phase, Phase::Silent | Phase::Opening)
     }
 
-    fn is_overdue(&self, rules: &Rules) -> bool {
+    fn is_overdue(&self, policy: &EvictionPolicy) -> bool {
         match self.phase {
-            Phase::Silent => self.age > rules.silent,
-            Phase::Opening | Phase::Head | Phase::Body => self.age > COMING,
-            Phase::Idle => self.age > rules.idle,
+            Phase::Silent => self.age > policy.silent,
+            Phase::Opening | Phase::Head | Phase::Body => self.age > ARRIVAL_GRACE,
+            Phase::Idle => self.age > policy.idle,
             Phase::Answering => false,
         }
     }
 }
 
-/// May this peer come in?
-pub(super) fn decide(open: &[Seen], newcomer: IpAddr, rules: &Rules) -> Verdict {
-    let gives_way = |seen: Option<&Seen>| seen.map(|seen| Verdict::GivesWay(seen.id));
-    let own = || open.iter().filter(|seen| seen.peer == newcomer);
+/// Decides what becomes of a new connection of this peer.
+pub(super) fn decide(open: &[Connection], newcomer: IpAddr, policy: &EvictionPolicy) -> Decision {
+    let evict = |chosen: Option<&Connection>| chosen.map(|connection| Decision::Evict(connection.id));
+    let own = || open.iter().filter(|connection| connection.peer == newcomer);
     let share = own().count();
-    if share >= rules.per_peer {
-        if own().any(|seen| seen.leaving) {
-            return Verdict::Wait;
+    if share >= policy.per_peer {
+        if own().any(|connection| connection.closing) {
+            return Decision::Wait;
         }
-        // Among its own nobody is spared for being young: others are not to wait for what one peer does to itself.
-        let candidates = own().filter(|seen| seen.is_new() || seen.is_overdue(rules));
-        let chosen = candidates.max_by_key(|seen| (seen.is_coming(), seen.age));
-        return gives_way(chosen).unwrap_or(Verdict::Refused);
+        // Its own new connections are not spared: a peer that takes all of its share hurts nobody but itself.
+        let candidates = own().filter(|connection| connection.is_new() || connection.is_overdue(policy));
+        let chosen = candidates.max_by_key(|connection| (connection.is_arriving(), connection.age));
+        return evict(chosen).unwrap_or(Decision::Refuse);
     }
-    if open.len() < rules.total {
-        return Verdict::Room;
+    if open.len() < policy.total {
+        return Decision::Admit;
     }
-    if open.iter().any(|seen| seen.leaving) {
-        return Verdict::Wait;
+    if open.iter().any(|connection| connection.closing) {
+        return Decision::Wait;
     }
-    let (coming, all) = (held(open, Seen::is_coming), held(open, |_| true));
-    let overdue = || open.iter().filter(|seen| seen.is_overdue(rules));
-    let of_peer = |counts: &HashMap<IpAddr, usize>, seen: &Seen| counts.get(&seen.peer).copied();
-    let slow =
-        overdue().filter(|seen| seen.is_coming()).max_by_key(|seen| (of_peer(&coming, seen), seen.age));
-    let rested = overdue().filter(|seen| seen.phase == Phase::Idle).max_by_key(|seen| seen.age);
-    if let Some(verdict) = gives_way(slow.or(rested)) {
-        return verdict;
+    let (arriving, all) = (by_peer(open, Connection::is_arriving), by_peer(open, |_| true));
+    let overdue = || open.iter().filter(|connection| connection.is_overdue(policy));
+    let of_peer =
+        |counts: &HashMap<IpAddr, usize>, connection: &Connection| counts.get(&connection.peer).copied();
+    let slow = overdue()
+        .filter(|connection| connection.is_arriving())
+        .max_by_key(|connection| (of_peer(&arriving, connection), connection.age));
+    let idle_for_long = overdue()
+        .filter(|connection| connection.phase == Phase::Idle)
+        .max_by_key(|connection| connection.age);
+    if let Some(decision) = evict(slow.or(idle_for_long)) {
+        return decision;
     }
-    // These are overdue in a moment, and no new ones come in meanwhile.
-    if open.iter().any(Seen::is_new) {
-        return Verdict::Wait;
+    // A new connection is overdue in a moment, and no other one comes in meanwhile.
+    if open.iter().any(Connection::is_new) {
+        return Decision::Wait;
     }
-    // Whoever asks for something now and then, on many connections, would keep everybody else out: it yields its longest idle one.
-    let idle = open.iter().filter(|seen| seen.phase == Phase::Idle);
-    let of_the_greediest = idle.max_by_key(|seen| (of_peer(&all, seen), seen.age));
-    let greedy = of_the_greediest.filter(|seen| of_peer(&all, seen) > Some(share + 1));
-    if let Some(verdict) = gives_way(greedy) {
-        return verdict;
+    // A peer that sends a request now and then, on many connections, would keep everybody else out: its
+    // longest idle one goes.
+    let idle = open.iter().filter(|connection| connection.phase == Phase::Idle);
+    let of_largest_holder = idle.max_by_key(|connection| (of_peer(&all, connection), connection.age));
+    let surplus = of_largest_holder.filter(|connection| of_peer(&all, connection) > Some(share + 1));
+    if let Some(decision) = evict(surplus) {
+        return decision;
     }
-    // Requests end, or are overdue soon.
-    if open.iter().any(|seen| seen.phase != Phase::Idle) { Verdict::Wait } else { Verdict::Refused }
+    // A request ends, or is overdue soon.
+    if open.iter().any(|connection| connection.phase != Phase::Idle) {
+        Decision::Wait
+    } else {
+        Decision::Refuse
+    }
 }
 
-/// How many of those that count each peer has.
-fn held(open: &[Seen], counts: impl Fn(&Seen) -> bool) -> HashMap<IpAddr, usize> {
-    let mut held = HashMap::new();
-    for seen in open.iter().filter(|seen| counts(seen)) {
-        *held.entry(seen.peer).or_default() += 1;
+/// Counts the connections of each peer, of those that `counts` names.
+fn by_peer(open: &[Connection], counts: impl Fn(&Connection) -> bool) -> HashMap<IpAddr, usize> {
+    let mut peers = HashMap::new();
+    for connection in open.iter().filter(|connection| counts(connection)) {
+        *peers.entry(connection.peer).or_default() += 1;
     }
-    held
+    peers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RULES: Rules =
-        Rules { total: 4, per_peer: 3, silent: Duration::from_millis(100), idle: Duration::from_secs(10) };
+    const POLICY: EvictionPolicy = EvictionPolicy {
+        total: 4,
+        per_peer: 3,
+        silent: Duration::from_millis(100),
+        idle: Duration::from_secs(10),
+    };
 
     fn peer(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
     }
 
-    /// A peer, a phase, and the milliseconds in it.
+    /// The last byte of a peer's address, a phase, and the milliseconds in it.
     type At = (u8, Phase, u64);
 
-    /// Each id is its index.
-    fn seen(open: &[At]) -> Vec<Seen> {
-        let seen = |(id, &(last, phase, age)): (u64, &At)| Seen {
+    /// The id of each connection is its index.
+    fn connections(open: &[At]) -> Vec<Connection> {
+        let connection = |(id, &(last, phase, age)): (u64, &At)| Connection {
             id,
             peer: peer(last),
             phase,
             age: Duration::from_millis(age),
-            leaving: false,
+            closing: false,
         };
-        (0..).zip(open).map(seen).collect()
+        (0..).zip(open).map(connection).collect()
     }
 
     #[test]
-    fn whoever_never_finished_a_request_gives_way_before_whoever_has_rested_and_nobody_else_does() {
+    fn connections_without_a_whole_request_are_evicted_before_those_idle_for_long_and_no_others_are() {
+        use Decision::{Admit, Evict, Refuse, Wait};
         use Phase::{Answering, Body, Head, Idle, Opening, Silent};
-        use Verdict::{GivesWay, Refused, Room, Wait};
-        let cases: &[(&str, &[At], Verdict)] = &[
-            ("there is room", &[(1, Opening, 9_000), (2, Idle, 99_000), (3, Body, 9_000)], Room),
+        let cases: &[(&str, &[At], Decision)] = &[
+            ("there is room", &[(1, Opening, 9_000), (2, Idle, 99_000), (3, Body, 9_000)], Admit),
             (
                 "never asked",
                 &[(1, Idle, 99_000), (2, Silent, 101), (3, Body, 499), (4, Answering, 1)],
-                GivesWay(1),
+                Evict(1),
             ),
-            (
-                "the longer",
-                &[(1, Silent, 101), (2, Opening, 600), (3, Opening, 501), (4, Idle, 1)],
-                GivesWay(1),
-            ),
-            ("a slow body", &[(1, Idle, 99_000), (2, Silent, 99), (3, Body, 501), (4, Idle, 1)], GivesWay(2)),
-            ("a slow head", &[(1, Idle, 99_000), (2, Idle, 99), (3, Body, 499), (4, Head, 501)], GivesWay(3)),
+            ("the longer", &[(1, Silent, 101), (2, Opening, 600), (3, Opening, 501), (4, Idle, 1)], Evict(1)),
+            ("a slow body", &[(1, Idle, 99_000), (2, Silent, 99), (3, Body, 501), (4, Idle, 1)], Evict(2)),
+            ("a slow head", &[(1, Idle, 99_000), (2, Idle, 99), (3, Body, 499), (4, Head, 501)], Evict(3)),
             (
                 "of the peer with most",
                 &[(1, Opening, 900), (2, Silent, 101), (2, Opening, 501), (3, Idle, 1)],
-                GivesWay(2),
+                Evict(2),
             ),
-            (
-                "long idle",
-                &[(1, Idle, 10_001), (2, Idle, 10_002), (3, Opening, 499), (4, Idle, 1)],
-                GivesWay(1),
-            ),
+            ("long idle", &[(1, Idle, 10_001), (2, Idle, 10_002), (3, Opening, 499), (4, Idle, 1)], Evict(1)),
             (
                 "has only just come",
                 &[(1, Opening, 1), (2, Idle, 9_999), (2, Idle, 1), (3, Answering, 60_000)],
                 Wait,
             ),
-            ("one each", &[(1, Idle, 9_999), (2, Idle, 9_000), (3, Idle, 1), (4, Idle, 1)], Refused),
+            ("one each", &[(1, Idle, 9_999), (2, Idle, 9_000), (3, Idle, 1), (4, Idle, 1)], Refuse),
             ("under way", &[(1, Idle, 9_999), (2, Idle, 9_000), (3, Head, 499), (4, Body, 499)], Wait),
             (
                 "all busy",
                 &[(1, Answering, 60_000), (1, Answering, 60_000), (2, Answering, 1), (3, Answering, 1)],
                 Wait,
             ),
-            (
-                "a hoarder's",
-                &[(1, Idle, 500), (1, Idle, 900), (2, Idle, 9_000), (3, Answering, 1)],
-                GivesWay(1),
-            ),
+            ("a hoarder's", &[(1, Idle, 500), (1, Idle, 900), (2, Idle, 9_000), (3, Answering, 1)], Evict(1)),
         ];
         for (what, open, want) in cases {
-            assert_eq!(decide(&seen(open), peer(9), &RULES), *want, "{what}");
+            assert_eq!(decide(&connections(open), peer(9), &POLICY), *want, "{what}");
         }
-        let mut leaving = seen(&[(1, Opening, 900), (2, Opening, 900), (3, Opening, 900), (4, Opening, 900)]);
-        leaving[2].leaving = true;
-        assert_eq!(decide(&leaving, peer(9), &RULES), Wait, "one at a time");
+        let mut closing =
+            connections(&[(1, Opening, 900), (2, Opening, 900), (3, Opening, 900), (4, Opening, 900)]);
+        closing[2].closing = true;
+        assert_eq!(decide(&closing, peer(9), &POLICY), Wait, "one at a time");
     }
 
     #[test]
-    fn a_peer_at_its_share_gives_way_to_itself_and_to_nobody_else() {
+    fn a_peer_at_its_share_evicts_its_own_connections_and_no_others() {
+        use Decision::{Admit, Evict, Refuse, Wait};
         use Phase::{Answering, Body, Idle, Opening};
-        use Verdict::{GivesWay, Refused, Room, Wait};
-        let cases: &[(&str, &[At], Verdict)] = &[
-            ("its own, however young", &[(1, Opening, 1), (1, Idle, 99_000), (1, Opening, 2)], GivesWay(2)),
-            (
-                "its own that has rested",
-                &[(1, Idle, 10_001), (1, Idle, 9_000), (1, Answering, 1)],
-                GivesWay(0),
-            ),
-            ("its slow one", &[(1, Idle, 10_001), (1, Body, 501), (1, Answering, 1)], GivesWay(1)),
+        let cases: &[(&str, &[At], Decision)] = &[
+            ("its own, however young", &[(1, Opening, 1), (1, Idle, 99_000), (1, Opening, 2)], Evict(2)),
+            ("its own that has rested", &[(1, Idle, 10_001), (1, Idle, 9_000), (1, Answering, 1)], Evict(0)),
+            ("its slow one", &[(1, Idle, 10_001), (1, Body, 501), (1, Answering, 1)], Evict(1)),
             (
                 "none of it",
                 &[(1, Idle, 9_999), (1, Body, 499), (1, Answering, 60_000), (2, Opening, 900)],
-                Refused,
+                Refuse,
             ),
             (
                 "below it, and no more than others",
                 &[(1, Idle, 1), (1, Idle, 1), (2, Idle, 9_000), (2, Idle, 9_000)],
-                Refused,
+                Refuse,
             ),
-            ("below it", &[(1, Idle, 1), (1, Idle, 1), (2, Idle, 1)], Room),
+            ("below it", &[(1, Idle, 1), (1, Idle, 1), (2, Idle, 1)], Admit),
         ];
         for (what, open, want) in cases {
-            assert_eq!(decide(&seen(open), peer(1), &RULES), *want, "{what}");
+            assert_eq!(decide(&connections(open), peer(1), &POLICY), *want, "{what}");
         }
-        let mut leaving = seen(&[(1, Opening, 1), (1, Opening, 1), (1, Opening, 1)]);
-        leaving[0].leaving = true;
-        assert_eq!(decide(&leaving, peer(1), &RULES), Wait);
+        let mut closing = connections(&[(1, Opening, 1), (1, Opening, 1), (1, Opening, 1)]);
+        closing[0].closing = true;
+        assert_eq!(decide(&closing, peer(1), &POLICY), Wait);
     }
 }

@@ -1,6 +1,8 @@
-//! What may a peer make TLS hold? A handshake has its time, and what yields no request has few bytes.
+//! How much time and memory may a peer cost before TLS passes a request on? A handshake has a timeout, and
+//! TLS a byte limit.
 //!
-//! rustls joins the parts of a handshake message of up to 64 kB, at any time of a connection; those of API servers have 2.
+//! rustls joins the parts of a handshake message of up to 64 kB, at any time of a connection. The messages of
+//! API servers have 2 kB.
 
 use std::io;
 use std::pin::Pin;
@@ -14,48 +16,48 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connections::NamespacedName;
+use super::connections::Slot;
 use super::eviction::Phase;
-use crate::metrics::{Handshake, Metrics};
+use crate::metrics::{HandshakeResult, Metrics};
 
-/// What TLS may take in without giving out anything: the longest record has 16.6 kB.
-const MAX_UNREAD: usize = 24 << 10;
+/// The most bytes that TLS may read without passing anything on. The longest record has 16.6 kB.
+const MAX_WITHHELD: usize = 24 << 10;
 
-/// What TLS may hold of an answer that its peer does not take: its own limit is 64 kB.
+/// The most bytes that TLS may hold of an answer that its peer does not take. Its own limit is 64 kB.
 const MAX_UNSENT: usize = 8 << 10;
 
-/// A TCP stream that fails when TLS takes in too much of it for nothing.
-pub(super) struct Metered {
+/// A TCP stream that fails when TLS reads too much of it without passing anything on.
+pub(super) struct BoundedStream {
     stream: TcpStream,
-    place: Arc<NamespacedName>,
+    slot: Arc<Slot>,
 }
 
-/// The handshake; `None` where it failed, or took too long.
-pub(super) async fn shake_hands(
+/// Performs the handshake. Returns `None` where it failed, or took too long.
+pub(super) async fn accept(
     tls: Arc<ServerConfig>,
     stream: TcpStream,
-    place: &Arc<NamespacedName>,
-    patience: Duration,
+    slot: &Arc<Slot>,
+    timeout: Duration,
     metrics: &Metrics,
-) -> Option<TlsStream<Metered>> {
-    let handshake = TlsAcceptor::from(tls).accept(Metered { stream, place: Arc::clone(place) });
-    let (result, stream) = match tokio::time::timeout(patience, handshake).await {
+) -> Option<TlsStream<BoundedStream>> {
+    let handshake = TlsAcceptor::from(tls).accept(BoundedStream { stream, slot: Arc::clone(slot) });
+    let (result, stream) = match tokio::time::timeout(timeout, handshake).await {
         Ok(Ok(mut stream)) => {
             stream.get_mut().1.set_buffer_limit(Some(MAX_UNSENT));
-            place.reach(Phase::Opening);
-            ("ok", Some(stream))
+            slot.enter(Phase::Opening);
+            (HandshakeResult::Ok, Some(stream))
         }
         Ok(Err(error)) => {
             tracing::debug!("TLS handshake failed: {error}");
-            ("failed", None)
+            (HandshakeResult::Failed, None)
         }
-        Err(_) => ("timeout", None),
+        Err(_) => (HandshakeResult::Timeout, None),
     };
-    metrics.handshakes.get_or_create(&Handshake { result }).inc();
+    metrics.handshake_ended(result);
     stream
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for BoundedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -66,16 +68,18 @@ impl AsyncRead for Metered {
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
         let bytes = buffer.filled().len() - before;
         if bytes > 0 {
-            this.place.spoke();
-            if this.place.took_in(bytes) > MAX_UNREAD {
-                return Poll::Ready(Err(io::Error::other("more than 24 KiB that are no part of a request")));
+            this.slot.received();
+            if this.slot.tls_read(bytes) > MAX_WITHHELD {
+                return Poll::Ready(Err(io::Error::other(
+                    "TLS has read more than 24 KiB that are no part of a request",
+                )));
             }
         }
         polled
     }
 }
 
-impl AsyncWrite for Metered {
+impl AsyncWrite for BoundedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }

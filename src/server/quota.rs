@@ -1,4 +1,5 @@
-//! Is there room for more, and has this peer had its share?
+//! Is there room for more, in all and for this peer? A quota bounds what is held at a time, not how often it
+//! is asked for.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Room that is counted in units, as a whole and for each peer address.
+/// Room that is counted in units, in all and for each peer address.
 #[derive(Clone, Debug)]
 pub(super) struct Quota(Arc<Inner>);
 
@@ -15,18 +16,18 @@ struct Inner {
     total: usize,
     per_peer: usize,
     taken: Mutex<Taken>,
-    /// Told when room is given back.
+    /// Whoever waits is told here that room was given back.
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     total: usize,
-    /// Only peers that hold something.
+    /// The units of each peer that holds some.
     peers: HashMap<IpAddr, usize>,
 }
 
-/// Room that is taken until it is dropped.
+/// The units that one peer holds until this is dropped.
 #[derive(Debug)]
 #[must_use = "the room is given back when this is dropped"]
 pub(super) struct Lease {
@@ -36,15 +37,15 @@ pub(super) struct Lease {
 }
 
 impl Quota {
-    /// So much in all, and so much for each peer.
+    /// A quota of so many units in all, and so many for each peer.
     #[must_use]
     pub(super) fn new(total: usize, per_peer: usize) -> Self {
         Self(Arc::new(Inner { total, per_peer, taken: Mutex::default(), freed: Notify::new() }))
     }
 
-    /// A lease of nothing, to grow.
+    /// A lease that holds nothing yet.
     pub(super) fn lease(&self, peer: IpAddr) -> Lease {
-        // An IPv4 peer on a dual-stack socket is the same peer.
+        // The address of an IPv4 peer on a dual-stack socket is written as IPv6.
         Lease { quota: self.clone(), peer: peer.to_canonical(), units: 0 }
     }
 
@@ -54,7 +55,7 @@ impl Quota {
 }
 
 impl Lease {
-    /// Takes more room, all of it or none.
+    /// Takes more units, all of them or none, and returns whether there was room.
     #[must_use]
     pub(super) fn try_grow(&mut self, units: usize) -> bool {
         let Inner { total, per_peer, .. } = &*self.quota.0;
@@ -73,7 +74,7 @@ impl Lease {
         granted
     }
 
-    /// Takes more room, waiting for it where there is none.
+    /// Takes more units, and waits for room where there is none.
     pub(super) async fn grow(&mut self, units: usize) {
         let quota = self.quota.clone();
         loop {
@@ -85,7 +86,7 @@ impl Lease {
         }
     }
 
-    /// Gives back all but so much.
+    /// Gives back all but so many units.
     pub(super) fn shrink_to(&mut self, units: usize) {
         let surplus = self.units.saturating_sub(units);
         if surplus == 0 {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_has_its_share_and_no_more() {
+    fn a_peer_gets_its_share_and_no_more() {
         let quota = Quota::new(10, 6);
         let mut one = quota.lease(peer(1));
         assert!(one.try_grow(6));

@@ -1,4 +1,4 @@
-//! What does the API server ask? `POST /mutate` and `POST /observe`.
+//! How are the API server's reviews answered? It sends them to `POST /mutate`, `/observe` and `/validate`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::Limits;
-use super::body::{Bodies, LONG, PATIENCE, Room};
+use super::body::{BodyReader, LONG_BODY, RESERVATION_TIMEOUT, Reservation};
 use super::connection::Peer;
 use super::quota::Quota;
-use super::refusal::{Refusal, sentence};
+use super::refusal::{Refusal, text_response};
 use crate::engine::admission;
 use crate::engine::admission::mutate::{Mode, Reply};
 use crate::engine::admission::validate;
@@ -29,49 +29,61 @@ use crate::engine::object::component::Component;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 use crate::memory::Pool;
-use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
+use crate::metrics::{KindLabel, Metrics, OperationLabel, RefusalReason, ReviewLabels};
+use crate::telemetry::causes;
 
-/// So many long bodies are judged at once; the others wait for their turn.
-const LONG_AT_ONCE: usize = 2;
+/// How many long bodies are judged at once. Others wait.
+const CONCURRENT_LONG_BODIES: usize = 2;
 
-/// So many edits are judged or wait for it, and so many of them from one address.
-const IN_LINE: usize = 16;
-const IN_LINE_OF_PEER: usize = 2;
+/// How many edits of the mapping are validated or wait for it, and how many of these may be of one peer
+/// address.
+const VALIDATION_QUEUE: usize = 16;
+const VALIDATION_QUEUE_PER_PEER: usize = 2;
 
-/// What an accepted mapping would do to what exists, as warnings; where somebody can look.
-pub type Rehearse = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
+/// Tells, as warnings, what a mapping that was accepted would change of what exists in the cluster.
+pub type PreviewImpact = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct Webhook {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
-    bodies: Bodies,
-    /// The turns of long bodies.
-    aside: Arc<Semaphore>,
-    /// A mapping of 1 MiB takes tens of milliseconds: one at a time.
-    validating: Arc<Semaphore>,
-    /// Who waits for that: of one address so few that nobody keeps the edits of others from being judged.
-    in_line: Quota,
+    bodies: BodyReader,
+    /// A long body is judged while it holds a permit of these.
+    long_bodies: Arc<Semaphore>,
+    /// A mapping of 1 MiB takes tens of milliseconds, so only one is validated at a time.
+    validation_turn: Arc<Semaphore>,
+    /// One peer address may have only a few edits here, so that it does not keep the edits of others from
+    /// being validated.
+    validation_queue: Quota,
     pool: Pool,
-    rehearse: Option<Rehearse>,
+    preview_impact: Option<PreviewImpact>,
 }
 
-/// The webhook's routes, with their bounds.
+/// The routes of the webhook's port, with their limits.
 pub fn router(
     live: Arc<Live>,
     metrics: &Arc<Metrics>,
     limits: Limits,
-    rehearse: Option<Rehearse>,
+    preview_impact: Option<PreviewImpact>,
     pool: Pool,
 ) -> Router {
-    let bodies = Bodies::new(limits, pool.clone());
-    let aside = Arc::new(Semaphore::new(LONG_AT_ONCE));
-    let validating = Arc::new(Semaphore::new(1));
-    let in_line = Quota::new(IN_LINE, IN_LINE_OF_PEER);
-    let state =
-        Webhook { live, metrics: Arc::clone(metrics), bodies, aside, validating, in_line, pool, rehearse };
-    let panics = Arc::clone(metrics);
+    let bodies = BodyReader::new(limits, pool.clone());
+    let long_bodies = Arc::new(Semaphore::new(CONCURRENT_LONG_BODIES));
+    let validation_turn = Arc::new(Semaphore::new(1));
+    let validation_queue = Quota::new(VALIDATION_QUEUE, VALIDATION_QUEUE_PER_PEER);
+    let metrics = Arc::clone(metrics);
+    let panics = Arc::clone(&metrics);
+    let state = Webhook {
+        live,
+        metrics,
+        bodies,
+        long_bodies,
+        validation_turn,
+        validation_queue,
+        pool,
+        preview_impact,
+    };
     Router::new()
         .route("/mutate", post(mutate))
         .route("/observe", post(observe))
@@ -80,9 +92,9 @@ pub fn router(
         .fallback(not_found)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request))
         .layer(CatchPanicLayer::custom(move |_panic| {
-            // The panic hook has logged it.
-            panics.refused("panic");
-            sentence(StatusCode::INTERNAL_SERVER_ERROR, "a fault in gitlab-iam-webhook: see its log")
+            // The panic hook has logged the panic.
+            panics.refused(RefusalReason::Panic);
+            text_response(StatusCode::INTERNAL_SERVER_ERROR, "a fault in gitlab-iam-webhook: see its log")
         }))
         .with_state(state)
 }
@@ -102,48 +114,54 @@ async fn observe(
 async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, request: Request) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
-        let (body, room) = receive(webhook, peer, request).await?;
-        if body.len() > LONG {
-            return judge_aside(webhook, mode, body, room).await;
+        let (body, reservation) = receive(webhook, peer, request).await?;
+        if body.len() > LONG_BODY {
+            return judge_long(webhook, mode, body, reservation).await;
         }
-        // What judging and answering it may take beyond its bytes is small, and over before anything else goes on here.
+        // The memory for judging a short body is small, and free again before this thread does anything else.
         let answer = judge(webhook, mode, &body, |_| Ok(()))?;
         drop(body);
-        Ok(room.keep(answer))
+        Ok(reservation.into_answer(answer))
     };
-    conclude(webhook, peer, answered.await)
+    respond(webhook, peer, answered.await)
 }
 
-/// Reads, judges and answers a review by one mapping. `take` is asked for the room that this may need beyond the body's, once that
-/// is known.
+/// Reads, judges and answers a review by one mapping. `reserve` is asked for the memory that this may take
+/// beside the body, once that is known.
 fn judge(
     webhook: &Webhook,
     mode: Mode,
     body: &[u8],
-    take: impl FnOnce(usize) -> Result<(), Refusal>,
+    reserve: impl FnOnce(usize) -> Result<(), Refusal>,
 ) -> Result<Vec<u8>, Refusal> {
     let started = Instant::now();
     let live = webhook.live.load();
     let request = admission::parse(body, &live.ruleset)?;
-    take(request.weight()?)?;
+    reserve(request.weight()?)?;
     let reply = request.answer(mode)?;
     record(&webhook.metrics, mode, &reply, started.elapsed());
     Ok(reply.body)
 }
 
-async fn judge_aside(webhook: &Webhook, mode: Mode, body: Bytes, mut room: Room) -> Result<Bytes, Refusal> {
-    // Nobody closes it.
-    let turn = Arc::clone(&webhook.aside).acquire_owned().await.map_err(|_| Refusal::Busy)?;
+/// Judges a long body on a thread of its own.
+async fn judge_long(
+    webhook: &Webhook,
+    mode: Mode,
+    body: Bytes,
+    mut reservation: Reservation,
+) -> Result<Bytes, Refusal> {
+    // Nobody closes the semaphore.
+    let permit = Arc::clone(&webhook.long_bodies).acquire_owned().await.map_err(|_| Refusal::Busy)?;
     let (webhook, runtime) = (webhook.clone(), Handle::current());
-    let judged = move || {
-        // Kept until the work is done, also where nobody waits for it any more.
-        let _turn = turn;
-        let take = |bytes| runtime.block_on(webhook.bodies.more(&mut room, bytes));
-        let answer = judge(&webhook, mode, &body, take)?;
+    offload(move || {
+        // The permit is held until the work is done, also where nobody waits for the answer any more.
+        let _permit = permit;
+        let reserve = |bytes| runtime.block_on(webhook.bodies.extend(&mut reservation, bytes));
+        let answer = judge(&webhook, mode, &body, reserve)?;
         drop(body);
-        Ok(room.keep(answer))
-    };
-    tokio::task::spawn_blocking(judged).await.map_err(Refusal::Fault)?
+        Ok(reservation.into_answer(answer))
+    })
+    .await?
 }
 
 async fn validate(
@@ -153,48 +171,56 @@ async fn validate(
 ) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
-        let (body, room) = receive(&webhook, peer, request).await?;
-        let mut place = webhook.in_line.lease(address_of(peer));
-        if !place.try_grow(1) {
+        let (body, reservation) = receive(&webhook, peer, request).await?;
+        let mut queued = webhook.validation_queue.lease(address_of(peer));
+        if !queued.try_grow(1) {
             return Err(Refusal::Busy);
         }
-        let turn = Arc::clone(&webhook.validating).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else { return Err(Refusal::Busy) };
-        // The body goes before room is taken for what is in it.
-        let (edit, turn) = aside(move || {
+        let permit = Arc::clone(&webhook.validation_turn).acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(RESERVATION_TIMEOUT, permit).await else {
+            return Err(Refusal::Busy);
+        };
+        // The body is dropped before memory is taken for the mapping in it.
+        let (edit, permit) = offload(move || {
             let edit = validate::read(&body);
-            drop((body, room));
-            edit.map(|edit| (edit, turn))
+            drop((body, reservation));
+            edit.map(|edit| (edit, permit))
         })
         .await??;
         let bytes = edit.text_bytes().map_or(0, |text| text + mapping::weight(text));
-        let room = webhook.pool.take_within(bytes, PATIENCE).await.ok_or(Refusal::Busy)?;
-        let bounds = webhook.live.load().ruleset.bounds().clone();
-        let (mut verdict, mut room) = aside(move || {
-            let _turn = turn;
-            (edit.judge(&bounds), room)
+        let room = webhook.pool.take_within(bytes, RESERVATION_TIMEOUT).await.ok_or(Refusal::Busy)?;
+        let policy = webhook.live.load().ruleset.bounds().clone();
+        let (mut verdict, mut room) = offload(move || {
+            let _permit = permit;
+            (edit.judge(&policy), room)
         })
         .await?;
-        drop(place);
+        drop(queued);
         tracing::info!(problems = verdict.problems, "mapping validated");
         room.shrink_to(verdict.accepted.as_ref().map_or(0, Ruleset::weight));
-        let warnings = match webhook.rehearse.as_ref().zip(verdict.accepted.take()) {
-            Some((rehearse, ruleset)) => rehearse(ruleset).await,
+        let warnings = match webhook.preview_impact.as_ref().zip(verdict.accepted.take()) {
+            Some((preview_impact, ruleset)) => preview_impact(ruleset).await,
             None => Vec::new(),
         };
         drop(room);
         Ok(verdict.into_body(warnings)?)
     };
-    conclude(&webhook, peer, answered.await)
+    respond(&webhook, peer, answered.await)
 }
 
-/// Does what takes longer than a review where it holds up none. What it was given stays with it when the peer hangs up.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.map_err(Refusal::Fault)
+/// Does long work on a thread where it holds up no review. It goes on, with all that it was given, when the
+/// peer hangs up.
+async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    // The panic hook has logged a panic: its words are not for the peer.
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Fault)
 }
 
-/// The whole body, and the room that it takes.
-async fn receive(webhook: &Webhook, peer: Option<Peer>, request: Request) -> Result<(Bytes, Room), Refusal> {
+/// Reads the whole body, and returns it with its reservation.
+async fn receive(
+    webhook: &Webhook,
+    peer: Option<Peer>,
+    request: Request,
+) -> Result<(Bytes, Reservation), Refusal> {
     check_content_type(request.headers())?;
     webhook.bodies.receive(address_of(peer), request).await
 }
@@ -203,23 +229,23 @@ fn address_of(peer: Option<Peer>) -> IpAddr {
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip())
 }
 
-fn conclude(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Body>, Refusal>) -> Response {
+fn respond(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Body>, Refusal>) -> Response {
     match answered {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response(),
         Err(refusal) => {
             let (status, reason) = refusal.status_and_reason();
-            let words = clean(&refusal.to_string());
+            let sentence = sanitize(&causes(&refusal));
             webhook.metrics.refused(reason);
             let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
-            tracing::warn!(peer, status = status.as_u16(), "{words}");
-            sentence(status, &words)
+            tracing::warn!(peer, status = status.as_u16(), "{sentence}");
+            text_response(status, &sentence)
         }
     }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let found =
-        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("bytes that are no text"));
+        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("bytes that are not text"));
     let essence = found.map(|value| value.split(';').next().unwrap_or_default().trim());
     match essence {
         Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
@@ -227,19 +253,20 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Text from outside as a log or an answer can take it: one line, and no longer than any name in Kubernetes.
-fn clean(text: &str) -> String {
+/// Makes text from outside fit for a log line or an answer: one line, and no longer than any name in
+/// Kubernetes.
+fn sanitize(text: &str) -> String {
     const LONGEST: usize = 253;
     let mut characters = text.chars();
-    let mut clean: String =
+    let mut sanitized: String =
         characters.by_ref().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();
     if characters.next().is_some() {
-        clean.push('…');
+        sanitized.push('…');
     }
-    clean
+    sanitized
 }
 
-/// One line and one count for each review.
+/// Logs and counts a review.
 fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) {
     let outcome = reply.outcome();
     let labels = ReviewLabels {
@@ -258,11 +285,11 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
     let warnings = reply.warnings.join("; ");
     tracing::info!(
         mode = mode.name(),
-        uid = clean(&reply.uid),
-        operation = clean(&reply.operation),
-        kind = clean(&reply.kind),
-        namespace = clean(&reply.namespace),
-        name = clean(&reply.name),
+        uid = sanitize(&reply.uid),
+        operation = sanitize(&reply.operation),
+        kind = sanitize(&reply.kind),
+        namespace = sanitize(&reply.namespace),
+        name = sanitize(&reply.name),
         component = decision.and_then(|decision| decision.component).map(Component::name),
         hint = decision.and_then(|decision| decision.resembles).map(Component::resemblance),
         rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
@@ -276,11 +303,11 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
 }
 
 async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {
-    webhook.metrics.refused("method");
-    sentence(StatusCode::METHOD_NOT_ALLOWED, "an AdmissionReview comes by POST")
+    webhook.metrics.refused(RefusalReason::Method);
+    text_response(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: send the AdmissionReview by POST")
 }
 
 async fn not_found(State(webhook): State<Webhook>) -> Response {
-    webhook.metrics.refused("path");
-    sentence(StatusCode::NOT_FOUND, "no such path: reviews go to /mutate, /observe or /validate")
+    webhook.metrics.refused(RefusalReason::Path);
+    text_response(StatusCode::NOT_FOUND, "no such path: send reviews to /mutate, /observe or /validate")
 }

@@ -1,4 +1,4 @@
-//! Which certificate do handshakes get from now on? One place that whoever finds a new pair puts it into.
+//! Which certificate does a TLS handshake get? The one that was put here last.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use super::{Pair, PairError, provider};
-use crate::metrics::{Load, Metrics};
+use crate::metrics::{LoadResult, Metrics};
 
-/// The certificate being served. Before there is one, every handshake fails.
+/// Holds the certificate being served. Before there is one, every handshake fails.
 #[derive(Debug)]
 pub struct CertResolver {
     key: ArcSwapOption<CertifiedKey>,
@@ -26,10 +26,11 @@ impl CertResolver {
         Arc::new(Self { key: ArcSwapOption::empty(), pair: watch::Sender::new(None), metrics })
     }
 
-    /// For rustls: TLS 1.2 and 1.3, HTTP/1.1, with whatever is served at the time of a handshake.
+    /// The set-up for rustls: TLS 1.2 and 1.3, HTTP/1.1, and the certificate that is served when a handshake
+    /// begins.
     ///
     /// # Errors
-    /// When rustls refuses the set-up.
+    /// Rustls refuses the set-up.
     pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -40,31 +41,31 @@ impl CertResolver {
         Ok(Arc::new(config))
     }
 
-    /// Serves this pair from the next handshake on. When it ends, in seconds since 1970.
+    /// Serves this pair from the next handshake on, and returns when it ends, in seconds since 1970.
     ///
     /// # Errors
-    /// When it cannot be served; the one served so far goes on.
+    /// The pair cannot be served, and the one served so far stays.
     pub fn serve(&self, pair: &Pair) -> Result<i64, PairError> {
         let identity = pair.identity().inspect_err(|_| self.failed())?;
-        self.metrics.certificate_loads.get_or_create(&Load { result: "ok" }).inc();
+        self.metrics.certificate_loaded(LoadResult::Ok);
         self.metrics.certificate_not_after.set(identity.not_after);
         self.key.store(Some(identity.key));
         self.pair.send_replace(Some(pair.clone()));
         Ok(identity.not_after)
     }
 
-    /// Counts a pair that could not be had.
+    /// Counts a certificate that could not be loaded.
     pub fn failed(&self) {
-        self.metrics.certificate_loads.get_or_create(&Load { result: "failed" }).inc();
+        self.metrics.certificate_loaded(LoadResult::Failed);
     }
 
-    /// What is served.
+    /// The pair that is served.
     #[must_use]
     pub fn pair(&self) -> Option<Pair> {
         self.pair.borrow().clone()
     }
 
-    /// Told whenever another pair is served.
+    /// The receiver is told whenever another pair is served.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Option<Pair>> {
         self.pair.subscribe()

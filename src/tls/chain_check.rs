@@ -1,4 +1,5 @@
-//! Would the API server accept this certificate? As a client does it: anchors, name and time.
+//! Would the API server accept this certificate? The check is that of a TLS client: trust anchors, name and
+//! time.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,14 +12,14 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::provider;
 
-/// Checks a chain, the leaf first, against a bundle of anchors; both in PEM.
+/// Checks a chain, with the leaf first, against a bundle of trust anchors. Both are in PEM.
 ///
 /// # Errors
 /// A sentence that says why a client would refuse it.
 pub fn check(bundle: &[u8], chain: &[u8], name: &str, now: SystemTime) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for anchor in certificates(bundle) {
-        // As Go does, one that is of no use is passed over.
+        // Go passes over an anchor that it cannot use.
         let _ = roots.add(anchor);
     }
     let chain = certificates(chain);
@@ -36,13 +37,13 @@ pub fn check(bundle: &[u8], chain: &[u8], name: &str, now: SystemTime) -> Result
     }
 }
 
-/// The certificates of a PEM text; what cannot be read is left out.
+/// The certificates of a PEM text. What cannot be read is left out.
 #[must_use]
 pub fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect()
 }
 
-/// Whether each certificate of `wanted` is in `bundle`.
+/// Returns whether each certificate of `wanted` is in `bundle`.
 #[must_use]
 pub fn contains(bundle: &[u8], wanted: &[u8]) -> bool {
     let (held, wanted) = (certificates(bundle), certificates(wanted));

@@ -1,4 +1,5 @@
-//! Has the pair on disk changed? A good new one is served from the next handshake on; a broken one changes nothing.
+//! Has the certificate on disk changed? A good one is served from the next handshake on; a bad one changes
+//! nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,63 +12,64 @@ use super::cert_resolver::CertResolver;
 use super::{Pair, PairError};
 use crate::telemetry::causes;
 
-/// How often the files are read. By content: the kubelet swaps a symlink, which a watch on the file does not see.
+/// How often the files are read. Their content is compared, because a watch does not see the kubelet swap a
+/// symlink.
 const POLL: Duration = Duration::from_secs(2);
 
-/// A certificate and its key on disk.
+/// The files of a certificate and of its key.
 #[derive(Debug)]
 pub struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    /// What was read last, good or bad, to tell whether there is something new.
+    /// The pair that was read last, good or bad, tells whether there is something new.
     seen: Option<Pair>,
 }
 
 /// Why the files cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// One cannot be read.
+    /// A file cannot be read.
     #[error("reading {}", .path.display())]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// What the operating system says.
         #[source]
         source: io::Error,
     },
-    /// They are no pair.
+    /// The files cannot be served as a pair.
     #[error("loading {} and {}", .certificate.display(), .key.display())]
     Pair {
-        /// The certificate's file.
+        /// The path of the certificate.
         certificate: PathBuf,
-        /// The key's file.
+        /// The path of the key.
         key: PathBuf,
-        /// What is wrong.
+        /// What is wrong with them.
         #[source]
         source: PairError,
     },
 }
 
 impl Files {
-    /// Files that have not been read yet.
+    /// Names the files. They are not read yet.
     #[must_use]
     pub fn new(certificate: &Path, key: &Path) -> Self {
         Self { certificate: certificate.to_owned(), key: key.to_owned(), seen: None }
     }
 
-    /// Reads and serves them, for the first time.
+    /// Reads and serves the files for the first time.
     ///
     /// # Errors
-    /// When they cannot be read or are no pair.
-    pub fn load(&mut self, served: &CertResolver) -> Result<i64, FilesError> {
+    /// The files cannot be read, or cannot be served as a pair.
+    pub fn load(&mut self, resolver: &CertResolver) -> Result<i64, FilesError> {
         let pair = self.read()?;
-        let done = self.serve(&pair, served);
+        let done = self.serve(&pair, resolver);
         self.seen = Some(pair);
         done
     }
 
-    /// Follows the files until stopped.
-    pub async fn follow(mut self, served: Arc<CertResolver>, stop: CancellationToken) {
+    /// Follows the files until it is told to stop.
+    pub async fn follow(mut self, resolver: Arc<CertResolver>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut unreadable = false;
@@ -79,15 +81,15 @@ impl Files {
                 }
                 Ok(pair) => {
                     unreadable = false;
-                    let done = self.serve(&pair, &served);
+                    let done = self.serve(&pair, &resolver);
                     self.seen = Some(pair);
                     done
                 }
-                // Said once, until they are there again.
+                // It has been logged, and is not logged again until the files are back.
                 Err(_) if unreadable => continue,
                 Err(error) => {
                     unreadable = true;
-                    served.failed();
+                    resolver.failed();
                     Err(error)
                 }
             };
@@ -95,7 +97,7 @@ impl Files {
                 Ok(not_after) => tracing::info!(not_after, "new certificate served"),
                 Err(error) => {
                     let causes = causes(&error);
-                    tracing::error!("{causes}; the certificate served so far goes on");
+                    tracing::error!("{causes}; the certificate served so far stays");
                 }
             }
         }
@@ -107,8 +109,8 @@ impl Files {
         Ok(Pair { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }
 
-    fn serve(&self, pair: &Pair, served: &CertResolver) -> Result<i64, FilesError> {
-        served.serve(pair).map_err(|source| FilesError::Pair {
+    fn serve(&self, pair: &Pair, resolver: &CertResolver) -> Result<i64, FilesError> {
+        resolver.serve(pair).map_err(|source| FilesError::Pair {
             certificate: self.certificate.clone(),
             key: self.key.clone(),
             source,

@@ -1,73 +1,112 @@
-//! What is the next step in the life of the self-managed certificate? Pure: the time and all that was seen are given.
+//! What is to be done next so that the self-managed certificate is rotated before it ends?
 //!
-//! The certificates live in one store that replicas share. A roll takes three writes, and every client trusts what any replica serves
-//! at each of them: the next pair is put beside the current one; once its certificate has been trusted for a while it becomes the current
-//! one, and the certificate before it stays trusted; after another while that one is dropped.
+//! The decision is pure: the time and everything that was seen are arguments. Replicas share one keyring,
+//! which lies in a Secret. A rotation takes three writes, and at each of them every client trusts what any
+//! replica serves. First the next pair is added. Once its certificate has been trusted for a while, it
+//! becomes the current pair, and the certificate before it stays trusted. After another while that one is
+//! dropped.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Pair, chain_check, issue};
 
-/// The longest chain of certificates that stays trusted from before, in bytes. An ECDSA certificate takes about 700.
+/// The most bytes of certificates that stay trusted from before. An ECDSA certificate takes about 700.
 const MAX_PREVIOUS: usize = 16 << 10;
 
-/// What is asked of certificates.
+/// What certificates must be like, and how fast they are rotated.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RotationPolicy {
     /// The names that the API server calls.
     pub names: Vec<String>,
-    /// How long a certificate is valid; the next one is made when a third of it is left.
-    pub life: Duration,
-    /// How long a change of what is trusted may take to reach every API server, and a change of the store every replica.
-    pub wait: Duration,
+    /// How long a certificate is valid. The next one is made when a third of it is left.
+    pub lifetime: Duration,
+    /// How long a new bundle may take to reach every API server, and a new keyring every replica.
+    pub propagation: Duration,
 }
 
-/// What replicas share.
+/// The keys and certificates that replicas share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Store {
+pub struct Keyring {
     /// The pair that is served.
     pub current: Option<Pair>,
-    /// Trusted already, to be served.
+    /// The pair that is trusted already, and will be served.
     pub next: Option<Pair>,
-    /// Certificates that may still be served somewhere, PEM.
+    /// The certificates, in PEM, that a replica may still serve.
     pub previous: Vec<u8>,
 }
 
-/// What one replica sees beside the store.
+/// What one replica sees beside the keyring.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// The time.
+pub struct Observation<'a> {
+    /// The time now.
     pub now: SystemTime,
-    /// What it serves itself.
+    /// The pair that this replica serves.
     pub served: Option<&'a Pair>,
-    /// Everything that is trusted now, PEM.
+    /// Every certificate that API servers trust now, in PEM.
     pub trusted: &'a [u8],
-    /// For how long all of the store has been trusted; none where it is not.
+    /// For how long API servers have trusted the whole keyring; none while they do not.
     pub trusted_for: Option<Duration>,
 }
 
-/// What to do.
+/// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing for so long, unless something changes.
-    Rest(Duration),
-    /// Write this store over the one that was seen, and say why.
-    Write(Store, &'static str),
+pub enum Action {
+    /// Ask again after so long, or when something changes.
+    Wait(Duration),
+    /// Write this keyring over the one that was seen, for this reason.
+    Write(Keyring, Reason),
 }
 
-impl Store {
-    /// The certificates to be trusted, PEM, in an order that all replicas agree on.
+/// Why the keyring is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has no usable pair, and this replica serves one.
+    FilledWithServed,
+    /// It has no usable pair, and nor has this replica.
+    FilledWithNew,
+    /// It was replaced by hand, and this replica still serves another certificate.
+    KeptServed,
+    /// The current certificate is in the last third of its lifetime.
+    IssuedNext,
+    /// The next pair cannot be used.
+    DroppedNext,
+    /// The next certificate has been trusted for long enough.
+    PromotedNext,
+    /// No replica serves the certificate before the current one any more.
+    DroppedPrevious,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FilledWithServed => "the Secret held no usable certificate: it gets the one being served",
+            Self::FilledWithNew => "the Secret held no usable certificate: a new one was made",
+            Self::KeptServed => {
+                "another certificate was put there: the one served so far stays trusted for a while"
+            }
+            Self::IssuedNext => "two thirds of the certificate's lifetime are over: the next one was made",
+            Self::DroppedNext => "the next certificate cannot be used: it was dropped",
+            Self::PromotedNext => "the next certificate is trusted everywhere: it is served from now on",
+            Self::DroppedPrevious => "the certificate before this one is served nowhere: its trust ends",
+        })
+    }
+}
+
+impl Keyring {
+    /// The certificates to be trusted, in PEM, in an order that all replicas agree on.
     #[must_use]
     pub fn bundle(&self) -> Vec<u8> {
         let pairs = [&self.current, &self.next].into_iter().flatten();
         let texts = pairs.map(|pair| pair.certificate.as_slice()).chain([self.previous.as_slice()]);
-        // Written anew: a text that somebody put there by hand may hold a key beside its certificate, or not end its last line.
-        keep(texts, usize::MAX)
+        // A text that somebody put there by hand may hold a key beside its certificate, or not end its last
+        // line.
+        concatenate(texts, usize::MAX)
     }
 }
 
-impl Plan {
-    /// Whether a client would accept it now, by every name.
+impl RotationPolicy {
+    /// Returns whether a client would accept this pair now, by every name.
     #[must_use]
     pub fn accepts(&self, pair: &Pair, now: SystemTime) -> bool {
         let trusts =
@@ -75,104 +114,92 @@ impl Plan {
         pair.identity().is_ok() && self.names.iter().all(trusts)
     }
 
-    /// The next step.
+    /// Decides what is to be done next.
     ///
     /// # Errors
-    /// When no certificate can be made for these names.
-    pub fn step(&self, store: &Store, view: &View<'_>) -> Result<Step, rcgen::Error> {
-        Ok(match self.wish(store, view)? {
-            // What finds no room is not wished for again and again.
-            Step::Write(wish, _) if wish == *store => Step::Rest(self.wait),
-            step => step,
+    /// No certificate can be made for these names.
+    pub fn next_action(&self, keyring: &Keyring, seen: &Observation<'_>) -> Result<Action, rcgen::Error> {
+        Ok(match self.wanted_action(keyring, seen)? {
+            // A certificate that is left out for its length would be written again and again.
+            Action::Write(wanted, _) if wanted == *keyring => Action::Wait(self.propagation),
+            action => action,
         })
     }
 
-    fn wish(&self, store: &Store, view: &View<'_>) -> Result<Step, rcgen::Error> {
-        let accepted = |pair: &Option<Pair>| pair.clone().filter(|pair| self.accepts(pair, view.now));
-        let Some(current) = accepted(&store.current) else {
-            return self.fill(accepted(&store.next), view);
+    fn wanted_action(&self, keyring: &Keyring, seen: &Observation<'_>) -> Result<Action, rcgen::Error> {
+        let accepted = |pair: &Option<Pair>| pair.clone().filter(|pair| self.accepts(pair, seen.now));
+        let Some(current) = accepted(&keyring.current) else {
+            return self.fill(accepted(&keyring.next), seen);
         };
-        if let Some(served) = view.served.filter(|served| self.accepts(served, view.now))
-            && !chain_check::contains(&store.bundle(), &served.certificate)
+        if let Some(served) = seen.served.filter(|served| self.accepts(served, seen.now))
+            && !chain_check::contains(&keyring.bundle(), &served.certificate)
         {
-            let previous = keep([&*served.certificate, &store.previous], MAX_PREVIOUS);
-            return Ok(Step::Write(
-                Store { previous, ..store.clone() },
-                "another certificate was put there: the one served so far stays trusted until every replica has followed",
-            ));
+            let previous = concatenate([&*served.certificate, &keyring.previous], MAX_PREVIOUS);
+            return Ok(Action::Write(Keyring { previous, ..keyring.clone() }, Reason::KeptServed));
         }
-        let waited = view.trusted_for.is_some_and(|time| time >= self.wait);
-        let rest = view.trusted_for.map(|time| self.wait.saturating_sub(time));
-        if let Some(next) = &store.next {
-            if !self.accepts(next, view.now) {
-                return Ok(Step::Write(
-                    Store { next: None, ..store.clone() },
-                    "the next certificate cannot be used",
-                ));
+        let has_propagated = seen.trusted_for.is_some_and(|time| time >= self.propagation);
+        let wait = seen.trusted_for.map(|time| self.propagation.saturating_sub(time));
+        if let Some(next) = &keyring.next {
+            if !self.accepts(next, seen.now) {
+                return Ok(Action::Write(Keyring { next: None, ..keyring.clone() }, Reason::DroppedNext));
             }
-            if waited {
-                let previous = keep([&*current.certificate, &store.previous], MAX_PREVIOUS);
-                return Ok(Step::Write(
-                    Store { current: Some(next.clone()), next: None, previous },
-                    "the next certificate is trusted everywhere: it is served from now on",
-                ));
+            if has_propagated {
+                let previous = concatenate([&*current.certificate, &keyring.previous], MAX_PREVIOUS);
+                let promoted = Keyring { current: Some(next.clone()), next: None, previous };
+                return Ok(Action::Write(promoted, Reason::PromotedNext));
             }
-            return Ok(Step::Rest(rest.unwrap_or(self.wait)));
+            return Ok(Action::Wait(wait.unwrap_or(self.propagation)));
         }
-        if !store.previous.is_empty() {
-            if waited && view.served == Some(&current) {
-                return Ok(Step::Write(
-                    Store { previous: Vec::new(), ..store.clone() },
-                    "the certificate before this one is not served any more: it is not trusted any more",
-                ));
+        if !keyring.previous.is_empty() {
+            if has_propagated && seen.served == Some(&current) {
+                let alone = Keyring { previous: Vec::new(), ..keyring.clone() };
+                return Ok(Action::Write(alone, Reason::DroppedPrevious));
             }
-            return Ok(Step::Rest(rest.filter(|rest| !rest.is_zero()).unwrap_or(self.wait)));
+            return Ok(Action::Wait(wait.filter(|wait| !wait.is_zero()).unwrap_or(self.propagation)));
         }
-        let left = left(&current, view.now);
-        if left <= self.life / 3 {
-            let next = issue::self_signed(&self.names, view.now, self.life)?;
-            return Ok(Step::Write(
-                Store { next: Some(next), ..store.clone() },
-                "a third of the certificate's life is left: the next one is made, and trusted before it is served",
-            ));
+        let left = validity_left(&current, seen.now);
+        if left <= self.lifetime / 3 {
+            let next = issue::self_signed(&self.names, seen.now, self.lifetime)?;
+            return Ok(Action::Write(Keyring { next: Some(next), ..keyring.clone() }, Reason::IssuedNext));
         }
-        Ok(Step::Rest(left.saturating_sub(self.life / 3)))
+        Ok(Action::Wait(left.saturating_sub(self.lifetime / 3)))
     }
 
-    /// There is no current pair that can be used.
-    fn fill(&self, next: Option<Pair>, view: &View<'_>) -> Result<Step, rcgen::Error> {
-        let served = view.served.filter(|served| self.accepts(served, view.now));
+    /// Fills a keyring that has no usable current pair.
+    fn fill(&self, next: Option<Pair>, seen: &Observation<'_>) -> Result<Action, rcgen::Error> {
+        let served = seen.served.filter(|served| self.accepts(served, seen.now));
         if let Some(served) = served {
-            let store = Store { current: Some(served.clone()), next, previous: Vec::new() };
-            return Ok(Step::Write(store, "it held no usable certificate: filled with the one being served"));
+            let filled = Keyring { current: Some(served.clone()), next, previous: Vec::new() };
+            return Ok(Action::Write(filled, Reason::FilledWithServed));
         }
         let current = match next {
             Some(next) => next,
-            None => issue::self_signed(&self.names, view.now, self.life)?,
+            None => issue::self_signed(&self.names, seen.now, self.lifetime)?,
         };
         // Another replica may be serving what is trusted now.
-        let store =
-            Store { current: Some(current), next: None, previous: keep([view.trusted], MAX_PREVIOUS) };
-        Ok(Step::Write(store, "it held no usable certificate: a new one was made"))
+        let previous = concatenate([seen.trusted], MAX_PREVIOUS);
+        Ok(Action::Write(Keyring { current: Some(current), next: None, previous }, Reason::FilledWithNew))
     }
 }
 
-/// Certificates alone, each once, as far as there is room.
-fn keep<'t>(texts: impl IntoIterator<Item = &'t [u8]>, room: usize) -> Vec<u8> {
-    let mut kept: Vec<u8> = Vec::new();
+/// Writes the certificates of these texts as one bundle: each of them once and nothing else, as far as they
+/// fit.
+fn concatenate<'t>(texts: impl IntoIterator<Item = &'t [u8]>, max_bytes: usize) -> Vec<u8> {
+    let mut bundle: Vec<u8> = Vec::new();
     for text in texts {
         for certificate in chain_check::certificates(text) {
             let pem = pem::Pem::new("CERTIFICATE", certificate.as_ref());
             let pem = pem::encode_config(&pem, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF));
-            if kept.len() + pem.len() <= room && !chain_check::contains(&kept, pem.as_bytes()) {
-                kept.extend_from_slice(pem.as_bytes());
+            if bundle.len() + pem.len() <= max_bytes && !chain_check::contains(&bundle, pem.as_bytes()) {
+                bundle.extend_from_slice(pem.as_bytes());
             }
         }
     }
-    kept
+    bundle
 }
 
-fn left(pair: &Pair, now: SystemTime) -> Duration {
+/// For how long the certificate of this pair is still valid.
+fn validity_left(pair: &Pair, now: SystemTime) -> Duration {
     let not_after = pair.identity().map_or(0, |identity| identity.not_after);
     let end = UNIX_EPOCH + Duration::from_secs(u64::try_from(not_after).unwrap_or_default());
     end.duration_since(now).unwrap_or_default()
@@ -182,11 +209,11 @@ fn left(pair: &Pair, now: SystemTime) -> Duration {
 mod tests {
     use super::*;
 
-    const LIFE: Duration = Duration::from_hours(90 * 24);
-    const WAIT: Duration = Duration::from_mins(5);
+    const LIFETIME: Duration = Duration::from_hours(90 * 24);
+    const PROPAGATION: Duration = Duration::from_mins(5);
 
-    fn plan() -> Plan {
-        Plan { names: vec!["hook.ns.svc".to_owned()], life: LIFE, wait: WAIT }
+    fn policy() -> RotationPolicy {
+        RotationPolicy { names: vec!["hook.ns.svc".to_owned()], lifetime: LIFETIME, propagation: PROPAGATION }
     }
 
     fn now() -> SystemTime {
@@ -194,93 +221,110 @@ mod tests {
     }
 
     fn made(at: SystemTime) -> Pair {
-        issue::self_signed(&plan().names, at, LIFE).unwrap()
+        issue::self_signed(&policy().names, at, LIFETIME).unwrap()
     }
 
-    fn write(step: Step) -> Store {
-        match step {
-            Step::Write(store, _) => store,
-            Step::Rest(_) => panic!("{step:?}"),
+    fn written(action: Action) -> Keyring {
+        match action {
+            Action::Write(keyring, _) => keyring,
+            Action::Wait(_) => panic!("{action:?}"),
         }
     }
 
-    fn view(now: SystemTime, served: Option<&Pair>, trusted_for: Option<Duration>) -> View<'_> {
-        View { now, served, trusted: b"", trusted_for }
+    fn seen(now: SystemTime, served: Option<&Pair>, trusted_for: Option<Duration>) -> Observation<'_> {
+        Observation { now, served, trusted: b"", trusted_for }
     }
 
     #[test]
-    fn an_empty_or_rubbish_store_is_filled_with_what_is_served_or_else_anew() {
+    fn an_empty_or_rubbish_keyring_is_filled_with_what_is_served_or_else_anew() {
         let rubbish = Pair { certificate: b"x".to_vec(), key: b"y".to_vec() };
-        for store in [Store::default(), Store { current: Some(rubbish), ..Store::default() }] {
+        for keyring in [Keyring::default(), Keyring { current: Some(rubbish), ..Keyring::default() }] {
             let served = made(now());
-            let filled = write(plan().step(&store, &view(now(), Some(&served), None)).unwrap());
+            let filled = written(policy().next_action(&keyring, &seen(now(), Some(&served), None)).unwrap());
             assert_eq!(filled.current.as_ref(), Some(&served));
             let other = made(now());
-            let seen = View { trusted: &other.certificate, ..view(now(), None, None) };
-            let made = write(plan().step(&store, &seen).unwrap());
-            assert!(plan().accepts(made.current.as_ref().unwrap(), now()));
-            assert!(chain_check::contains(&made.bundle(), &other.certificate), "who serves it is trusted on");
+            let beside = Observation { trusted: &other.certificate, ..seen(now(), None, None) };
+            let made = written(policy().next_action(&keyring, &beside).unwrap());
+            assert!(policy().accepts(made.current.as_ref().unwrap(), now()));
+            assert!(
+                chain_check::contains(&made.bundle(), &other.certificate),
+                "a replica that serves it is still trusted"
+            );
         }
     }
 
     #[test]
-    fn a_roll_makes_waits_serves_waits_and_drops() {
+    fn a_rotation_makes_waits_serves_waits_and_drops() {
         let first = made(now());
-        let store = Store { current: Some(first.clone()), ..Store::default() };
+        let keyring = Keyring { current: Some(first.clone()), ..Keyring::default() };
         assert_eq!(
-            plan().step(&store, &view(now(), Some(&first), Some(WAIT))).unwrap(),
-            Step::Rest(LIFE / 3 * 2),
+            policy().next_action(&keyring, &seen(now(), Some(&first), Some(PROPAGATION))).unwrap(),
+            Action::Wait(LIFETIME / 3 * 2),
             "until a third is left"
         );
-        let late = now() + LIFE - LIFE / 3;
-        let store = write(plan().step(&store, &view(late, Some(&first), None)).unwrap());
-        let next = store.next.clone().unwrap();
-        assert_eq!(store.current.as_ref(), Some(&first));
-        assert!(chain_check::contains(&store.bundle(), &[&*first.certificate, &*next.certificate].concat()));
-        assert_eq!(plan().step(&store, &view(late, Some(&first), None)).unwrap(), Step::Rest(WAIT));
-        let almost = WAIT.saturating_sub(Duration::from_secs(1));
+        let late = now() + LIFETIME - LIFETIME / 3;
+        let keyring = written(policy().next_action(&keyring, &seen(late, Some(&first), None)).unwrap());
+        let next = keyring.next.clone().unwrap();
+        assert_eq!(keyring.current.as_ref(), Some(&first));
+        assert!(chain_check::contains(
+            &keyring.bundle(),
+            &[&*first.certificate, &*next.certificate].concat()
+        ));
         assert_eq!(
-            plan().step(&store, &view(late, Some(&first), Some(almost))).unwrap(),
-            Step::Rest(Duration::from_secs(1))
+            policy().next_action(&keyring, &seen(late, Some(&first), None)).unwrap(),
+            Action::Wait(PROPAGATION)
         );
-        let store = write(plan().step(&store, &view(late, Some(&first), Some(WAIT))).unwrap());
-        assert_eq!((store.current.as_ref(), store.next.as_ref()), (Some(&next), None));
-        assert!(chain_check::contains(&store.bundle(), &first.certificate));
-        // Not while this replica still serves the old one.
-        assert!(matches!(plan().step(&store, &view(late, Some(&first), Some(WAIT))).unwrap(), Step::Rest(_)));
-        let store = write(plan().step(&store, &view(late, Some(&next), Some(WAIT))).unwrap());
-        assert_eq!(store, Store { current: Some(next), ..Store::default() });
+        let almost = PROPAGATION.saturating_sub(Duration::from_secs(1));
+        assert_eq!(
+            policy().next_action(&keyring, &seen(late, Some(&first), Some(almost))).unwrap(),
+            Action::Wait(Duration::from_secs(1))
+        );
+        let keyring =
+            written(policy().next_action(&keyring, &seen(late, Some(&first), Some(PROPAGATION))).unwrap());
+        assert_eq!((keyring.current.as_ref(), keyring.next.as_ref()), (Some(&next), None));
+        assert!(chain_check::contains(&keyring.bundle(), &first.certificate));
+        // The old certificate stays trusted while this replica still serves it.
+        assert!(matches!(
+            policy().next_action(&keyring, &seen(late, Some(&first), Some(PROPAGATION))).unwrap(),
+            Action::Wait(_)
+        ));
+        let keyring =
+            written(policy().next_action(&keyring, &seen(late, Some(&next), Some(PROPAGATION))).unwrap());
+        assert_eq!(keyring, Keyring { current: Some(next), ..Keyring::default() });
     }
 
     #[test]
     fn what_was_put_there_by_hand_is_followed_without_a_gap() {
         let (served, foreign) = (made(now()), made(now()));
-        let store = Store { current: Some(foreign), ..Store::default() };
-        let both = write(plan().step(&store, &view(now(), Some(&served), None)).unwrap());
-        assert_eq!(both.current, store.current);
+        let keyring = Keyring { current: Some(foreign), ..Keyring::default() };
+        let both = written(policy().next_action(&keyring, &seen(now(), Some(&served), None)).unwrap());
+        assert_eq!(both.current, keyring.current);
         assert!(chain_check::contains(&both.bundle(), &served.certificate));
-        assert!(matches!(plan().step(&both, &view(now(), Some(&served), None)).unwrap(), Step::Rest(_)));
+        assert!(matches!(
+            policy().next_action(&both, &seen(now(), Some(&served), None)).unwrap(),
+            Action::Wait(_)
+        ));
     }
 
     #[test]
     fn after_a_long_sleep_or_under_another_name_a_new_one_is_made_at_once() {
         let old = made(now());
-        let store = Store { current: Some(old.clone()), ..Store::default() };
-        let later = now() + 2 * LIFE;
-        let filled = write(plan().step(&store, &view(later, Some(&old), None)).unwrap());
-        assert!(plan().accepts(filled.current.as_ref().unwrap(), later));
-        let renamed = Plan { names: vec!["other.ns.svc".to_owned()], ..plan() };
-        let filled = write(renamed.step(&store, &view(now(), Some(&old), None)).unwrap());
+        let keyring = Keyring { current: Some(old.clone()), ..Keyring::default() };
+        let later = now() + 2 * LIFETIME;
+        let filled = written(policy().next_action(&keyring, &seen(later, Some(&old), None)).unwrap());
+        assert!(policy().accepts(filled.current.as_ref().unwrap(), later));
+        let renamed = RotationPolicy { names: vec!["other.ns.svc".to_owned()], ..policy() };
+        let filled = written(renamed.next_action(&keyring, &seen(now(), Some(&old), None)).unwrap());
         assert!(renamed.accepts(filled.current.as_ref().unwrap(), now()));
     }
 
     #[test]
     fn no_key_gets_into_the_bundle_and_every_certificate_is_whole() {
         let (mut one, two) = (made(now()), made(now()));
-        // Key and certificate in one text, without a last line.
+        // The key stands in the text of the certificate, whose last line does not end.
         one.certificate = [one.key.as_slice(), one.certificate.trim_ascii_end()].concat();
-        let store = Store { current: Some(one), next: Some(two), ..Store::default() };
-        let bundle = String::from_utf8(store.bundle()).unwrap();
+        let keyring = Keyring { current: Some(one), next: Some(two), ..Keyring::default() };
+        let bundle = String::from_utf8(keyring.bundle()).unwrap();
         assert!(!bundle.contains("PRIVATE"));
         assert_eq!(bundle.matches("-----END CERTIFICATE-----\n").count(), 2);
     }
@@ -288,7 +332,7 @@ mod tests {
     #[test]
     fn what_is_kept_stays_small() {
         let many: Vec<u8> = (0..40).flat_map(|_| made(now()).certificate).collect();
-        assert!(keep([&*many], MAX_PREVIOUS).len() <= MAX_PREVIOUS);
-        assert!(!keep([&b"rubbish"[..], &many], MAX_PREVIOUS).is_empty());
+        assert!(concatenate([&*many], MAX_PREVIOUS).len() <= MAX_PREVIOUS);
+        assert!(!concatenate([&b"rubbish"[..], &many], MAX_PREVIOUS).is_empty());
     }
 }

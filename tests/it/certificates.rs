@@ -13,7 +13,7 @@ use gitlab_iam_webhook::memory::{POOL, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
 use gitlab_iam_webhook::tls::cert_resolver::CertResolver;
 use gitlab_iam_webhook::tls::issue;
-use gitlab_iam_webhook::tls::rotation::Plan;
+use gitlab_iam_webhook::tls::rotation::RotationPolicy;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -142,27 +142,27 @@ impl Cluster {
 
     /// A replica that looks after its certificate itself.
     fn start(&self) -> Replica {
-        let plan = Plan {
+        let policy = RotationPolicy {
             names: vec!["hook.ns.svc".to_owned()],
-            life: Duration::from_hours(90 * 24),
-            wait: Duration::from_mins(5),
+            lifetime: Duration::from_hours(90 * 24),
+            propagation: Duration::from_mins(5),
         };
-        self.start_with(Some(plan))
+        self.start_with(Some(policy))
     }
 
-    fn start_with(&self, plan: Option<Plan>) -> Replica {
+    fn start_with(&self, policy: Option<RotationPolicy>) -> Replica {
         let (api, script) = scripted(&Pool::new(POOL));
         let objects = Arc::clone(&self.0);
         script.answer_all(move |asked| objects.lock().unwrap().answer(asked));
         let resolver = CertResolver::new(Arc::new(Metrics::default()));
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         let (name, served, ready) = ("hook".to_owned(), Arc::clone(&resolver), readiness.clone());
-        let ca_bundle = match plan {
+        let ca_bundle = match policy {
             None => CaBundle::read_only(api, name, served, ready),
-            Some(plan) => {
+            Some(policy) => {
                 let secret = "ns/tls".parse().unwrap();
                 let (ca_bundle, certificates) =
-                    CaBundle::self_managed(api, name, served, ready, secret, plan);
+                    CaBundle::self_managed(api, name, served, ready, secret, policy);
                 tokio::spawn(certificates.follow(stop.clone()));
                 ca_bundle
             }

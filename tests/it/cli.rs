@@ -1,4 +1,4 @@
-//! The command line as a person types it: words, exit codes, bad input.
+//! What does the command line say and exit with, as a person types it?
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -45,7 +45,7 @@ fn run_with_input(arguments: &[&str], input: &str) -> (i32, String, String) {
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     match child.stdin.take().unwrap().write_all(input.as_bytes()) {
-        // A command that refuses its arguments may be gone before it has read anything.
+        // A command that refuses its arguments may have ended before it has read anything.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         written => written.unwrap(),
     }
@@ -57,7 +57,7 @@ fn finished(output: Output) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A folder with the mapping, a broken one, and the manifest.
+/// Makes a folder with a mapping, a broken one, and a manifest.
 fn files() -> (TempDir, [String; 3]) {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
@@ -187,7 +187,7 @@ spec: {template: {metadata: {labels: {app: sidekiq, release: gitlab}}}}
     let (_, out, _) = run_with_input(&["explain", "-m", &mapping, "-"], old);
     let hint = "component: none (looks like sidekiq of a chart before 4.9: match it by its labels)";
     assert!(out.contains(hint), "{out}");
-    // As docs/mapping.md says it is done.
+    // docs/mapping.md says to match such Pods so.
     let by_labels = "rules:
   - match: {namespace: gitlab, labels: {app: sidekiq}, release: gitlab}
     provider: kube2iam
@@ -288,7 +288,7 @@ fn explain_reads_every_shape_of_manifest() {
         [
             "Pod null",
             "ServiceAccount null",
-            // What the registry's chart makes as a Job migrates.
+            // The Job of the registry's chart makes migrations.
             "CronJob \"registry-migrations\"",
             "StatefulSet \"registry\"",
             "PodTemplate \"registry\"",
@@ -312,7 +312,7 @@ fn every_option_of_serve_is_documented_and_has_a_variable() {
     let (code, help, _) = run(&["serve", "--help"]);
     assert_eq!(code, 0);
     let (described, _) = help.split_once("Examples:").unwrap();
-    // What stands further in describes them.
+    // Lines with a deeper indent describe the options.
     let is_option =
         |line: &&str| (line.starts_with("  -") || line.starts_with("      -")) && !line.contains("--help");
     let options: Vec<_> = described.lines().filter(is_option).collect();

@@ -1,4 +1,4 @@
-//! Whoever crowds in upon the running binary, the API server finds its place and the kubelet its answer.
+//! Does a crowd of connections keep the API server or the kubelet out of the running binary?
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::support::{Server, eventually};
 
 const SELF: [u8; 4] = [127, 0, 0, 1];
 
-/// The API server's longest patience by default.
+/// For how long the API server waits, by default.
 const API_SERVER: Duration = Duration::from_secs(10);
 
-/// One request on this connection, and whether its answer begins so.
+/// Sends a request on this connection, and returns whether its answer begins so.
 async fn ask(connection: &mut (impl AsyncRead + AsyncWrite + Unpin), status: &str) -> bool {
     let body = review();
     let mut answer = vec![0; 4096];
@@ -38,7 +38,7 @@ async fn evicted(server: &Server) -> Option<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_full_port_a_newcomer_takes_the_place_of_one_that_never_asked() {
+async fn on_a_full_port_a_new_connection_takes_the_slot_of_one_that_sent_nothing() {
     let arguments = ["--max-connections", "4", "--max-connections-per-peer", "3", "--header-timeout", "1h"];
     let server = Server::start_with(MAPPING, &arguments).await;
     let mut served = connect(&server, SELF).await.unwrap();
@@ -57,7 +57,7 @@ async fn on_a_full_port_a_newcomer_takes_the_place_of_one_that_never_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_at_its_share_gives_way_to_itself_while_others_go_on() {
+async fn a_peer_at_its_share_loses_its_own_connections_while_others_go_on() {
     let arguments = ["--max-connections", "8", "--max-connections-per-peer", "4", "--header-timeout", "1h"];
     let server = Server::start_with(MAPPING, &arguments).await;
     let greedy = [127, 0, 0, 9];
@@ -97,7 +97,7 @@ async fn a_connection_that_was_just_answered_is_not_closed_under_its_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_gives_way_between_requests_is_closed_with_tlss_farewell() {
+async fn an_idle_connection_that_is_evicted_is_closed_with_close_notify() {
     let server = Server::start_with(MAPPING, &["--max-connections", "3"]).await;
     let mut hoarder = Vec::new();
     for _ in 0..3 {
@@ -117,20 +117,21 @@ async fn what_yields_no_request_is_closed_before_tls_holds_much_of_it() {
     let arguments = ["--handshake-timeout", "1h", "--header-timeout", "1h"];
     let server = Server::start_with(MAPPING, &arguments).await;
     let mut half_a_hello = tcp(server.address, SELF).await.unwrap();
-    // A ClientHello that says to have 65,000 bytes, in records of 16,000; the last one is kept back.
+    // This ClientHello announces 65,000 bytes, in records of 16,000. The last record is not sent.
     let mut message = vec![1, 0, 0xfd, 0xe8];
     message.resize(48_000, 0);
     for part in message.chunks(16_000) {
         let length = u16::try_from(part.len()).unwrap().to_be_bytes();
         let record = [&[22, 3, 1], &length[..], part].concat();
-        // It may be closed meanwhile.
+        // The connection may be closed meanwhile.
         let _ = half_a_hello.write_all(&record).await;
     }
     rest(&mut half_a_hello).await;
     assert_eq!(server.metric("gitlab_iam_webhook_tls_handshakes_total{result=\"failed\"}").await, Some(1.0));
 }
 
-/// Probes and creates from addresses that nobody else has, until the time is up. How many there were; panics at one that fails.
+/// Probes and posts reviews from addresses of its own until the time is up, and returns how many. It panics
+/// when one fails.
 async fn go_on(server: &Arc<Server>, until: Instant) -> [usize; 3] {
     let client = server.client_from([127, 0, 0, 3]);
     let create = async |client: &reqwest::Client| {
@@ -182,7 +183,7 @@ async fn idle_connections_of_a_few_keep_nobody_out() {
     assert!(hoard.len() > 128);
 }
 
-/// What all of the crowd share.
+/// What all members of the crowd share.
 struct Crowd {
     webhook: SocketAddr,
     admin: SocketAddr,
@@ -191,7 +192,7 @@ struct Crowd {
     opened: AtomicUsize,
 }
 
-/// What one of the crowd does on its connection, again and again, until the time is up.
+/// What one member of the crowd does on its connection, again and again, until the time is up.
 async fn crowd_in(crowd: Arc<Crowd>, number: usize) {
     let Crowd { webhook, admin, config, until, opened } = &*crowd;
     let source = [127, 0, 1, u8::try_from(number % 200).unwrap()];
@@ -246,7 +247,7 @@ async fn a_thousand_connections_from_two_hundred_addresses_keep_nobody_out() {
         opened: AtomicUsize::new(0),
     });
     let crowding = Arc::clone(&crowd);
-    // On a thread of its own: what those in the crowd cost each other is not to be laid to the server's charge.
+    // The crowd has a thread of its own, so that it does not slow down what is measured.
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -266,15 +267,16 @@ async fn a_thousand_connections_from_two_hundred_addresses_keep_nobody_out() {
     assert!(evicted(&server).await > Some(128.0));
 }
 
-/// A second attacker held 8 of the pool's 14 MiB with one connection that sent a byte now and then: others were answered 503.
+/// An attacker held 8 of the pool's 14 MiB with one connection that sent a byte now and then, and others were
+/// answered 503.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_comes_slowly_gives_way_to_whoever_waits_for_its_room() {
+async fn a_slow_body_is_given_up_for_whoever_waits_for_its_memory() {
     let server = Server::start(MAPPING).await;
     let mut slow = connect(&server, [127, 0, 0, 30]).await.unwrap();
     slow.write_all(head(8 << 20).as_bytes()).await.unwrap();
     slow.write_all(&vec![b' '; 1 << 16]).await.unwrap();
     slow.flush().await.unwrap();
-    // Another body of that length has no room beside it.
+    // There is no room for another body of that length beside it.
     let mut long = review();
     long.resize(7 << 20, b' ');
     let client = server.client_from([127, 0, 0, 31]);

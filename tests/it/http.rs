@@ -1,4 +1,5 @@
-//! The routes without a socket: each bad request has a status and a sentence, and none ever a patch.
+//! What do the routes answer, without a socket? Each bad request gets a status and a sentence, and never a
+//! patch.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -237,12 +238,12 @@ async fn other_methods_paths_and_types_are_told_so() {
     let get = Request::builder().uri("/mutate").body(Body::empty()).unwrap();
     assert_eq!(
         send(get).await,
-        (StatusCode::METHOD_NOT_ALLOWED, "an AdmissionReview comes by POST\n".to_owned())
+        (StatusCode::METHOD_NOT_ALLOWED, "method not allowed: send the AdmissionReview by POST\n".to_owned())
     );
     let (status, text) = post("/", Some("application/json"), review().to_string()).await;
     assert_eq!(
         (status, text.as_str()),
-        (StatusCode::NOT_FOUND, "no such path: reviews go to /mutate, /observe or /validate\n")
+        (StatusCode::NOT_FOUND, "no such path: send reviews to /mutate, /observe or /validate\n")
     );
     for (content_type, found) in
         [(None, "none"), (Some("text/plain"), "text/plain"), (Some("application/jsonx"), "application/jsonx")]
@@ -262,7 +263,7 @@ async fn bodies_end_at_8_mib() {
     assert_eq!(post("/mutate", Some("application/json"), padded(9 << 20)).await, too_large);
 }
 
-/// A review that is so many bytes long by what follows it.
+/// Makes a review of so many bytes, with blanks at its end.
 fn padded(bytes: usize) -> String {
     let mut text = review().to_string();
     text.push_str(&" ".repeat(bytes - text.len()));
@@ -284,7 +285,7 @@ async fn a_long_body_of_no_announced_length_is_411() {
     let (status, text) = send(request(pieces(16 << 10))).await;
     assert_eq!(status, StatusCode::OK, "{text}");
     let (status, text) = send(request(pieces((16 << 10) + 1))).await;
-    let want = "a body of more than 16384 bytes must have a content-length: announce it\n";
+    let want = "a body of more than 16384 bytes needs a content-length: send it\n";
     assert_eq!((status, text.as_str()), (StatusCode::LENGTH_REQUIRED, want));
 }
 
@@ -320,7 +321,7 @@ async fn long_bodies_share_their_part_of_the_pool() {
     assert_eq!(post(20 << 10).await.unwrap().status(), StatusCode::OK);
 }
 
-/// On one thread: whoever parses there keeps everybody else waiting.
+/// This test has one thread: whoever parses there keeps everybody else waiting.
 #[tokio::test]
 async fn a_long_body_is_parsed_aside_while_others_are_answered() {
     let labels: String = (0..300_000).map(|n| format!("\"l{n}\":\"\",")).collect();

@@ -1,4 +1,4 @@
-//! The running binary under load: certificates, mappings and peers come, go and misbehave, and nobody else notices.
+//! Does the running binary serve everybody while certificates, mappings and peers come, go and misbehave?
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,7 +28,8 @@ pub(crate) fn is_patched(answer: &(u16, String)) -> bool {
     answer.0 == 200 && answer.1.contains("\"patch\"")
 }
 
-/// Posts on new connections, one after the other, until told to stop. Counts; panics at the first that fails.
+/// Posts on new connections, one after the other, until it is told to stop. It counts them, and panics when
+/// one fails.
 fn load(
     server: &Server,
     client: impl Fn() -> reqwest::Client + Send + 'static,
@@ -49,7 +50,7 @@ fn load(
     (stop, task)
 }
 
-/// The certificate that is served to a new connection, DER.
+/// The certificate that a new connection is served, in DER.
 async fn served(server: &Server, trusted: &Pair) -> Option<Vec<u8>> {
     let client = trusting(&[trusted]);
     let response = client.get(server.url("/")).send().await.ok()?;
@@ -80,10 +81,10 @@ async fn a_renewed_certificate_is_served_without_a_failed_request_and_a_broken_o
         eventually("the renewed certificate is served", async || served(&server, pair).await.is_some()).await;
         assert!(served(&server, &pairs[0]).await.is_none(), "the first one is served no longer");
     }
-    // A key that is not the certificate's: the last good pair goes on.
+    // This key is not the certificate's: the last good pair stays.
     let mixed = Pair { certificate: first.certificate.clone(), key: pairs[1].key.clone() };
     write_secret(&server.tls, &mixed, 3);
-    let said = server.logged("the certificate served so far goes on").await;
+    let said = server.logged("the certificate served so far stays").await;
     assert!(
         said["message"].as_str().unwrap().contains("using the private key with the certificate"),
         "{said}"
@@ -182,7 +183,7 @@ async fn a_broken_or_missing_mapping_leaves_the_last_good_one_in_force() {
     assert!(!is_patched(&server.post(&client, "/mutate", review()).await));
 }
 
-/// A TLS connection by hand, from this address of loopback.
+/// Opens a TLS connection from this address of loopback.
 pub(crate) async fn connect(
     server: &Server,
     source: [u8; 4],
@@ -223,7 +224,7 @@ pub(crate) fn head(content_length: usize) -> String {
 /// Reads until the other side closes.
 pub(crate) async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
-    // A close without TLS's farewell is a close all the same.
+    // A close without TLS's close_notify counts too.
     let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut bytes)).await.expect("the server closes");
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -282,7 +283,8 @@ async fn bodies_in_flight_are_bounded_for_each_peer_while_others_go_on() {
         connection.flush().await.unwrap();
         held.push(connection);
     }
-    // What it holds is 1.8 MB of its 2: the next part has no room beside both, and one that has been coming for long gives way.
+    // It holds 1.8 of its 2 MB. There is no room for another body beside both, and one that has been arriving
+    // for long is given up.
     let mut third = connect(&server, greedy).await.unwrap();
     third.write_all(head(part.len()).as_bytes()).await.unwrap();
     third.write_all(&part).await.unwrap();
@@ -337,7 +339,7 @@ async fn heads_handshakes_and_requests_have_their_time_and_idle_connections_thei
     half_a_body.write_all(b"{").await.unwrap();
     assert!(rest(&mut half_a_body).await.starts_with("HTTP/1.1 408 "));
 
-    // Between requests a connection lives on, longer than any of these.
+    // Between requests a connection stays open for longer than any of these.
     let mut kept = connect(&server, source).await.unwrap();
     let body = review();
     for _ in 0..2 {
@@ -346,7 +348,7 @@ async fn heads_handshakes_and_requests_have_their_time_and_idle_connections_thei
         let mut answer = vec![0; 4096];
         let length = tokio::time::timeout(DEADLINE, kept.read(&mut answer)).await.unwrap().unwrap();
         assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK"));
-        // Others that come later have been closed meanwhile.
+        // Later ones have been closed meanwhile.
         let mut later = connect(&server, source).await.unwrap();
         later.write_all(b"P").await.unwrap();
         rest(&mut later).await;

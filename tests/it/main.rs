@@ -16,6 +16,7 @@ mod cli;
 mod cluster;
 mod crowds;
 mod decisions;
+mod docs;
 mod hostile;
 mod http;
 mod live;

@@ -135,7 +135,7 @@ namespaceSelector:
 {{- $_ := required "certificates.existingSecret: certificates.mode existing needs the name of a Secret with tls.crt and tls.key" .Values.certificates.existingSecret -}}
 {{- $_ := required "certificates.caBundle: certificates.mode existing needs what the API server shall trust, as base64 of PEM" .Values.certificates.caBundle -}}
 {{- if not (contains "-----BEGIN CERTIFICATE-----" (b64dec .Values.certificates.caBundle)) -}}
-{{- fail "certificates.caBundle: this is not base64 of a PEM certificate: base64 -w0 ca.crt makes it" -}}
+{{- fail "certificates.caBundle: this is not base64 of a PEM certificate: make it with base64 -w0 ca.crt" -}}
 {{- end -}}
 {{- else if or .Values.certificates.existingSecret .Values.certificates.caBundle -}}
 {{- fail (printf "certificates.existingSecret and certificates.caBundle belong to certificates.mode existing; the mode is %s" .Values.certificates.mode) -}}

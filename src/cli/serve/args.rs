@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::cli::BoundsArgs;
+use crate::cli::OperatorPolicyArgs;
 use crate::cluster::NamespacedName;
 use crate::server::Limits;
-use crate::tls::rotation::Plan;
+use crate::tls::rotation::RotationPolicy;
 
 const EXAMPLES: &str = "Examples:
   On this machine, with a certificate made for this run, and requests to try:
@@ -87,7 +87,7 @@ pub(crate) struct ServeArgs {
     pub(super) repair: RepairArgs,
 
     #[command(flatten)]
-    pub(super) bounds: BoundsArgs,
+    pub(super) bounds: OperatorPolicyArgs,
 
     /// The form of log lines on standard error.
     #[arg(
@@ -256,8 +256,8 @@ pub(super) struct RepairArgs {
 }
 
 impl CertificateArgs {
-    /// The Secret and the plan of self-managed certificates; none where certificates are not self-managed.
-    pub(super) fn plan(&self) -> anyhow::Result<Option<(NamespacedName, Plan)>> {
+    /// The Secret and the policy of self-managed certificates; none where certificates are not self-managed.
+    pub(super) fn policy(&self) -> anyhow::Result<Option<(NamespacedName, RotationPolicy)>> {
         let Some(place) = self.certificate_secret.clone() else { return Ok(None) };
         let (life, wait) = (self.certificate_life, self.certificate_roll_wait);
         let longest = Duration::from_hours(10 * 365 * 24);
@@ -269,7 +269,10 @@ impl CertificateArgs {
             humantime::format_duration(life),
             humantime::format_duration(wait)
         );
-        Ok(Some((place, Plan { names: self.certificate_names.clone(), life, wait })))
+        Ok(Some((
+            place,
+            RotationPolicy { names: self.certificate_names.clone(), lifetime: life, propagation: wait },
+        )))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::cluster::bundle_exchange::TrustedBundles;
-use crate::tls::rotation::{Plan, Store};
+use crate::tls::rotation::{Keyring, RotationPolicy};
 use crate::tls::{Pair, chain_check};
 
 /// Since when all certificates of the Secret have been trusted by every entry.
@@ -29,30 +29,30 @@ impl TrustedSince {
 }
 
 /// The pair that is to be served from now on; none where the one that is served stays. The current pair of
-/// the store is served once it is trusted, or where the one that is served could not be accepted anyway.
+/// the keyring is served once it is trusted, or where the one that is served could not be accepted anyway.
 pub(super) fn to_serve<'s>(
-    plan: &Plan,
-    store: &'s Store,
+    policy: &RotationPolicy,
+    keyring: &'s Keyring,
     served: Option<&Pair>,
     bundles: &TrustedBundles,
     now: SystemTime,
 ) -> Option<&'s Pair> {
-    let current = store.current.as_ref().filter(|pair| plan.accepts(pair, now))?;
+    let current = keyring.current.as_ref().filter(|pair| policy.accepts(pair, now))?;
     let is_served_better =
-        served.is_some_and(|served| plan.accepts(served, now)) && !bundles.all_trust(&current.certificate);
+        served.is_some_and(|served| policy.accepts(served, now)) && !bundles.all_trust(&current.certificate);
     (served != Some(current) && !is_served_better).then_some(current)
 }
 
 /// The certificates that every entry is to trust; none where nothing changes yet. A certificate that is
-/// served here stays trusted until the store says who holds it.
+/// served here stays trusted until the keyring says who holds it.
 pub(super) fn to_trust(
-    plan: &Plan,
-    store: &Store,
+    policy: &RotationPolicy,
+    keyring: &Keyring,
     served: Option<&Pair>,
     now: SystemTime,
 ) -> Option<Vec<u8>> {
-    store.current.as_ref().filter(|pair| plan.accepts(pair, now))?;
-    let bundle = store.bundle();
+    keyring.current.as_ref().filter(|pair| policy.accepts(pair, now))?;
+    let bundle = keyring.bundle();
     served.is_none_or(|served| chain_check::contains(&bundle, &served.certificate)).then_some(bundle)
 }
 
@@ -63,8 +63,12 @@ mod tests {
 
     const LIFE: Duration = Duration::from_hours(24);
 
-    fn plan() -> Plan {
-        Plan { names: vec!["hook.ns.svc".to_owned()], life: LIFE, wait: Duration::from_mins(5) }
+    fn policy() -> RotationPolicy {
+        RotationPolicy {
+            names: vec!["hook.ns.svc".to_owned()],
+            lifetime: LIFE,
+            propagation: Duration::from_mins(5),
+        }
     }
 
     fn pair(name: &str) -> Pair {
@@ -79,9 +83,9 @@ mod tests {
     #[test]
     fn the_current_pair_is_served_once_it_is_trusted_or_where_nothing_better_is_served() {
         let (current, old, misnamed) = (pair("hook.ns.svc"), pair("hook.ns.svc"), pair("other.ns.svc"));
-        let holds = |pair: &Pair| Store { current: Some(pair.clone()), ..Store::default() };
+        let holds = |pair: &Pair| Keyring { current: Some(pair.clone()), ..Keyring::default() };
         let nobody = TrustedBundles::default();
-        for (what, store, served, bundles, is_served) in [
+        for (what, keyring, served, bundles, is_served) in [
             ("nothing is served yet", holds(&current), None, &nobody, true),
             ("it is served", holds(&current), Some(&current), &trusting(&[&current]), false),
             ("it is served, and not trusted", holds(&current), Some(&current), &nobody, false),
@@ -90,27 +94,31 @@ mod tests {
             ("it is trusted", holds(&current), Some(&old), &trusting(&[&old, &current]), true),
             ("what is served has another name", holds(&current), Some(&misnamed), &nobody, true),
             ("it has another name", holds(&misnamed), Some(&old), &trusting(&[&misnamed]), false),
-            ("the store is empty", Store::default(), Some(&old), &nobody, false),
+            ("the keyring is empty", Keyring::default(), Some(&old), &nobody, false),
         ] {
-            let served = to_serve(&plan(), &store, served, bundles, SystemTime::now());
+            let served = to_serve(&policy(), &keyring, served, bundles, SystemTime::now());
             assert_eq!(served, is_served.then_some(&current), "{what}");
         }
         let late = SystemTime::now() + 2 * LIFE;
-        let store = holds(&current);
-        assert_eq!(to_serve(&plan(), &store, Some(&old), &trusting(&[&current]), late), None, "it has ended");
+        let keyring = holds(&current);
+        assert_eq!(
+            to_serve(&policy(), &keyring, Some(&old), &trusting(&[&current]), late),
+            None,
+            "it has ended"
+        );
     }
 
     #[test]
     fn what_is_to_be_trusted_changes_only_to_what_holds_the_certificate_that_is_served() {
         let (one, two) = (pair("hook.ns.svc"), pair("hook.ns.svc"));
-        let store = Store { current: Some(one.clone()), ..Store::default() };
-        let both = Store { next: Some(two.clone()), ..store.clone() };
-        let ask = |store: &Store, served| to_trust(&plan(), store, served, SystemTime::now());
-        assert_eq!(ask(&store, None), Some(store.bundle()));
-        assert_eq!(ask(&store, Some(&one)), Some(store.bundle()));
+        let keyring = Keyring { current: Some(one.clone()), ..Keyring::default() };
+        let both = Keyring { next: Some(two.clone()), ..keyring.clone() };
+        let ask = |keyring: &Keyring, served| to_trust(&policy(), keyring, served, SystemTime::now());
+        assert_eq!(ask(&keyring, None), Some(keyring.bundle()));
+        assert_eq!(ask(&keyring, Some(&one)), Some(keyring.bundle()));
         assert_eq!(ask(&both, Some(&two)), Some(both.bundle()));
-        assert_eq!(ask(&store, Some(&two)), None, "the Secret will hold it soon");
-        assert_eq!(ask(&Store { current: None, ..both }, Some(&two)), None, "it will be filled");
+        assert_eq!(ask(&keyring, Some(&two)), None, "the Secret will hold it soon");
+        assert_eq!(ask(&Keyring { current: None, ..both }, Some(&two)), None, "it will be filled");
     }
 
     #[test]
