@@ -22,6 +22,7 @@ use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_loader::MappingLoader;
+use crate::telemetry::causes;
 use last_good::{ConfigMaps, Found, Kept, read};
 use step::{Known, Step};
 
@@ -168,7 +169,7 @@ impl MappingWatch {
     }
 
     fn again(&mut self, doing: &str, failure: &Failure) -> Duration {
-        tracing::error!(config_map = %self.place, "{doing}: {failure}; trying again");
+        tracing::error!(config_map = %self.place, "{doing}: {}; trying again", causes(failure));
         self.pauses.next()
     }
 
@@ -221,7 +222,7 @@ impl MappingWatch {
     }
 
     fn failed(&mut self, failure: &Failure) {
-        tracing::warn!(config_map = %self.place, "watching the mapping: {failure}; trying again");
+        tracing::warn!(config_map = %self.place, "watching the mapping: {}; trying again", causes(failure));
         // It is there, and will never be read.
         if matches!(failure, Failure::TooLong(_)) {
             self.mapping = Known::Unusable;

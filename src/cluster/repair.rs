@@ -1,11 +1,14 @@
 //! Are the ServiceAccounts that exist as the mapping decides?
 //!
-//! A ServiceAccount travels so: `watches` reads it and compares it with what the mapping decides; `queue` says whether and
-//! when it is re-admitted; this file sends the API server an empty merge patch, which it brings to the webhook, and hands the
-//! answer back to the queue. The webhook stays the only writer, and no field of ours ever gets a second owner.
+//! A ServiceAccount takes three steps:
+//! * `watches` reads it and compares it with what the mapping decides;
+//! * `queue` says whether and when it is re-admitted, or left alone and its owner told;
+//! * this file sends an empty patch, which the API server brings to the webhook, and reports to the queue.
 //!
-//! Nothing is kept of what is in sync. Every watch begins anew with a new mapping, and after 10 to 20 minutes: whatever was
-//! missed, or found no room, is found again.
+//! So the webhook stays the only writer, and no field of ours ever gets a second owner.
+//!
+//! Nothing is kept of what is in sync. Every watch begins anew with a new mapping, and after 10 to 20
+//! minutes: whatever was missed, or found no room, is found again.
 
 mod backoff;
 mod events;
@@ -38,7 +41,8 @@ use events::OwnerEvents;
 use queue::{Action, Attempt, RepairQueue, ServiceAccountRef, SyncState};
 use watches::{Watches, sync_state};
 
-/// Each re-admission waits a random part of this: of several replicas one is first, and the others see that it is done.
+/// Each re-admission waits a random part of this: of several replicas one is first, and the others see that
+/// it is done.
 const JITTER: Duration = Duration::from_millis(500);
 
 /// How often what was done is logged.
@@ -239,7 +243,8 @@ impl Driver {
         if no_effect > 0 {
             tracing::warn!(
                 in_vain = no_effect,
-                "re-admitted without effect: the API server does not reach the webhook, or a replica with another mapping answered"
+                "re-admitted without effect: the API server does not reach the webhook, or a replica with another \
+                 mapping answered"
             );
         }
     }
@@ -250,7 +255,10 @@ fn log(account: &ServiceAccountRef, attempt: Attempt, failure: &Failure) {
     match attempt {
         Attempt::Refused => {
             let why = causes(failure);
-            tracing::warn!(%namespace, %name, "ServiceAccount cannot be re-admitted: {why}; next try in an hour");
+            tracing::warn!(
+                %namespace, %name,
+                "ServiceAccount cannot be re-admitted: {why}; next try in an hour"
+            );
         }
         Attempt::Failed => failure.log(&format!("re-admitting ServiceAccount {account}")),
         // The API server is busy, or it is gone: both are no faults.

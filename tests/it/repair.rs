@@ -1,4 +1,5 @@
-//! What is asked of an API server, and after which pause, while ServiceAccounts are repaired and it does not do as it should?
+//! What is asked of an API server, and after which pause, while ServiceAccounts are repaired and it does not
+//! do as it should?
 //!
 //! The real driver talks to a scripted API server in paused time: nothing here waits.
 

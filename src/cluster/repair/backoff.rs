@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A ServiceAccount that is changed back so often within [`WINDOW`] is left alone: somebody else sets it, too.
+/// A ServiceAccount that is changed back so often within [`WINDOW`] is left alone: somebody else sets it,
+/// too.
 const TIMES: usize = 3;
 
 /// See [`TIMES`]. It is left alone for this time at first; each further time is twice as long.

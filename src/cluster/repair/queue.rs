@@ -1,9 +1,11 @@
 //! Which ServiceAccounts are re-admitted, and when?
 //!
-//! Everything here is pure: what was seen, the time and the jitter are arguments, and what is to be done is returned.
+//! Everything here is pure: what was seen, the time and the jitter are arguments, and what is to be done is
+//! returned.
 //!
-//! Times are monotonic: a clock of the machine that is set forward or back changes nothing here. They may stand still
-//! while a machine is suspended, so that a pause becomes longer by the clock on the wall and never shorter.
+//! Times are monotonic: a clock of the machine that is set forward or back changes nothing here. They may
+//! stand still while a machine is suspended, so that a pause becomes longer by the clock on the wall and
+//! never shorter.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -19,8 +21,8 @@ use crate::metrics::RepairResult;
 /// Re-admissions under way at once.
 const IN_FLIGHT: usize = 4;
 
-/// ServiceAccounts remembered at once, each with at most half a kilobyte. The namespaces of those that find no room are
-/// listed again when half of them are done.
+/// ServiceAccounts remembered at once, each with at most half a kilobyte. The namespaces of those that find
+/// no room are listed again when half of them are done.
 const MOST: usize = 5_000;
 
 /// How long the queue is held where nothing can be tried, and after a 429 that does not say for how long.
@@ -345,8 +347,8 @@ impl RepairQueue {
         }
     }
 
-    /// Whether there is room for another one. Where room is needed, those that are in sync by now are forgotten, and
-    /// those that somebody else sets, too, last.
+    /// Whether there is room for another one. Where room is needed, those that are in sync by now are
+    /// forgotten, and those that somebody else sets, too, last.
     fn has_room(&mut self) -> bool {
         if self.waiting() >= MOST {
             return false;
@@ -491,7 +493,8 @@ mod tests {
             (100.0, Due, "readmit b"),
         ]);
         assert_eq!(replica.next(), Some(630.0));
-        // Somebody else sees to it and changes it back: it is left alone until the same moment, and told once.
+        // Somebody else sees to it and changes it back: it is left alone until the same moment, and told
+        // once.
         replica.play(&[
             (200.0, See("a", 1, InSync), ""),
             (300.0, See("a", 1, OutOfSync), ""),

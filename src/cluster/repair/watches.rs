@@ -21,6 +21,7 @@ use crate::cluster::watch::{Event, follow};
 use crate::engine::decision::decide;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
+use crate::telemetry::causes;
 
 /// Namespaces listed at once.
 const LISTING: usize = 2;
@@ -67,11 +68,10 @@ impl Watches {
         }
     }
 
-    /// Waits until a turn ends, and begins the next one; `None` while none is running. The namespace whose turn ended waits
-    /// for another one.
+    /// Waits until a turn ends, and begins the next one; `None` while none is running. The namespace whose
+    /// turn ended waits for another one.
     ///
-    /// # Errors
-    /// When the watch ended by a panic.
+    /// # Errors When the watch ended by a panic.
     pub(super) async fn next_turn(&mut self) -> Option<Result<(), JoinError>> {
         let ended = self.tasks.join_next().await?;
         Some(ended.map(|namespace| {
@@ -184,7 +184,8 @@ impl Watch {
                     // Each outage is logged once a watch: there are many watches.
                     if !std::mem::replace(&mut failing, true) {
                         let namespace = &self.namespace;
-                        tracing::warn!(%namespace, "watching ServiceAccounts: {failure}; trying again");
+                        let why = causes(&failure);
+                        tracing::warn!(%namespace, "watching ServiceAccounts: {why}; trying again");
                     }
                     continue;
                 }
