@@ -177,4 +177,55 @@ mod tests {
         backoff.without_effect();
         assert_eq!(backoff.out_of_sync(now), Next::Try(FIRST_PAUSE), "it is not refused any more");
     }
+
+    /// Brought in sync at these seconds.
+    fn synced_at(begin: Instant, seconds: &[u64]) -> Backoff {
+        let mut backoff = Backoff::default();
+        for second in seconds {
+            backoff.in_sync(begin + Duration::from_secs(*second));
+        }
+        backoff
+    }
+
+    #[test]
+    fn what_somebody_else_does_while_it_is_left_alone_does_not_count() {
+        let begin = Instant::now();
+        let mut backoff = synced_at(begin, &[0, 1, 2]);
+        assert_eq!(backoff.out_of_sync(begin), Next::GiveUp(WINDOW));
+        for minute in 1..9 {
+            backoff.in_sync(begin + Duration::from_mins(minute));
+        }
+        assert_eq!(backoff.out_of_sync(begin + WINDOW), Next::Try(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_window_ends_after_ten_minutes() {
+        let begin = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(synced_at(begin, &[0, 9, 9]).out_of_sync(begin + WINDOW - second), Next::GiveUp(WINDOW));
+        assert_eq!(synced_at(begin, &[0, 9, 9]).out_of_sync(begin + WINDOW), Next::Try(Duration::ZERO));
+        assert!(!synced_at(begin, &[0, 9]).is_over(begin + WINDOW));
+        assert!(synced_at(begin, &[0, 9]).is_over(begin + WINDOW + 9 * second));
+    }
+
+    #[test]
+    fn one_that_was_left_alone_is_remembered_for_another_window() {
+        let begin = Instant::now();
+        let mut backoff = synced_at(begin, &[0, 0, 0]);
+        assert_eq!(backoff.out_of_sync(begin), Next::GiveUp(WINDOW));
+        assert!(!backoff.is_over(begin + WINDOW * 2 - Duration::from_secs(1)));
+        assert!(backoff.is_over(begin + WINDOW * 2));
+    }
+
+    #[test]
+    fn contested_is_what_was_left_alone_or_in_sync_more_than_once() {
+        let begin = Instant::now();
+        assert!(!Backoff::default().is_contested());
+        assert!(!synced_at(begin, &[0]).is_contested());
+        assert!(synced_at(begin, &[0, 0]).is_contested());
+        let mut left_alone = synced_at(begin, &[0, 0, 0]);
+        assert_eq!(left_alone.out_of_sync(begin), Next::GiveUp(WINDOW));
+        assert_eq!(left_alone.out_of_sync(begin + WINDOW), Next::Try(Duration::ZERO));
+        assert!(left_alone.is_contested());
+    }
 }

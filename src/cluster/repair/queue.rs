@@ -623,11 +623,15 @@ mod tests {
             replica.play(&[(now, End("a", Held), ""), (now, End("b", Held), ""), (now + 0.9, Due, "")]);
         }
         // It has not become slower, and no other replica needs to wait for it.
+        replica.jitter = Duration::from_millis(300);
         replica.play(&[
             (99.5, See("b", 1, InSync), ""),
             (100.0, Due, "readmit a"),
-            (100.1, End("a", Answered(InSync)), "Repaired"),
-            (100.1, Due, ""),
+            (100.0, End("a", Held), ""),
+            (101.2, Due, ""),
+            (101.3, Due, "readmit a"),
+            (101.3, End("a", Answered(InSync)), "Repaired"),
+            (102.0, Due, ""),
         ]);
     }
 
@@ -829,6 +833,36 @@ mod tests {
         assert_eq!(see_many(&mut queue, "b", 1_000, OutOfSync), []);
         assert_eq!(queue.cases.keys().filter(|account| &*account.namespace == "b").count(), 1_000);
         assert!(queue.cases.len() <= MOST);
+    }
+
+    #[test]
+    fn a_full_memory_forgets_those_in_sync_first_then_the_contested_ones_and_never_those_that_wait() {
+        let mut queue = RepairQueue::new(1);
+        // All of these are in sync by now, and of them only the contested one was changed back.
+        see_many(&mut queue, "once", MOST - 3, OutOfSync);
+        see_many(&mut queue, "once", MOST - 3, InSync);
+        for _ in 0..2 {
+            see_many(&mut queue, "contested", 1, OutOfSync);
+            see_many(&mut queue, "contested", 1, InSync);
+        }
+        see_many(&mut queue, "waits", 2, OutOfSync);
+        assert_eq!(queue.cases.len(), MOST, "up to here there is room for all of them");
+        see_many(&mut queue, "new", 1, OutOfSync);
+        let remembered = |queue: &RepairQueue| {
+            let mut namespaces: Vec<_> = queue.cases.keys().map(|one| one.namespace.to_string()).collect();
+            namespaces.sort();
+            namespaces
+        };
+        assert_eq!(remembered(&queue), ["contested", "new", "waits", "waits"]);
+        assert!(queue.cases[&account("contested", "account-0")].backoff.is_contested());
+
+        for _ in 0..2 {
+            see_many(&mut queue, "contested", MOST - 3, OutOfSync);
+            see_many(&mut queue, "contested", MOST - 3, InSync);
+        }
+        assert_eq!(queue.cases.len(), MOST);
+        see_many(&mut queue, "newer", 1, OutOfSync);
+        assert_eq!(remembered(&queue), ["new", "newer", "waits", "waits"]);
     }
 
     #[test]
