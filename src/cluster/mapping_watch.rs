@@ -22,7 +22,6 @@ use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_loader::MappingLoader;
-use crate::telemetry::causes;
 use last_good::{ConfigMaps, Found, Kept, read};
 use step::{Known, Step};
 
@@ -169,7 +168,8 @@ impl MappingWatch {
     }
 
     fn again(&mut self, doing: &str, failure: &Failure) -> Duration {
-        tracing::error!(config_map = %self.place, "{doing}: {}; trying again", causes(failure));
+        let why = crate::telemetry::causes(failure);
+        tracing::error!(config_map = %self.place, "{doing}: {why}; trying again");
         self.pauses.next()
     }
 
@@ -222,7 +222,8 @@ impl MappingWatch {
     }
 
     fn failed(&mut self, failure: &Failure) {
-        tracing::warn!(config_map = %self.place, "watching the mapping: {}; trying again", causes(failure));
+        let why = crate::telemetry::causes(failure);
+        tracing::warn!(config_map = %self.place, "watching the mapping: {why}; trying again");
         // It is there, and will never be read.
         if matches!(failure, Failure::TooLong(_)) {
             self.mapping = Known::Unusable;
