@@ -243,8 +243,8 @@ impl Driver {
         if no_effect > 0 {
             tracing::warn!(
                 in_vain = no_effect,
-                "re-admitted without effect: the API server does not reach the webhook, or a replica with another \
-                 mapping answered"
+                "re-admitted without effect: the API server does not reach the webhook, or a replica with \
+                 another mapping answered"
             );
         }
     }

@@ -68,7 +68,7 @@ pub(super) enum Attempt {
     Answered(SyncState),
     /// The API server refused it, and would do so again.
     Refused,
-    /// The API server asked for patience (429), perhaps for so long.
+    /// The API server asked to wait (429), perhaps for so long.
     TooManyRequests(Option<Duration>),
     /// It failed in any other way.
     Failed,

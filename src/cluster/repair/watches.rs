@@ -71,7 +71,8 @@ impl Watches {
     /// Waits until a turn ends, and begins the next one; `None` while none is running. The namespace whose
     /// turn ended waits for another one.
     ///
-    /// # Errors When the watch ended by a panic.
+    /// # Errors
+    /// When the watch ended by a panic.
     pub(super) async fn next_turn(&mut self) -> Option<Result<(), JoinError>> {
         let ended = self.tasks.join_next().await?;
         Some(ended.map(|namespace| {
