@@ -1,53 +1,56 @@
-//! Why did a call to the API server come to nothing?
+//! Why did a call to the API server fail?
 
 use std::time::Duration;
 
 use crate::telemetry::causes;
 
-/// How much of the API server's own words is kept: they go into the log.
-const WORDS: usize = 1_000;
+/// The longest message of the API server that is kept, in characters: it goes into the log.
+const MAX_MESSAGE: usize = 1_000;
 
-/// The longest time for which the API server's wish for patience is honoured.
+/// The longest `Retry-After` of the API server that is honoured.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Somebody else was faster; the watch shows it.
-    #[error("another version was there")]
+    /// Somebody else wrote it first; the watch shows what.
+    #[error("it was changed meanwhile")]
     Conflict,
-    #[error("{0}")]
+    /// The API server answered with an error.
+    #[error(transparent)]
     Refused(Refusal),
-    #[error("{}", causes(.0))]
+    /// The request was not sent, or its answer broke off.
+    #[error("calling the API server")]
     Call(#[source] kube::Error),
-    #[error("the answer cannot be read: {0}")]
+    #[error("reading the answer")]
     Json(#[source] serde_json::Error),
     #[error("no answer within {0:?}")]
     TooLate(Duration),
-    /// It is there, but it cannot be read, now or later.
+    /// What was asked for is there, but it is never read.
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
     #[error("no room in memory for the answer within {0:?}")]
     NoRoom(Duration),
 }
 
-/// What the API server said.
+/// An error that the API server answered with.
 #[derive(Debug, thiserror::Error)]
-#[error("{words}")]
+#[error("{message}")]
 pub(super) struct Refusal {
     /// The HTTP status.
     pub(super) code: u16,
-    words: String,
+    message: String,
     retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    pub(super) fn new(code: u16, words: &str, retry_after: Option<Duration>) -> Self {
-        let words = match words {
+    /// A refusal without a message says its status.
+    pub(super) fn new(code: u16, message: &str, retry_after: Option<Duration>) -> Self {
+        let message = match message {
             "" => format!("status {code}"),
-            words => words.chars().take(WORDS).collect(),
+            message => message.chars().take(MAX_MESSAGE).collect(),
         };
-        Self { code, words, retry_after: retry_after.map(|wait| wait.min(LONGEST_WAIT)) }
+        Self { code, message, retry_after: retry_after.map(|wait| wait.min(LONGEST_WAIT)) }
     }
 }
 
@@ -61,7 +64,7 @@ impl Failure {
         }
     }
 
-    /// For how long the API server asked to be left alone.
+    /// How long the API server asked to wait before the next request.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
@@ -69,10 +72,12 @@ impl Failure {
         }
     }
 
+    /// Logs it with its causes, and what was being done. A conflict is no fault.
     pub(super) fn log(&self, doing: &str) {
+        let why = causes(self);
         match self {
-            Self::Conflict => tracing::debug!("{doing}: {self}"),
-            _ => tracing::warn!("{doing}: {self}; trying again"),
+            Self::Conflict => tracing::debug!("{doing}: {why}"),
+            _ => tracing::warn!("{doing}: {why}; trying again"),
         }
     }
 }

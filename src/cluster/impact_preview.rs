@@ -1,4 +1,4 @@
-//! What would a mapping do to the ServiceAccounts of the namespaces that have opted in? Looked up at the moment of the edit.
+//! What would a mapping that is being edited do to the ServiceAccounts of the namespaces that have opted in?
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,47 +13,54 @@ use super::pages::Pages;
 use super::service_accounts::{self, with_subject};
 use crate::engine::decision::impact::Impact;
 use crate::engine::rules::ruleset::Ruleset;
+use crate::telemetry::causes;
 
-/// The API server waits for 5 seconds, and the edit must come through also where there is very much to look at.
+/// How long a preview may take. The API server waits for 5 seconds, and the edit must come through even where
+/// there is very much to look at.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Between the beginnings of two.
+/// The shortest time between the beginnings of two previews.
 const GAP: Duration = Duration::from_secs(1);
 
-/// Looks at what exists with the eyes of a mapping that is not in force yet.
+/// Decides on what exists by a mapping that is not in force yet.
 #[derive(Clone)]
 pub struct ImpactPreview {
     api: ApiServer,
     namespaces: watch::Receiver<OptedIn>,
-    /// One at a time, and one a second: whoever reaches the port can ask. An edit during another one is told nothing.
+    /// There is one preview at a time, and one a second: whoever reaches the port can ask. An edit during
+    /// another one's preview gets none.
     turn: Arc<Mutex<Option<Instant>>>,
 }
 
 impl ImpactPreview {
-    /// In these namespaces.
+    /// Previews what happens in these namespaces.
     #[must_use]
     pub fn new(api: ApiServer, namespaces: watch::Receiver<OptedIn>) -> Self {
         Self { api, namespaces, turn: Arc::default() }
     }
 
-    /// What it would do, as warnings; none where nobody could look. Counts alone: whoever reaches the port may ask, and may not know who
-    /// is there.
+    /// What these rules would do, as warnings; there is none where nothing could be looked at. They only
+    /// count: whoever reaches the port may ask, and may not learn which ServiceAccounts there are.
     pub async fn warnings(&self, ruleset: &Ruleset) -> Vec<String> {
         let Ok(mut last) = self.turn.try_lock() else { return Vec::new() };
         let Some(namespaces) = self.namespaces.borrow().clone() else { return Vec::new() };
         let (mut impact, mut complete) = (Impact::default(), true);
         let now = Instant::now();
         let (begin, end) = (last.map_or(now, |last| now.max(last + GAP)), now + TIME);
-        // Before it is done: who hangs up meanwhile has had a turn.
+        // This is said before the preview begins: who hangs up during it has had a turn.
         *last = Some(begin);
         tokio::time::sleep_until(begin).await;
         for namespace in &*namespaces {
             let look = look(&self.api, namespace, ruleset, &mut impact);
             match tokio::time::timeout_at(end, look).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => {
+                Ok(Err(failure)) => {
                     complete = false;
-                    tracing::warn!(namespace, "listing ServiceAccounts for a rehearsal: {error}");
+                    tracing::warn!(
+                        namespace,
+                        "listing ServiceAccounts for an impact preview: {}",
+                        causes(&failure)
+                    );
                 }
                 Err(_) => {
                     complete = false;

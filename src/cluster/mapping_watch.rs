@@ -28,6 +28,7 @@ use super::{ApiServer, NamespacedName};
 use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::health::Hold;
 use crate::mapping_loader::{Loaded, MappingLoader};
+use crate::telemetry::causes;
 use config_maps::{ConfigMaps, Found, Kept, read};
 use step::{Offered, State, Step, Text};
 
@@ -172,7 +173,8 @@ impl MappingWatch {
 
     /// Logs what failed. Returns how long to rest before it is tried again.
     fn again(&mut self, doing: &str, failure: &Failure) -> Duration {
-        tracing::error!(config_map = %self.place, "{doing}: {failure}; trying again");
+        let why = causes(failure);
+        tracing::error!(config_map = %self.place, "{doing}: {why}; trying again");
         self.backoff.next()
     }
 
@@ -211,7 +213,8 @@ impl MappingWatch {
     }
 
     fn failed(&mut self, failure: &Failure) {
-        tracing::warn!(config_map = %self.place, "watching the mapping: {failure}; trying again");
+        let why = causes(failure);
+        tracing::warn!(config_map = %self.place, "watching the mapping: {why}; trying again");
         if matches!(failure, Failure::TooLong(_)) {
             self.state.mapping_unusable();
         }

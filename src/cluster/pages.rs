@@ -1,4 +1,6 @@
-//! How is a set of objects listed? Page by page, and by ever fewer where a page is too long.
+//! How is a set of objects listed in bounded memory?
+//!
+//! It is listed page by page. Where a page is too long, the next ones have fewer objects.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,10 +13,10 @@ use serde_json::value::RawValue;
 use super::failure::Failure;
 use super::read::{ApiServer, Built, Held, OBJECT};
 
-/// Objects asked for at once. The metadata of an ordinary one has about 2 kB.
+/// Objects of a page at first. The metadata of an ordinary one has about 2 kB.
 const PAGE: u32 = 200;
 
-/// The most bytes of them at once. Anybody who may write objects can write large ones: then fewer are asked for.
+/// The longest page, in bytes. Anybody who may write objects can write large ones: then fewer are asked for.
 const PAGE_BYTES: usize = 2 << 20;
 
 /// How long it may take until a page begins.
@@ -30,22 +32,22 @@ pub(super) struct Collection {
 }
 
 impl Collection {
-    /// The objects of a kind, in a namespace or everywhere, whole.
+    /// The whole objects of a kind, in one namespace or in all of them.
     pub(super) fn of<K: Resource<DynamicType = ()>>(namespace: Option<&str>) -> Self {
         Self { url: K::url_path(&(), namespace), labels: None, name: None, metadata_only: false }
     }
 
-    /// Of each its metadata alone.
+    /// Of each object only its metadata is asked for.
     pub(super) fn metadata_only(self) -> Self {
         Self { metadata_only: true, ..self }
     }
 
-    /// The one of this name.
+    /// Only the object of this name.
     pub(super) fn named(self, name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..self }
     }
 
-    /// Those whose labels are so.
+    /// Only the objects that this label selector selects.
     pub(super) fn labelled(self, selector: String) -> Self {
         Self { labels: Some(selector), ..self }
     }
@@ -54,7 +56,7 @@ impl Collection {
         self.name.as_ref().map(|name| format!("metadata.name={name}"))
     }
 
-    /// How they are watched from a version on.
+    /// The request that watches them from this version on.
     pub(super) fn watch(&self, version: &str) -> Built {
         let parameters = WatchParams {
             label_selector: self.labels.clone(),
@@ -82,7 +84,7 @@ impl Collection {
     }
 }
 
-/// A list, page by page, in bounded memory.
+/// A list that is read page by page.
 pub(super) struct Pages {
     api: ApiServer,
     what: Collection,
@@ -108,13 +110,13 @@ struct ListMetadata<'a> {
 }
 
 impl Pages {
-    /// From the first.
+    /// Begins with the first page.
     pub(super) fn new(api: ApiServer, what: Collection) -> Self {
         let size = if what.name.is_some() { 1 } else { PAGE };
         Self { api, what, size, from: None, version: None }
     }
 
-    /// Shows each object of the next page; whether there is another page.
+    /// Shows each object of the next page, and returns whether there is another page.
     pub(super) async fn next(
         &mut self,
         mut see: impl FnMut(&RawValue) -> serde_json::Result<()>,
@@ -129,14 +131,14 @@ impl Pages {
         Ok(self.from.is_some())
     }
 
-    /// What to watch from, once all pages were read.
+    /// The version to watch from, once all pages were read.
     pub(super) fn version(self) -> String {
         self.version.unwrap_or_default()
     }
 
     async fn read(&mut self) -> Result<Held, Failure> {
         loop {
-            // One alone is read whatever its size: the API server bounds it.
+            // One object alone may have any size that the API server stores.
             let most = if self.size == 1 { OBJECT } else { PAGE_BYTES };
             match self.api.ask(self.what.list(self.size, self.from.as_ref()), TIME, most).await {
                 Err(Failure::TooLong(_)) if self.size > 1 => self.size = (self.size / 4).max(1),

@@ -1,8 +1,9 @@
-//! How is an answer of the API server read? Bounded in bytes and time, and in room that is taken before it is needed.
+//! How is an answer of the API server read in bounded memory and time?
 //!
-//! Others write what the API server answers with: whoever may write ServiceAccounts can make one of 1.5 MB. Up to 16 KiB of an answer
-//! are held for nothing. Beyond that its turn comes first, one long answer at a time, and then its room in the pool: twice
-//! what it may be long, for itself and for what is made of it.
+//! Others write what the API server answers with: whoever may write ServiceAccounts can make one of 1.5 MB.
+//! Up to 16 KiB of an answer are read without asking. A longer one waits for its turn, since one long answer
+//! is read at a time, and then for room in the pool: twice the longest that it may be, for itself and for
+//! what is made of it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,26 +21,26 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::failure::{Failure, Refusal};
 use crate::memory::{Lease, Pool};
 
-/// What is held of each answer without room in the pool.
+/// So many bytes of each answer are read without room in the pool.
 const FREE: usize = 16 << 10;
 
-/// The most bytes of one object, or of one line of a watch. etcd stores 1.5 MiB.
+/// The longest object, or line of a watch, in bytes. etcd stores 1.5 MiB.
 pub(super) const OBJECT: usize = 4 << 20;
 
-/// The most bytes of an answer that says why not.
+/// The longest answer that is an error, in bytes.
 const ERROR: usize = 64 << 10;
 
-/// The most bytes that are read to be dropped; more than that ends the connection.
+/// So many bytes are read and dropped so that a connection can be used again; beyond that it is closed.
 const DROPPED: usize = 1 << 20;
 
-/// How long one call may take until its answer begins.
+/// How long it may take until the answer to a call begins.
 pub(super) const CALL: Duration = Duration::from_secs(10);
 
 /// How long an answer may take once it has begun and has its room.
 const BODY: Duration = Duration::from_secs(10);
 
-/// How long an answer may wait for its room.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may wait for its turn and its room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a watch may be silent. The API server ends each after 290 seconds.
 const SILENCE: Duration = Duration::from_secs(310);
@@ -47,7 +48,7 @@ const SILENCE: Duration = Duration::from_secs(310);
 /// A request as [`kube::core::Request`] builds it.
 pub(super) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
-/// The API server, the one way to it.
+/// The one way to the API server.
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
@@ -56,15 +57,15 @@ pub struct ApiServer {
     turn: Arc<Semaphore>,
 }
 
-/// An answer that was read, and its room.
+/// An answer that was read, and its room in the pool.
 pub(super) struct Held {
     bytes: Vec<u8>,
-    /// None where it is short.
+    /// There is none where the answer is short.
     _room: Option<Lease>,
 }
 
 impl ApiServer {
-    /// Reads through this pool.
+    /// What is read takes its room in this pool.
     #[must_use]
     pub fn new(client: Client, pool: Pool) -> Self {
         Self { client, pool, turn: Arc::new(Semaphore::new(1)) }
@@ -85,17 +86,17 @@ impl ApiServer {
         }
     }
 
-    /// Asks for what takes no more than so many bytes and begins in time.
+    /// Asks for something whose answer must begin within `time` and have at most `most` bytes.
     pub(super) async fn ask(&self, request: Built, time: Duration, most: usize) -> Result<Held, Failure> {
         let answer = self.begin(request, time).await?;
         self.collect(answer, most).await
     }
 
-    /// Asks for something whose answer tells nothing but that it is done.
+    /// Writes something, of which the answer tells nothing but that it is done.
     pub(super) async fn tell(&self, request: Built) -> Result<(), Failure> {
         let mut body = self.begin(request, CALL).await?;
         let (mut left, end) = (DROPPED, Instant::now() + BODY);
-        // To its end, so that the connection can be used again; what fails here is the connection's matter.
+        // It is read to its end, so that the connection can be used again. It is done, even if this fails.
         while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
             match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
                 Some(rest) => left = rest,
@@ -141,7 +142,7 @@ impl ApiServer {
             }
             grow(&mut bytes, &data, most);
         }
-        // Its turn ends here, its room goes with it.
+        // Its turn ends here, and it keeps the room that it needs.
         let room = room.map(|(mut room, _turn)| {
             room.shrink_to(2 * bytes.len());
             room
@@ -149,13 +150,13 @@ impl ApiServer {
         Ok(Held { bytes, _room: room })
     }
 
-    /// Room for so many bytes and what is made of them.
+    /// Waits for the turn, and for room for so many bytes and what is made of them.
     async fn room(&self, bytes: usize) -> Result<(Lease, OwnedSemaphorePermit), Failure> {
         let taken = async {
             let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
             Some((self.pool.take(2 * bytes).await, turn))
         };
-        timeout(PATIENCE, taken).await.ok().flatten().ok_or(Failure::NoRoom(PATIENCE))
+        timeout(ROOM_TIMEOUT, taken).await.ok().flatten().ok_or(Failure::NoRoom(ROOM_TIMEOUT))
     }
 }
 
@@ -172,14 +173,14 @@ pub(super) struct Lines {
     body: Body,
     /// What came last and was not looked at yet.
     rest: Bytes,
-    /// The beginning of a line that has not ended.
+    /// The beginning of a line whose end has not come.
     line: Vec<u8>,
-    /// Where that is long: its room, its turn, and until when it may take.
+    /// For a long line: its room, its turn, and when it must have ended.
     room: Option<(Lease, OwnedSemaphorePermit, Instant)>,
 }
 
 impl Lines {
-    /// Lends the next line; none at the end.
+    /// Lends the next line; `None` at the end, where a line that has not ended is dropped.
     pub(super) async fn next<T>(&mut self, see: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
@@ -190,7 +191,7 @@ impl Lines {
                 }
                 self.add(last).await?;
                 let seen = see(&self.line);
-                // A long one takes its room along.
+                // The room of a long line is given back.
                 self.line = Vec::new();
                 self.room = None;
                 return Ok(Some(seen));
@@ -221,7 +222,7 @@ impl Lines {
     }
 }
 
-/// Adds to what is held, whose capacity never goes beyond what it may be long.
+/// Adds bytes to others, with a capacity of at most `most` bytes.
 fn grow(held: &mut Vec<u8>, data: &[u8], most: usize) {
     let length = held.len() + data.len();
     if held.capacity() < length {
@@ -230,7 +231,7 @@ fn grow(held: &mut Vec<u8>, data: &[u8], most: usize) {
     held.extend_from_slice(data);
 }
 
-/// A Status of the API server, as far as it is told on.
+/// A `Status` of the API server, as far as it is used.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Status<'a> {
@@ -247,19 +248,19 @@ struct Details {
 }
 
 impl Status<'_> {
-    /// As a failure, with what HTTP said where the text does not.
+    /// Makes it a failure. What the body does not say is taken from the head of the answer.
     pub(super) fn failure(&self, code: u16, retry_after: Option<u64>) -> Failure {
         let code = if self.code == 0 { code } else { self.code };
         if code == 409 {
             return Failure::Conflict;
         }
-        let told = self.details.as_ref().map(|details| details.retry_after_seconds).filter(|wait| *wait > 0);
-        let wait = told.or(retry_after).map(Duration::from_secs);
+        let asked = self.details.as_ref().map(|details| details.retry_after_seconds).filter(|wait| *wait > 0);
+        let wait = asked.or(retry_after).map(Duration::from_secs);
         Failure::Refused(Refusal::new(code, &self.message, wait))
     }
 }
 
-/// Any object, as far as its version.
+/// Any object, of which only the version is read.
 #[derive(Deserialize)]
 pub(super) struct Versioned<'a> {
     #[serde(borrow)]

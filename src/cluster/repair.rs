@@ -1,18 +1,24 @@
-//! Are the ServiceAccounts that exist as decided? One that is not is re-admitted: an empty merge patch, which the API server brings to
-//! the webhook. The webhook stays the only writer, and no field of ours ever gets a second owner.
+//! Are the ServiceAccounts that exist as the mapping decides?
 //!
-//! One watch a namespace that has opted in, of metadata alone, and nothing is kept of what is as decided. A new mapping begins every
-//! watch anew, and so does the time: whatever was missed, or found no room, is found again.
+//! A ServiceAccount takes three steps:
+//! * `watches` reads it and compares it with what the mapping decides;
+//! * `queue` says whether and when it is re-admitted, or left alone and its owner told;
+//! * this file sends an empty patch, which the API server brings to the webhook, and reports to the queue.
+//!
+//! So the webhook stays the only writer, and no field of ours ever gets a second owner.
+//!
+//! Nothing is kept of what is in sync. Every watch begins anew with a new mapping, and after 10 to 20
+//! minutes: whatever was missed, or found no room, is found again.
 
 mod backoff;
 mod events;
+mod queue;
 mod watches;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::Patch;
 use kube::core::{Request, Resource};
@@ -22,7 +28,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::time::{DelayQueue, delay_queue};
 
 use super::failure::Failure;
 use super::mapping_freshness::MappingFreshness;
@@ -31,38 +36,26 @@ use super::{ApiServer, in_our_name};
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
-use backoff::{Backoff, Next};
-use events::Telling;
-use watches::{Key, Seen, State, Watches, judge};
+use crate::telemetry::causes;
+use events::OwnerEvents;
+use queue::{Action, Attempt, RepairQueue, ServiceAccountRef, SyncState};
+use watches::{Watches, sync_state};
 
-/// Patches under way at once.
-const IN_FLIGHT: usize = 4;
-
-/// Each waits a random part of it before it is tried: of several replicas one is first, and the others see that it is done.
+/// Each re-admission waits a random part of this: of several replicas one is first, and the others see that
+/// it is done.
 const JITTER: Duration = Duration::from_millis(500);
 
-/// ServiceAccounts remembered at once, each with at most half a kilobyte. What finds no room is listed again when half of them are done.
-const MOST: usize = 5_000;
-
-/// Between two looks at whether the webhook itself is ready and its mapping the newest one.
-const NOT_NOW: Duration = Duration::from_secs(1);
+/// How often what was done is logged.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// The repair of what exists.
 pub struct Repair {
     api: ApiServer,
     live: Arc<Live>,
     namespaces: watch::Receiver<OptedIn>,
-    newest: MappingFreshness,
+    freshness: MappingFreshness,
     readiness: Readiness,
     metrics: Arc<Metrics>,
-}
-
-/// What came of one try.
-enum Tried {
-    Found(State),
-    Failed(Failure),
-    /// Nothing was tried.
-    NotNow,
 }
 
 impl Repair {
@@ -72,56 +65,96 @@ impl Repair {
         api: ApiServer,
         live: Arc<Live>,
         namespaces: watch::Receiver<OptedIn>,
-        newest: MappingFreshness,
+        freshness: MappingFreshness,
         readiness: Readiness,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { api, live, namespaces, newest, readiness, metrics }
+        Self { api, live, namespaces, freshness, readiness, metrics }
     }
 
     /// Repairs until stopped.
     pub async fn follow(self, stop: CancellationToken) {
-        let (sender, mut seen) = mpsc::channel(256);
-        let mut watches = Watches::new(self.api.clone(), Arc::clone(&self.live), sender);
+        let (sender, mut observations) = mpsc::channel(256);
         let mut generations = self.live.subscribe();
         let mut namespaces = self.namespaces.clone();
-        let mut work = Work::new(self);
-        let mut ticks = tokio::time::interval(Duration::from_secs(10));
+        let mut driver = Driver {
+            watches: Watches::new(self.api.clone(), Arc::clone(&self.live), sender),
+            queue: RepairQueue::new(self.live.load().number),
+            events: OwnerEvents::new(self.api.clone()),
+            repair: Arc::new(self),
+            attempts: JoinSet::new(),
+            progress: Progress::default(),
+        };
+        let mut reports = tokio::time::interval(REPORT);
         loop {
-            // In this order: what the watches say may make a try needless.
+            let due = driver.queue.next_due();
+            // In this order: what the watches see may make a re-admission needless.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 changed = generations.changed() => match changed {
-                    Ok(()) => work.begin_anew(*generations.borrow_and_update()),
+                    Ok(()) => {
+                        let actions = driver.queue.mapping(*generations.borrow_and_update());
+                        driver.carry_out(actions);
+                    }
                     Err(_) => return,
                 },
                 changed = namespaces.changed() => match changed {
                     Ok(()) => {
                         let names = namespaces.borrow_and_update().clone().unwrap_or_default();
-                        watches.only(&names);
-                        work.only(&names);
+                        driver.only(&names);
                     }
                     Err(_) => return,
                 },
-                Some(seen) = seen.recv() => work.take(seen, Instant::now()),
-                Some(done) = work.under_way.join_next() => match done {
-                    Ok((key, generation, tried)) => work.tried(key, generation, tried, Instant::now()),
-                    Err(error) if error.is_panic() => return,
-                    // Begun anew meanwhile.
-                    Err(_) => {}
-                },
-                Some(in_panic) = watches.ended_in_panic() => if in_panic { return },
-                () = tokio::time::sleep_until(work.held_until), if work.is_held() => {}
-                Some(due) = work.queue.next(), if work.under_way.len() < IN_FLIGHT && !work.is_held() => {
-                    work.try_now(due.into_inner());
+                Some(seen) = observations.recv() => {
+                    let actions = driver.queue.observe(seen, Instant::now(), jitter());
+                    driver.carry_out(actions);
                 }
-                _ = ticks.tick() => work.tell(Instant::now()),
-            }
-            for namespace in work.left_out() {
-                watches.again(&namespace);
+                Some(done) = driver.attempts.join_next() => match done {
+                    Ok(done) => driver.finished(done),
+                    // It panicked.
+                    Err(_) => return,
+                },
+                Some(turn) = driver.watches.next_turn() => if turn.is_err() { return },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    let actions = driver.queue.due(Instant::now());
+                    driver.carry_out(actions);
+                }
+                _ = reports.tick() => driver.report(Instant::now()),
             }
         }
+    }
+
+    /// Sends the empty patch, if this replica may.
+    async fn readmit(&self, account: &ServiceAccountRef) -> (Attempt, Option<Failure>) {
+        // Without a webhook that answers a patch has no effect, and by an old mapping it may do harm.
+        if self.readiness.check().is_err() || self.freshness.is_in_force().await != Some(true) {
+            return (Attempt::Held, None);
+        }
+        match self.patch(account).await {
+            Ok(state) => (Attempt::Answered(state), None),
+            Err(failure) => (attempt(&failure), Some(failure)),
+        }
+    }
+
+    async fn patch(&self, account: &ServiceAccountRef) -> Result<SyncState, Failure> {
+        let nothing = Patch::Merge(json!({}));
+        let request = Request::new(ServiceAccount::url_path(&(), Some(&account.namespace)));
+        let patched =
+            self.api.object(request.patch_metadata(&account.name, &in_our_name(), &nothing)).await?;
+        let patched: &RawValue = patched.json()?;
+        let read = sync_state(&self.live.load().ruleset, patched, &account.namespace);
+        read.map(|(_, state)| state).map_err(Failure::Json)
+    }
+}
+
+/// What a failure means to the queue.
+fn attempt(failure: &Failure) -> Attempt {
+    match failure.code() {
+        Some(404) => Attempt::Answered(SyncState::Gone),
+        Some(403 | 422) => Attempt::Refused,
+        Some(429) => Attempt::TooManyRequests(failure.retry_after()),
+        _ => Attempt::Failed,
     }
 }
 
@@ -129,306 +162,106 @@ fn jitter() -> Duration {
     JITTER.mul_f64(fastrand::f64())
 }
 
-/// What is to be done, and what is remembered.
-struct Work {
+/// Carries out what the queue says.
+struct Driver {
     repair: Arc<Repair>,
-    telling: Telling,
-    generation: u64,
-    cases: HashMap<Key, Case>,
-    /// Namespaces of which some found no room.
-    left_out: BTreeSet<Arc<str>>,
-    queue: DelayQueue<Key>,
-    under_way: JoinSet<(Key, u64, Tried)>,
-    /// The API server asked for patience until then.
-    held_until: Instant,
+    queue: RepairQueue,
+    watches: Watches,
+    events: OwnerEvents,
+    attempts: JoinSet<Done>,
     progress: Progress,
 }
 
-#[derive(Default)]
-struct Case {
-    patience: Backoff,
-    queued: Option<delay_queue::Key>,
-    under_way: bool,
-    /// It was out of step again while a try was under way.
-    again: bool,
+/// A re-admission that has come to its end.
+struct Done {
+    account: ServiceAccountRef,
+    attempt: Attempt,
+    failure: Option<Failure>,
 }
 
-impl Case {
-    fn is_busy(&self) -> bool {
-        self.queued.is_some() || self.under_way
-    }
-}
-
-/// For the log: since it was last said.
+/// What was done since the last report.
 #[derive(Default)]
 struct Progress {
     repaired: u64,
-    in_vain: u64,
+    no_effect: u64,
     failed: u64,
 }
 
-impl Work {
-    fn new(repair: Repair) -> Self {
-        Self {
-            generation: repair.live.load().number,
-            telling: Telling::new(repair.api.clone()),
-            repair: Arc::new(repair),
-            cases: HashMap::new(),
-            left_out: BTreeSet::new(),
-            queue: DelayQueue::new(),
-            under_way: JoinSet::new(),
-            held_until: Instant::now(),
-            progress: Progress::default(),
-        }
+impl Driver {
+    fn only(&mut self, namespaces: &BTreeSet<String>) {
+        self.watches.only(namespaces);
+        let actions = self.queue.only(namespaces);
+        self.carry_out(actions);
     }
 
-    /// By a new mapping nothing is known; the watches say everything again.
-    fn begin_anew(&mut self, generation: u64) {
-        if generation > self.generation {
-            self.generation = generation;
-            self.cases.clear();
-            self.left_out.clear();
-            self.queue.clear();
-            self.under_way.abort_all();
+    fn finished(&mut self, Done { account, attempt, failure }: Done) {
+        let actions = self.queue.finished(account.clone(), attempt, Instant::now(), jitter());
+        // Nobody needs to know of a failure that the queue does not count.
+        if let Some(failure) = failure.filter(|_| !actions.is_empty()) {
+            log(&account, attempt, &failure);
         }
+        self.carry_out(actions);
     }
 
-    /// Namespaces that are not opted in any more are forgotten.
-    fn only(&mut self, names: &BTreeSet<String>) {
-        let queue = &mut self.queue;
-        self.left_out.retain(|namespace| names.contains(&**namespace));
-        self.cases.retain(|(namespace, _), case| {
-            let stays = names.contains(&**namespace);
-            if let Some(queued) = case.queued.take_if(|_| !stays) {
-                queue.try_remove(&queued);
-            }
-            stays
-        });
-    }
-
-    fn take(&mut self, Seen { key, generation, state }: Seen, now: Instant) {
-        self.begin_anew(generation);
-        if generation < self.generation {
-            return;
-        }
-        match state {
-            State::OutOfStep => self.enqueue(&key, now),
-            State::InStep | State::Gone => {
-                let Some(case) = self.cases.get_mut(&key) else { return };
-                case.again = false;
-                if let Some(queued) = case.queued.take() {
-                    self.queue.try_remove(&queued);
-                    if state == State::InStep {
-                        case.patience.mended(now);
-                    }
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Readmit(account) => {
+                    let repair = Arc::clone(&self.repair);
+                    self.attempts.spawn(async move {
+                        let (attempt, failure) = repair.readmit(&account).await;
+                        Done { account, attempt, failure }
+                    });
                 }
-                if state == State::Gone {
-                    self.cases.remove(&key);
-                }
+                Action::Abandon => self.attempts = JoinSet::new(),
+                Action::TellOwner(account, time) => self.events.left_alone(account, time),
+                Action::Count(result) => self.count(result),
+                Action::ListAgain(namespace) => self.watches.again(&namespace),
             }
         }
     }
 
-    /// The namespaces to list again: there is room by now for what found none.
-    fn left_out(&mut self) -> BTreeSet<Arc<str>> {
-        if self.queue.len() + self.under_way.len() > MOST / 2 {
-            BTreeSet::new()
-        } else {
-            std::mem::take(&mut self.left_out)
+    fn count(&mut self, result: RepairResult) {
+        match result {
+            RepairResult::Repaired => self.progress.repaired += 1,
+            RepairResult::NoEffect => self.progress.no_effect += 1,
+            RepairResult::Failed | RepairResult::Refused => self.progress.failed += 1,
+            RepairResult::LeftAlone => {}
         }
+        self.repair.metrics.repairs.get_or_create(&RepairLabel { result }).inc();
     }
 
-    /// Whether there is room for another one. Where it is needed, those that are in step by now are forgotten.
-    fn has_room(&mut self) -> bool {
-        if self.queue.len() + self.under_way.len() >= MOST {
-            return false;
-        }
-        if self.cases.len() >= MOST {
-            self.cases.retain(|_, case| case.is_busy() || case.patience.is_a_fight());
-        }
-        if self.cases.len() >= MOST {
-            self.cases.retain(|_, case| case.is_busy());
-        }
-        true
-    }
-
-    fn enqueue(&mut self, key: &Key, now: Instant) {
-        if !self.cases.contains_key(key) && !self.has_room() {
-            self.left_out.insert(Arc::clone(&key.0));
-            return;
-        }
-        let case = self.cases.entry(key.clone()).or_default();
-        if case.queued.is_some() || case.under_way {
-            case.again = case.under_way;
-            return;
-        }
-        let next = case.patience.out_of_step(now);
-        let (Next::Try(time) | Next::LeaveAlone(time) | Next::GiveUp(time)) = next;
-        case.queued = Some(self.queue.insert(key.clone(), time + jitter()));
-        if matches!(next, Next::GiveUp(_)) {
-            self.repair.count(RepairResult::LeftAlone);
-            self.telling.tell_owner(key, time);
-        }
-    }
-
-    fn try_now(&mut self, key: Key) {
-        let Some(case) = self.cases.get_mut(&key) else { return };
-        case.queued = None;
-        case.under_way = true;
-        let (repair, generation) = (Arc::clone(&self.repair), self.generation);
-        self.under_way.spawn(async move {
-            let tried = repair.readmit(&key).await;
-            (key, generation, tried)
-        });
-    }
-
-    fn tried(&mut self, key: Key, generation: u64, tried: Tried, now: Instant) {
-        // What was begun under an older mapping is no case any more.
-        let Some(case) = self.cases.get_mut(&key).filter(|_| generation == self.generation) else { return };
-        case.under_way = false;
-        let again = std::mem::take(&mut case.again);
-        match tried {
-            Tried::NotNow => case.queued = Some(self.queue.insert(key, NOT_NOW + jitter())),
-            Tried::Found(State::InStep) => {
-                self.progress.repaired += 1;
-                self.repair.count(RepairResult::Repaired);
-                case.patience.mended(now);
-                if again {
-                    self.enqueue(&key, now);
-                }
-            }
-            Tried::Found(State::Gone) => drop(self.cases.remove(&key)),
-            Tried::Found(State::OutOfStep) => {
-                self.progress.in_vain += 1;
-                self.repair.count(RepairResult::NoEffect);
-                case.patience.in_vain();
-                self.enqueue(&key, now);
-            }
-            Tried::Failed(failure) => {
-                self.progress.failed += 1;
-                self.failed(&key, &failure);
-                self.enqueue(&key, now);
-            }
-        }
-    }
-
-    fn failed(&mut self, key: &Key, failure: &Failure) {
-        let Some(case) = self.cases.get_mut(key) else { return };
-        match failure.code() {
-            Some(403 | 422) => {
-                let (namespace, name) = key;
-                tracing::warn!(%namespace, %name, "ServiceAccount cannot be re-admitted: {failure}; next try in an hour");
-                self.repair.count(RepairResult::Refused);
-                case.patience.refused();
-                return;
-            }
-            Some(429) => {
-                let wait = failure.retry_after().unwrap_or_default().max(Duration::from_secs(1));
-                self.held_until = Instant::now() + wait;
-            }
-            _ => failure.log(&format!("re-admitting ServiceAccount {}/{}", key.0, key.1)),
-        }
-        self.repair.count(RepairResult::Failed);
-        case.patience.in_vain();
-    }
-
-    fn is_held(&self) -> bool {
-        Instant::now() < self.held_until
-    }
-
-    /// Every ten seconds, where there is something to say; forgets what is long over.
-    fn tell(&mut self, now: Instant) {
-        self.cases.retain(|_, case| case.is_busy() || !case.patience.is_over(now));
-        let waiting = self.queue.len() + self.under_way.len();
+    /// Logs what was done, where there is something to say.
+    fn report(&mut self, now: Instant) {
+        self.queue.forget(now);
+        let waiting = self.queue.waiting();
         self.repair.metrics.repairs_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        let Progress { repaired, in_vain, failed } = std::mem::take(&mut self.progress);
+        let Progress { repaired, no_effect, failed } = std::mem::take(&mut self.progress);
         if repaired + failed > 0 {
             tracing::info!(repaired, failed, waiting, "ServiceAccounts re-admitted");
         }
-        if in_vain > 0 {
+        if no_effect > 0 {
             tracing::warn!(
-                in_vain,
-                "re-admitted without effect: the API server does not reach the webhook, or a replica with another mapping answered"
+                in_vain = no_effect,
+                "re-admitted without effect: the API server does not reach the webhook, or a replica with \
+                 another mapping answered"
             );
         }
     }
 }
 
-impl Repair {
-    fn count(&self, result: RepairResult) {
-        self.metrics.repairs.get_or_create(&RepairLabel { result }).inc();
-    }
-
-    async fn readmit(&self, (namespace, name): &Key) -> Tried {
-        // Without a webhook that answers, or by a mapping that others have left behind, a try would be in vain or worse.
-        if self.readiness.check().is_err() {
-            return Tried::NotNow;
+fn log(account: &ServiceAccountRef, attempt: Attempt, failure: &Failure) {
+    let ServiceAccountRef { namespace, name } = account;
+    match attempt {
+        Attempt::Refused => {
+            let why = causes(failure);
+            tracing::warn!(
+                %namespace, %name,
+                "ServiceAccount cannot be re-admitted: {why}; next try in an hour"
+            );
         }
-        if self.newest.is_in_force().await != Some(true) {
-            return Tried::NotNow;
-        }
-        let nothing = Patch::Merge(json!({}));
-        let accounts = Request::new(ServiceAccount::url_path(&(), Some(namespace)));
-        let patched = self.api.object(accounts.patch_metadata(name, &in_our_name(), &nothing)).await;
-        let judged = patched.and_then(|account| {
-            let account: &RawValue = account.json()?;
-            judge(&self.live.load().ruleset, account, namespace).map_err(Failure::Json)
-        });
-        match judged {
-            Ok((_, state)) => Tried::Found(state),
-            Err(failure) if failure.code() == Some(404) => Tried::Found(State::Gone),
-            Err(failure) => Tried::Failed(failure),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::read::tests::nobody;
-    use crate::engine::rules::operator_policy::OperatorPolicy;
-    use crate::mapping_loader::MappingLoader;
-    use crate::memory::Pool;
-
-    fn work() -> Work {
-        let metrics = Arc::new(Metrics::default());
-        let live =
-            MappingLoader::new(&metrics, OperatorPolicy::default(), String::new(), &Pool::new(0)).live();
-        let (_, taken) = watch::channel(crate::cluster::observed::Observed::NotYet);
-        let (_, namespaces) = watch::channel(None);
-        let newest = MappingFreshness::new(nobody(), "ns/role-mapping".parse().unwrap(), taken);
-        Work::new(Repair::new(nobody(), live, namespaces, newest, Readiness::default(), metrics))
-    }
-
-    fn out_of_step(work: &mut Work, namespace: &str, accounts: usize) {
-        for n in 0..accounts {
-            let key = (namespace.into(), format!("account-{n}").into());
-            work.take(Seen { key, generation: 0, state: State::OutOfStep }, Instant::now());
-        }
-    }
-
-    fn in_step(work: &mut Work, namespace: &str, accounts: usize) {
-        for n in 0..accounts {
-            let key = (namespace.into(), format!("account-{n}").into());
-            work.take(Seen { key, generation: 0, state: State::InStep }, Instant::now());
-        }
-    }
-
-    #[tokio::test]
-    async fn of_very_many_out_of_step_a_bounded_number_is_remembered_and_the_rest_listed_again() {
-        let mut work = work();
-        out_of_step(&mut work, "a", MOST);
-        out_of_step(&mut work, "b", 50_000);
-        assert_eq!(work.cases.len(), MOST);
-        assert!(work.queue.len() <= MOST);
-        assert!(work.left_out().is_empty(), "there is no room yet");
-        in_step(&mut work, "a", MOST / 2);
-        let left_out = work.left_out();
-        assert_eq!(left_out.iter().map(|name| &**name).collect::<Vec<_>>(), ["b"]);
-        assert!(work.left_out().is_empty(), "it is told once");
-        // Those that are in step by now make room.
-        out_of_step(&mut work, "b", 1_000);
-        assert_eq!(work.cases.keys().filter(|(namespace, _)| &**namespace == "b").count(), 1_000);
-        assert!(work.cases.len() <= MOST);
+        Attempt::Failed => failure.log(&format!("re-admitting ServiceAccount {account}")),
+        // The API server is busy, or it is gone: both are no faults.
+        Attempt::TooManyRequests(_) | Attempt::Answered(_) | Attempt::Held => {}
     }
 }

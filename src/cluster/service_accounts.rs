@@ -1,4 +1,6 @@
-//! How is a ServiceAccount in the cluster read and decided on? By its metadata alone, as the webhook does.
+//! How is a ServiceAccount of the cluster read so that the same decision is made as at its admission?
+//!
+//! Its metadata alone is read, as the webhook does.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use serde::de::Error as _;
@@ -11,12 +13,12 @@ use crate::engine::object::metadata::{Metadata, MetadataError};
 use crate::engine::object::subject::{Kind, MAX_NAME, Requester, Subject};
 use crate::engine::rules::ruleset::Ruleset;
 
-/// The ServiceAccounts of a namespace.
+/// The ServiceAccounts of a namespace, as they are listed and watched.
 pub(super) fn collection(namespace: &str) -> Collection {
     Collection::of::<ServiceAccount>(Some(namespace)).metadata_only()
 }
 
-/// Lends the ServiceAccount as a decision of these rules sees it, and whether it is on its way out.
+/// Lends the ServiceAccount as a decision of these rules sees it, and whether it is being deleted.
 pub(super) fn with_subject<T>(
     object: &RawValue,
     namespace: &str,

@@ -1,7 +1,8 @@
-//! What is there, and what becomes of it? A list, then a watch, begun anew where they end: never at once again and again.
+//! Which objects of a set are there, and how do they change?
 //!
-//! A watch that ends is no fault: the API server ends each after some minutes. One that ends at once, or whose version is too old, is
-//! begun ever more slowly, whatever the reason.
+//! The set is listed and then watched. That a watch ends is no fault: the API server ends each after some
+//! minutes. One that ends soon after its beginning, or whose version is too old, begins again after an ever
+//! longer pause, whatever the reason.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -16,26 +17,28 @@ use super::failure::Failure;
 use super::pages::{Collection, Pages};
 use super::read::{ApiServer, Lines, Status, Versioned};
 use super::retry::RetryBackoff;
+use crate::telemetry::causes;
 
-/// Between the beginnings of two requests at least.
+/// The shortest time between the beginnings of two requests.
 const GAP: Duration = Duration::from_millis(200);
 
-/// A watch that went on for so long was a good one, whatever came.
+/// A watch that went on for so long went well, whatever it showed.
 const GOOD: Duration = Duration::from_secs(10);
 
 /// What is told of a set of objects.
 pub(super) enum Event<T> {
-    /// A list begins with the next poll: what it does not show is not there any more.
+    /// A list begins with the next poll. What it does not show is not there any more.
     Listing,
-    /// One is there.
+    /// This object is there.
     There(T),
-    /// Everything that was there has been shown.
+    /// The list has shown every object.
     Listed,
-    /// One is not there any more; as it was last.
+    /// This object, as it was last, is not there any more.
     Gone(T),
 }
 
-/// Follows a set of objects for ever; `read` makes something small of each. Failures are told and then tried again.
+/// Follows a set of objects for ever; `read` makes something small of each. A failure is returned, and the
+/// next poll tries again.
 pub(super) fn follow<T, R>(
     api: ApiServer,
     what: Collection,
@@ -45,14 +48,15 @@ where
     R: Fn(&RawValue) -> serde_json::Result<T>,
 {
     let watch = Watch { api, what, read, starts: Starts::default(), at: At::Nothing };
-    // It owns the request that is under way, so that whoever polls may do something else in between.
+    // The stream owns the request that is under way, so that whoever polls it may do something else in
+    // between.
     stream::unfold(watch, |mut watch| async move {
         let event = watch.next().await;
         Some((event, watch))
     })
 }
 
-/// The same for a single object: how it is now, none where it is not there.
+/// Follows a single object for ever: how it is now, or `None` where it is not there.
 pub(super) fn follow_one<T, R>(
     api: ApiServer,
     what: Collection,
@@ -93,14 +97,15 @@ struct Watch<T, R> {
     at: At<T>,
 }
 
-/// How far it came.
+/// How far a watch has come.
 enum At<T> {
     /// A list is to begin.
     Nothing,
-    /// In the middle of a list: what the last page had, and whether there is another one.
+    /// The list is being read: what of its last page was not shown yet, and whether there is another page.
     Listing(Pages, VecDeque<T>, bool),
-    /// A watch is to begin from there.
+    /// A watch is to begin from this version.
     Listed(String),
+    /// The watch has come to this version, and began at this time.
     Watching(Lines, String, Instant),
 }
 
@@ -113,8 +118,8 @@ struct Line<'a> {
     object: &'a RawValue,
 }
 
-/// What a line tells, and how far it came by it.
-enum Told<T> {
+/// What a line says, and the version that the watch has come to by it.
+enum Parsed<T> {
     Event(Event<T>, String),
     Bookmark(String),
     Unknown,
@@ -152,17 +157,17 @@ where
                     }
                 }
                 At::Watching(mut lines, version, begun) => {
-                    let line = lines.next(|line| told(line, &self.read)).await;
+                    let line = lines.next(|line| parse(line, &self.read)).await;
                     match line.and_then(Option::transpose) {
-                        Ok(Some(Told::Event(event, reached))) => {
+                        Ok(Some(Parsed::Event(event, reached))) => {
                             if reached != version {
                                 self.starts.went_well();
                             }
                             self.at = At::Watching(lines, reached, begun);
                             return Ok(event);
                         }
-                        Ok(Some(Told::Bookmark(reached))) => self.at = At::Watching(lines, reached, begun),
-                        Ok(Some(Told::Unknown)) => self.at = At::Watching(lines, version, begun),
+                        Ok(Some(Parsed::Bookmark(reached))) => self.at = At::Watching(lines, reached, begun),
+                        Ok(Some(Parsed::Unknown)) => self.at = At::Watching(lines, version, begun),
                         Ok(None) => {
                             if begun.elapsed() >= GOOD {
                                 self.starts.went_well();
@@ -193,11 +198,12 @@ where
         Ok(())
     }
 
-    /// A watch failed: it goes on from where it was, or with a list where that is too old, or unreadable.
+    /// A watch failed: it goes on from its version, or with a list where that is too old or a line cannot be
+    /// read.
     fn ended(&mut self, failure: Failure, version: String) -> Result<(), Failure> {
         self.starts.failed(&failure);
         if failure.code() == Some(410) {
-            tracing::debug!("a watch is too old: {failure}");
+            tracing::debug!("a watch is too old: {}", causes(&failure));
             return Ok(());
         }
         if !matches!(failure, Failure::TooLong(_) | Failure::Json(_)) {
@@ -207,7 +213,7 @@ where
     }
 }
 
-fn told<T>(line: &[u8], read: impl Fn(&RawValue) -> serde_json::Result<T>) -> Result<Told<T>, Failure> {
+fn parse<T>(line: &[u8], read: impl Fn(&RawValue) -> serde_json::Result<T>) -> Result<Parsed<T>, Failure> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(Failure::Json)?;
     if line.kind == "ERROR" {
         let status: Status<'_> = serde_json::from_str(line.object.get()).map_err(Failure::Json)?;
@@ -216,14 +222,16 @@ fn told<T>(line: &[u8], read: impl Fn(&RawValue) -> serde_json::Result<T>) -> Re
     let object: Versioned<'_> = serde_json::from_str(line.object.get()).map_err(Failure::Json)?;
     let version = object.version().to_owned();
     Ok(match &*line.kind {
-        "BOOKMARK" => Told::Bookmark(version),
-        "ADDED" | "MODIFIED" => Told::Event(Event::There(read(line.object).map_err(Failure::Json)?), version),
-        "DELETED" => Told::Event(Event::Gone(read(line.object).map_err(Failure::Json)?), version),
-        _ => Told::Unknown,
+        "BOOKMARK" => Parsed::Bookmark(version),
+        "ADDED" | "MODIFIED" => {
+            Parsed::Event(Event::There(read(line.object).map_err(Failure::Json)?), version)
+        }
+        "DELETED" => Parsed::Event(Event::Gone(read(line.object).map_err(Failure::Json)?), version),
+        _ => Parsed::Unknown,
     })
 }
 
-/// When the next list or watch may begin.
+/// Says when the next list or watch may begin.
 #[derive(Default)]
 struct Starts {
     pauses: RetryBackoff,
@@ -242,7 +250,7 @@ impl Starts {
         self.pauses.reset();
     }
 
-    /// Before it was good for anything.
+    /// A watch ended before it went well.
     fn ended(&mut self) {
         let pause = self.pauses.next();
         self.pause(pause);

@@ -37,7 +37,7 @@ async fn has_opted_in(found: &mut watch::Receiver<OptedIn>, names: &[&str]) {
     tokio::time::timeout(Duration::from_mins(1), told).await.expect("it is told in time").unwrap();
 }
 
-/// How much is asked in a minute, and the least time between two requests.
+/// Counts what is asked in a minute, and finds the shortest time between two requests.
 async fn count_a_minute(log: &Log) -> (usize, Duration) {
     tokio::time::sleep(Duration::from_mins(1)).await;
     let log = log.lock().unwrap();
@@ -100,7 +100,7 @@ async fn a_watch_goes_on_from_where_it_was_and_after_a_410_everything_is_listed_
     assert_eq!(asked.parameter("resourceVersion"), Some("5"));
     let watch = asked.stream();
     has_opted_in(&mut found, &["a"]).await;
-    // Bookmarks alone, for as long as a watch lives.
+    // A watch may have nothing but bookmarks for as long as it lives.
     for minute in 6..11 {
         tokio::time::sleep(Duration::from_mins(1)).await;
         watch.event("BOOKMARK", &namespace("", &minute.to_string()));
@@ -138,7 +138,7 @@ async fn long_lines_take_their_room_and_those_without_end_are_given_up() {
     let mut large = namespace("large", "6");
     large["metadata"]["labels"] = json!({"x": "y".repeat(3 << 20)});
     let line = format!("{}\n", json!({"type": "ADDED", "object": large}));
-    // No room, no reading: somebody holds all of the pool.
+    // While somebody else holds all of the pool there is no room, and nothing is read.
     let all = pool.take(POOL).await;
     for part in line.as_bytes().chunks(16 << 10) {
         watch.send(part.to_vec());
@@ -179,7 +179,7 @@ async fn a_page_that_is_too_long_is_asked_for_in_smaller_ones() {
         let size: usize = asked.parameter("limit").unwrap().parse().unwrap();
         sizes.push(size);
         if size == 1 {
-            // One alone may be as long as any object.
+            // A page of one object may be as long as any object.
             let mut large = namespace("large", "3");
             large["metadata"]["annotations"] = json!({"x": "y".repeat(3 << 20)});
             let mut page = list("5", &[large]);

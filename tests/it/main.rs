@@ -24,6 +24,7 @@ mod mapping_watch;
 mod objects;
 mod problems;
 mod properties;
+mod repair;
 mod reviews;
 mod scripted_api;
 mod support;

@@ -1,4 +1,5 @@
-//! An API server that says what a test wants it to say, behind the real client. Time is the test's as well: `start_paused`.
+//! An API server that says what a test wants it to say, behind the real client. Time is the test's as well:
+//! `start_paused`.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -26,9 +27,9 @@ pub(crate) struct ScriptedApi(Handle<Request<Body>, Answer>);
 
 /// One request, which waits for its answer.
 pub(crate) struct Asked {
-    /// As RBAC calls it: get, list, watch, patch, create.
+    /// The verb as RBAC names it: get, list, watch, patch, create.
     pub(crate) verb: &'static str,
-    /// Without the query.
+    /// The path without the query.
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Vec<u8>,
@@ -38,7 +39,7 @@ pub(crate) struct Asked {
 /// A watch that goes on until this is dropped.
 pub(crate) struct Stream(mpsc::UnboundedSender<Bytes>);
 
-/// When something was asked, and what: `list /api/v1/namespaces`.
+/// The time and words of each request: `list /api/v1/namespaces`.
 pub(crate) type Log = Arc<Mutex<Vec<(Instant, String)>>>;
 
 /// An API server and its script. What it answers takes its room in the pool.
@@ -52,13 +53,13 @@ pub(crate) fn list(version: &str, items: &[Value]) -> Value {
     json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items})
 }
 
-/// The API server's own words for what it does not do.
+/// A `Status` as the API server answers an error.
 pub(crate) fn status(code: u16, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message})
 }
 
 impl ScriptedApi {
-    /// The next request; there must be one within an hour.
+    /// Takes the next request; there must be one within an hour.
     pub(crate) async fn next(&mut self) -> Asked {
         self.next_within(Duration::from_hours(1)).await.expect("nothing was asked for an hour")
     }
@@ -79,14 +80,14 @@ impl ScriptedApi {
         Some(Asked { verb, path: head.uri.path().to_owned(), query, body, answer })
     }
 
-    /// The next request, which must be this one.
+    /// Takes the next request, which must be this one.
     pub(crate) async fn expect(&mut self, verb: &str, path: &str) -> Asked {
         let asked = self.next().await;
         assert_eq!((asked.verb, &*asked.path), (verb, path));
         asked
     }
 
-    /// Nothing is asked for so long.
+    /// Fails where anything is asked within this time.
     pub(crate) async fn expect_silence(&mut self, time: Duration) {
         if let Some(asked) = self.next_within(time).await {
             panic!("{} {} was asked", asked.verb, asked.path);
@@ -109,12 +110,12 @@ impl ScriptedApi {
 }
 
 impl Asked {
-    /// A parameter of the query.
+    /// The value of a parameter of the query.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// What was sent, JSON.
+    /// The body, read as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -131,12 +132,12 @@ impl Asked {
         self.answer.send_response(response.body(Full::new(body.into()).boxed_unsync()).unwrap());
     }
 
-    /// There is no such thing.
+    /// Answers that there is no such object.
     pub(crate) fn respond_absent(self) {
         self.respond(404, &status(404, "not found"));
     }
 
-    /// The answer begins, and goes on until the stream is dropped.
+    /// Begins an answer that goes on until the stream is dropped.
     pub(crate) fn stream(self) -> Stream {
         let (sender, receiver) = mpsc::unbounded_channel();
         let frames = stream::unfold(receiver, async |mut receiver: mpsc::UnboundedReceiver<Bytes>| {
@@ -150,12 +151,12 @@ impl Asked {
 }
 
 impl Stream {
-    /// An event: ADDED, MODIFIED, DELETED, BOOKMARK, ERROR.
+    /// Sends an event: ADDED, MODIFIED, DELETED, BOOKMARK, ERROR.
     pub(crate) fn event(&self, kind: &str, object: &Value) {
         self.send(format!("{}\n", json!({"type": kind, "object": object})));
     }
 
-    /// Any bytes.
+    /// Sends any bytes.
     pub(crate) fn send(&self, bytes: impl Into<Bytes>) {
         self.0.send(bytes.into()).unwrap();
     }

@@ -1,4 +1,5 @@
-//! How is the owner of a ServiceAccount told that somebody must settle who sets its role? By an Event on it.
+//! How does the owner of a ServiceAccount learn that somebody must settle who sets its role? By an Event on
+//! it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,56 +10,68 @@ use kube::core::{Request, Resource};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::watches::Key;
+use super::queue::ServiceAccountRef;
 use crate::cluster::failure::Failure;
 use crate::cluster::{ApiServer, MANAGER};
 
-/// So many Events are written at once; of the rest only the log tells. Who may write ServiceAccounts can change thousands back.
+/// Events that are written at once. Beyond that the log alone tells: who may write ServiceAccounts can change
+/// thousands back.
 const AT_ONCE: usize = 4;
 
-/// Tells owners.
-pub(super) struct Telling {
+/// Writes Events for owners.
+pub(super) struct OwnerEvents {
     api: ApiServer,
     turns: Arc<Semaphore>,
 }
 
-impl Telling {
-    /// Nothing has been told yet.
+impl OwnerEvents {
+    /// Nothing is written yet.
     pub(super) fn new(api: ApiServer) -> Self {
         Self { api, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Tells one, whatever comes of that, in its own time.
-    pub(super) fn tell_owner(&self, (namespace, name): &Key, time: Duration) {
+    /// Says that this ServiceAccount is left alone for so long. The Event is written in the background; where
+    /// that fails, the log has said it.
+    pub(super) fn left_alone(&self, account: ServiceAccountRef, time: Duration) {
         let time = humantime::format_duration(time).to_string();
-        tracing::warn!(%namespace, %name, "ServiceAccount left alone for {time}: it is changed back again and again");
+        let ServiceAccountRef { namespace, name } = &account;
+        tracing::warn!(
+            %namespace, %name,
+            "ServiceAccount left alone for {time}: it is changed back again and again"
+        );
         let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return };
-        let (api, namespace, name) = (self.api.clone(), namespace.clone(), name.clone());
+        let api = self.api.clone();
         tokio::spawn(async move {
             let _turn = turn;
-            if let Err(failure) = publish(&api, &namespace, &name, &time).await {
-                failure.log("publishing an Event");
+            if let Err(failure) = publish(&api, &account, &time).await {
+                failure.log(&format!("writing an Event on ServiceAccount {account}"));
             }
         });
     }
 }
 
-async fn publish(api: &ApiServer, namespace: &str, name: &str, time: &str) -> Result<(), Failure> {
+async fn publish(
+    api: &ApiServer,
+    ServiceAccountRef { namespace, name }: &ServiceAccountRef,
+    time: &str,
+) -> Result<(), Failure> {
     let now = SystemTime::now();
     let id = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    // With what makes it another one it is a name still.
+    // A name has at most 253 characters, and the time is added to it.
     let prefix: String = name.chars().take(200).collect();
+    let unique = format!("{}.{id:x}", prefix.trim_end_matches(['.', '-']));
+    let (namespace, name) = (&**namespace, &**name);
     let event = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"namespace": namespace, "name": format!("{}.{id:x}", prefix.trim_end_matches(['.', '-']))},
+        "metadata": {"namespace": namespace, "name": unique},
         "eventTime": humantime::format_rfc3339_micros(now).to_string(),
         "type": "Warning",
         "reason": "RoleChangedBack",
         "action": "Repair",
         "note": format!(
-            "its role annotations were changed back 3 times in 10 minutes, so they are left alone for {time}; \
-             find what else sets them, or give it the label gitlab-iam-webhook/inject=disabled"
+            "its role annotations were changed back 3 times in 10 minutes, so they are left alone for \
+             {time}; find what else sets them, or give it the label gitlab-iam-webhook/inject=disabled"
         ),
         "regarding": {"apiVersion": "v1", "kind": "ServiceAccount", "namespace": namespace, "name": name},
         "reportingController": MANAGER,

@@ -1,4 +1,6 @@
-//! Which ServiceAccounts are not as decided? One watch for each namespace that has opted in, in bounded memory however many there are.
+//! Which ServiceAccounts of the namespaces that have opted in are out of sync?
+//!
+//! Each namespace has one watch. Memory is bounded, however many namespaces and ServiceAccounts there are.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,48 +10,32 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::queue::{Observation, ServiceAccountRef, SyncState};
 use crate::cluster::ApiServer;
 use crate::cluster::service_accounts::{self, with_subject};
 use crate::cluster::watch::{Event, follow};
 use crate::engine::decision::decide;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
+use crate::telemetry::causes;
 
 /// Namespaces listed at once.
 const LISTING: usize = 2;
 
-/// Namespaces watched at once: each takes a connection. Where more have opted in they take turns of [`TURN`], in their order.
+/// Namespaces watched at once: each takes a connection. Where more have opted in they take turns of [`TURN`].
 const WATCHES: usize = 64;
 
-/// See [`WATCHES`].
+/// How long a namespace is watched where others wait for their turn. See [`WATCHES`].
 const TURN: Duration = Duration::from_secs(30);
 
-/// How often everything is looked at again, whatever the watches said, and up to twice that.
+/// A namespace is listed again after this time and at most twice this time, whatever its watch said.
 const AGAIN: Duration = Duration::from_mins(10);
 
-/// A ServiceAccount: namespace and name.
-pub(super) type Key = (Arc<str>, Arc<str>);
-
-/// What a watch saw.
-pub(super) struct Seen {
-    pub(super) key: Key,
-    /// By which mapping it was judged.
-    pub(super) generation: u64,
-    pub(super) state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    InStep,
-    OutOfStep,
-    Gone,
-}
-
-/// The watches that are on, and the namespaces that wait for their turn.
+/// The watches that are running, and the namespaces that wait for their turn.
 pub(super) struct Watches {
     shared: Shared,
     opted_in: BTreeSet<Arc<str>>,
@@ -58,22 +44,23 @@ pub(super) struct Watches {
     tasks: JoinSet<Arc<str>>,
 }
 
-/// What a watch needs.
+/// What every watch needs.
 #[derive(Clone)]
 struct Shared {
     api: ApiServer,
     live: Arc<Live>,
-    sender: mpsc::Sender<Seen>,
+    sender: mpsc::Sender<Observation>,
     listing: Arc<Semaphore>,
-    namespaces: Arc<AtomicUsize>,
+    /// How many namespaces have opted in.
+    opted_in: Arc<AtomicUsize>,
 }
 
 impl Watches {
-    /// None yet; what they see goes to `sender`.
-    pub(super) fn new(api: ApiServer, live: Arc<Live>, sender: mpsc::Sender<Seen>) -> Self {
+    /// Nothing is watched yet. What the watches see goes to `sender`.
+    pub(super) fn new(api: ApiServer, live: Arc<Live>, sender: mpsc::Sender<Observation>) -> Self {
         let listing = Arc::new(Semaphore::new(LISTING));
         Self {
-            shared: Shared { api, live, sender, listing, namespaces: Arc::default() },
+            shared: Shared { api, live, sender, listing, opted_in: Arc::default() },
             opted_in: BTreeSet::new(),
             waiting: VecDeque::new(),
             running: HashMap::new(),
@@ -81,24 +68,25 @@ impl Watches {
         }
     }
 
-    /// Whether the next turn to end did so by a panic; none while none runs. Whose turn it was waits for the next one.
-    pub(super) async fn ended_in_panic(&mut self) -> Option<bool> {
-        match self.tasks.join_next().await? {
-            Ok(namespace) => {
-                self.running.remove(&namespace);
-                if self.opted_in.contains(&namespace) {
-                    self.waiting.push_back(namespace);
-                }
-                self.fill();
-                Some(false)
+    /// Waits until a turn ends, and begins the next one; `None` while none is running. The namespace whose
+    /// turn ended waits for another one.
+    ///
+    /// # Errors
+    /// When the watch ended by a panic.
+    pub(super) async fn next_turn(&mut self) -> Option<Result<(), JoinError>> {
+        let ended = self.tasks.join_next().await?;
+        Some(ended.map(|namespace| {
+            self.running.remove(&namespace);
+            if self.opted_in.contains(&namespace) {
+                self.waiting.push_back(namespace);
             }
-            Err(error) => Some(error.is_panic()),
-        }
+            self.fill();
+        }))
     }
 
-    /// In these namespaces, and no others.
+    /// Watches these namespaces and no others.
     pub(super) fn only(&mut self, names: &BTreeSet<String>) {
-        self.shared.namespaces.store(names.len(), Ordering::Relaxed);
+        self.shared.opted_in.store(names.len(), Ordering::Relaxed);
         self.opted_in.retain(|name| names.contains(&**name));
         self.waiting.retain(|name| names.contains(&**name));
         for (name, stop) in &self.running {
@@ -110,7 +98,7 @@ impl Watches {
             if !self.opted_in.contains(name.as_str()) {
                 let name: Arc<str> = name.as_str().into();
                 self.opted_in.insert(Arc::clone(&name));
-                // One whose turn is just ending is there again; it waits when it has ended.
+                // Where its last turn is just ending, it is added when that has ended.
                 if !self.running.contains_key(&name) {
                     self.waiting.push_back(name);
                 }
@@ -119,7 +107,7 @@ impl Watches {
         self.fill();
     }
 
-    /// Lists this one again, soon.
+    /// Ends the turn of this namespace, so that its next one begins with a list.
     pub(super) fn again(&mut self, namespace: &Arc<str>) {
         if let Some(stop) = self.running.get(namespace) {
             stop.cancel();
@@ -146,11 +134,11 @@ struct Watch {
     namespace: Arc<str>,
 }
 
-/// Nobody listens.
+/// Nobody receives what is seen any more.
 struct Closed;
 
 impl Watch {
-    /// Until its turn is over, or nobody listens.
+    /// Watches until the turn is over, or nobody receives any more.
     async fn turn(self) {
         let mut generations = self.shared.live.subscribe();
         let mut over = std::pin::pin!(self.is_over());
@@ -158,7 +146,7 @@ impl Watch {
             generations.borrow_and_update();
             tokio::select! {
                 Closed = self.look() => return,
-                // Judged by a new mapping, everything may be different.
+                // By a new mapping everything may be decided differently.
                 changed = generations.changed() => if changed.is_err() { return },
                 () = &mut over => return,
             }
@@ -169,13 +157,13 @@ impl Watch {
         let end = Instant::now() + AGAIN + AGAIN.mul_f64(fastrand::f64());
         loop {
             tokio::time::sleep(TURN).await;
-            if Instant::now() >= end || self.shared.namespaces.load(Ordering::Relaxed) > WATCHES {
+            if Instant::now() >= end || self.shared.opted_in.load(Ordering::Relaxed) > WATCHES {
                 return;
             }
         }
     }
 
-    /// Lists and watches; ends when nobody listens.
+    /// Lists and watches for as long as somebody receives what is seen.
     async fn look(&self) -> Closed {
         let (api, what) = (self.shared.api.clone(), service_accounts::collection(&self.namespace));
         let mut events = std::pin::pin!(follow(api, what, |account| self.read(account)));
@@ -191,13 +179,14 @@ impl Watch {
                     continue;
                 }
                 Ok(Event::There(seen)) => seen,
-                Ok(Event::Gone(seen)) => Seen { state: State::Gone, ..seen },
+                Ok(Event::Gone(seen)) => Observation { state: SyncState::Gone, ..seen },
                 Err(failure) => {
                     listing = None;
-                    // Said once for each outage: there are many of these watches.
+                    // Each outage is logged once a watch: there are many watches.
                     if !std::mem::replace(&mut failing, true) {
                         let namespace = &self.namespace;
-                        tracing::warn!(%namespace, "watching ServiceAccounts: {failure}; trying again");
+                        let why = causes(&failure);
+                        tracing::warn!(%namespace, "watching ServiceAccounts: {why}; trying again");
                     }
                     continue;
                 }
@@ -210,25 +199,26 @@ impl Watch {
         Closed
     }
 
-    fn read(&self, account: &RawValue) -> serde_json::Result<Seen> {
+    fn read(&self, account: &RawValue) -> serde_json::Result<Observation> {
         let live = self.shared.live.load();
-        let (name, state) = judge(&live.ruleset, account, &self.namespace)?;
-        Ok(Seen { key: (Arc::clone(&self.namespace), name), generation: live.number, state })
+        let (name, state) = sync_state(&live.ruleset, account, &self.namespace)?;
+        let account = ServiceAccountRef { namespace: Arc::clone(&self.namespace), name };
+        Ok(Observation { account, generation: live.number, state })
     }
 }
 
-/// How a ServiceAccount stands, by its metadata.
-pub(super) fn judge(
+/// The name of a ServiceAccount, and how it stands to what these rules decide.
+pub(super) fn sync_state(
     ruleset: &Ruleset,
     account: &RawValue,
     namespace: &str,
-) -> serde_json::Result<(Arc<str>, State)> {
+) -> serde_json::Result<(Arc<str>, SyncState)> {
     with_subject(account, namespace, ruleset, |subject, is_deleted| {
         let state = match is_deleted {
-            // On its way out nothing is worth a write.
-            true => State::Gone,
-            false if decide(ruleset, subject).edits.is_empty() => State::InStep,
-            false => State::OutOfStep,
+            // What is being deleted is not worth a write.
+            true => SyncState::Gone,
+            false if decide(ruleset, subject).edits.is_empty() => SyncState::InSync,
+            false => SyncState::OutOfSync,
         };
         (subject.name.into(), state)
     })
@@ -251,13 +241,13 @@ mod tests {
         assert_eq!((watches.running.len(), watches.waiting.len()), (WATCHES, 10_000 - WATCHES));
         let next = watches.waiting.front().cloned().unwrap();
         let running = watches.running.keys().next().cloned().unwrap();
-        // Its turn ends, and the next one has its own.
+        // A turn ends, and that of the next namespace begins.
         watches.again(&running);
-        assert_eq!(watches.ended_in_panic().await, Some(false));
+        assert!(watches.next_turn().await.unwrap().is_ok());
         assert!(watches.running.contains_key(&next) && !watches.running.contains_key(&running));
         assert_eq!(watches.waiting.back(), Some(&running));
         watches.only(&BTreeSet::new());
-        while watches.ended_in_panic().await.is_some() {}
+        while watches.next_turn().await.is_some() {}
         assert_eq!((watches.running.len(), watches.waiting.len()), (0, 0));
         let one = Watch { shared: watches.shared.clone(), namespace: "ns".into() };
         let size = size_of_val(&one.turn());
