@@ -5,17 +5,13 @@
 //! errors. This reader allocates nothing at all, so that a body weighs what its bytes weigh. It is no validator: of what is passed
 //! over it finds the end, and nothing more.
 
+mod error;
+mod find;
 mod text;
 
+pub use error::JsonError;
+pub(in crate::engine) use find::find_either;
 pub use text::RawText;
-
-/// Why a text is not the JSON that was expected. It never quotes the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected} at byte {at}")]
-pub struct JsonError {
-    expected: &'static str,
-    at: usize,
-}
 
 /// Reads one JSON text from its beginning to its end.
 #[derive(Clone, Debug)]
@@ -223,7 +219,7 @@ impl<'a> Reader<'a> {
     }
 
     fn expected(&self, expected: &'static str) -> JsonError {
-        JsonError { expected, at: self.at }
+        JsonError::new(expected, self.at)
     }
 }
 
@@ -237,27 +233,6 @@ fn after_text(mut rest: &[u8]) -> Option<&[u8]> {
             _ => rest = rest.get(2..)?,
         }
     }
-}
-
-/// Where the first of two bytes stands. Eight bytes at a time in plain arithmetic: most texts of a review are so short that calling
-/// into vector instructions costs more than it saves.
-#[inline]
-pub(super) fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    let (one_each, other_each) = (ONES * u64::from(one), ONES * u64::from(other));
-    // The lowest high bit that is left stands in the first byte that is zero.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ one_each) | zeros(word ^ other_each);
-        if found != 0 {
-            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    let found = rest.iter().position(|byte| *byte == one || *byte == other);
-    found.map(|index| words.len() * 8 + index)
 }
 
 /// Numbers, `true`, `false` and `null` are made of these.
@@ -313,22 +288,6 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(members(text).unwrap_err().to_string(), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_first_of_two_bytes_is_found_wherever_it_stands() {
-        for length in 0..40 {
-            for at in 0..length {
-                for byte in [b'"', b'\\'] {
-                    let mut bytes: Vec<u8> =
-                        (0..length).map(|n| [0, 0x21, 0x23, 0x5b, 0x5d, 0xa2, 0xff][n % 7]).collect();
-                    bytes[at] = byte;
-                    bytes[at + 1..].fill(b'"');
-                    assert_eq!(find_either(&bytes, b'"', b'\\'), Some(at), "{bytes:?}");
-                }
-            }
-            assert_eq!(find_either(&vec![0x23; length], b'"', b'\\'), None);
         }
     }
 }

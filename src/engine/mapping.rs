@@ -3,6 +3,7 @@
 //! The language is described in `docs/mapping.md`.
 
 mod config_map;
+mod dns_label;
 pub mod first;
 pub mod lints;
 mod match_block;
@@ -51,8 +52,6 @@ pub const fn weight(text_bytes: usize) -> usize {
     rules + rules / 4 + (2 << 20)
 }
 
-const START: Position = Position { line: 1, column: 1 };
-
 /// Reads a mapping's bare text, as it comes from anywhere: what it takes is bounded by [`weight`].
 ///
 /// # Errors
@@ -79,7 +78,7 @@ fn conclude(ruleset: Option<Ruleset>, problems: First<Problem>) -> Result<Rulese
 fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> Option<Ruleset> {
     let mut reader = Reader::new(problems);
     if text.len() > MAX_BYTES {
-        reader.report(START, Path::Root, size_message(text.len()));
+        reader.report(Position::START, Path::Root, size_message(text.len()));
         return None;
     }
     let mut list = None;
@@ -128,7 +127,10 @@ fn report_syntax(error: &SyntaxError, reader: &mut Reader<'_>) {
 /// The one document, where it is no manifest.
 fn the_mapping<'n, 't>(documents: &'n [Node<'t>], reader: &mut Reader<'_>) -> Option<&'n Node<'t>> {
     let (at, message) = match documents {
-        [] => (START, "the mapping is empty: write `rules: []` for a mapping without rules".to_owned()),
+        [] => (
+            Position::START,
+            "the mapping is empty: write `rules: []` for a mapping without rules".to_owned(),
+        ),
         [document] if is_config_map(document) => {
             let message = format!(
                 "this is the manifest of a ConfigMap: expected the mapping itself, the text of its `data` key `{CONFIG_MAP_KEY}`"

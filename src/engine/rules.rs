@@ -8,3 +8,4 @@ pub mod operator_policy;
 pub mod role_template;
 pub mod rule;
 pub mod ruleset;
+mod weight;

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::last_applied::{Applied, Record};
+use super::outcome::{Edit, Outcome, Verdict};
+use super::warning::warning;
 use super::was::{Was, is_movable};
-use super::{APPLIED, Edit, Outcome, Verdict, WAS, warning};
 use crate::engine::object::component::Component;
 use crate::engine::object::provider::{
     IRSA_AUDIENCE, IRSA_SKIP_CONTAINERS, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION, Keys,
     POD_EXTERNAL_ID, POD_SESSION_NAME, Provider,
 };
-use crate::engine::object::subject::{Kind, Subject, value_of};
+use crate::engine::object::subject::{APPLIED, Kind, Subject, WAS, value_of};
 use crate::engine::rules::role_template::{self, Placeholder};
 use crate::engine::rules::rule::{Action, Facts, Grant, OnConflict, OnNoRule, Rule};
 use crate::engine::rules::ruleset::Ruleset;

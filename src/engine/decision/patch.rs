@@ -4,7 +4,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::Value;
 
-use crate::engine::decision::Edit;
+use super::outcome::Edit;
 use crate::engine::object::subject::{Pair, value_of};
 
 /// A patch that touches single annotation keys, and nothing else.

@@ -1,9 +1,8 @@
 //! What becomes of the role that `replace` put away?
 
-use super::WAS;
 use super::last_applied::Applied;
 use crate::engine::object::provider::Provider;
-use crate::engine::object::subject::{Subject, value_of};
+use crate::engine::object::subject::{Subject, WAS, value_of};
 use crate::engine::rules::arn::MAX_ARN;
 
 /// `gitlab-iam-webhook/was` of one object: it holds one value.

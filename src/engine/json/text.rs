@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::str::Chars;
 
-use super::{JsonError, find_either};
+use super::error::JsonError;
+use super::find::find_either;
 
 /// The longest name of a member that is compared, in bytes: a label's, 253 and `/` and 63.
 const LONGEST_NAME: usize = 317;
@@ -48,7 +49,7 @@ impl<'a> RawText<'a> {
     /// # Errors
     /// Where it is no text.
     pub fn to_text(self) -> Result<Cow<'a, str>, JsonError> {
-        let no_text = JsonError { expected: "a text in UTF-8 with JSON's escapes", at: self.at };
+        let no_text = JsonError::new("a text in UTF-8 with JSON's escapes", self.at);
         if !self.has_escapes {
             return std::str::from_utf8(self.raw).map(Cow::Borrowed).map_err(|_| no_text);
         }

@@ -1,7 +1,7 @@
 //! What does a rule's `match` say?
 
-use super::options::{is_dns_label, is_dns_name};
-use super::reader::{Path, Reader};
+use super::dns_label::{is_dns_label, is_dns_name};
+use super::reader::{Allowed, Path, Reader};
 use crate::engine::object::component::{Component, ComponentSet};
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::rule::Criteria;
@@ -19,7 +19,7 @@ pub(super) fn read(
     bounds: &OperatorPolicy,
     reader: &mut Reader<'_>,
 ) -> Option<Criteria> {
-    let fields = reader.fields(node, path, &KEYS)?;
+    let fields = reader.fields(node, path, Allowed::Only(&KEYS))?;
     let mut criteria = Criteria::default();
     for (key, value) in fields.iter() {
         let path = path.key(key);
@@ -31,7 +31,7 @@ pub(super) fn read(
             "project" => criteria.projects = projects(value, path, reader),
             "runner" => criteria.runners = runners(value, path, bounds, reader),
             _ => {
-                if let Some(labels) = reader.fields(value, path, &[]) {
+                if let Some(labels) = reader.fields(value, path, Allowed::Any) {
                     if labels.is_empty() {
                         reader.report(value.at, path, "an empty mapping matches nothing; leave the key out");
                     }

@@ -1,6 +1,7 @@
 //! What do a provider's option blocks say?
 
-use super::reader::{Path, Reader};
+use super::dns_label::is_dns_label;
+use super::reader::{Allowed, Path, Reader};
 use crate::engine::rules::rule::{IrsaOptions, PodOptions};
 use crate::engine::yaml::{Node, ScalarKind};
 
@@ -16,7 +17,7 @@ const MAX_CONTAINERS: usize = 4096;
 pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> IrsaOptions {
     let known = ["stsRegionalEndpoints", "tokenExpiration", "audience", "annotatePods", "skipContainers"];
     let mut options = IrsaOptions::default();
-    let Some(fields) = reader.fields(node, path, &known) else {
+    let Some(fields) = reader.fields(node, path, Allowed::Only(&known)) else {
         return options;
     };
     for (key, value) in fields.iter() {
@@ -84,7 +85,7 @@ fn token_expiration(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) ->
 /// kube2iam's and kiam's block.
 pub(super) fn pod(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> PodOptions {
     let mut options = PodOptions::default();
-    let Some(fields) = reader.fields(node, path, &["externalId", "sessionName"]) else {
+    let Some(fields) = reader.fields(node, path, Allowed::Only(&["externalId", "sessionName"])) else {
         return options;
     };
     let mut take = |key: &str, extra: &str, longest: usize| {
@@ -126,17 +127,4 @@ impl PodOptions {
             session_name: self.session_name.or_else(|| defaults.session_name.clone()),
         }
     }
-}
-
-/// What Kubernetes takes for names of containers and namespaces.
-pub(super) fn is_dns_label(name: &str) -> bool {
-    (1..=63).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-/// What Kubernetes takes for names of ServiceAccounts.
-pub(super) fn is_dns_name(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(is_dns_label)
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::START;
 use crate::engine::yaml::Position;
 
 /// How many problems are told where memory is not the user's own; the rest is counted.
@@ -64,7 +63,7 @@ pub struct Problems {
 impl Problems {
     /// The one problem of a text as a whole.
     pub(in crate::engine) fn of_the_whole(message: &str) -> Self {
-        Self { first: vec![Problem::new(START, "", message)], more: 0 }
+        Self { first: vec![Problem::new(Position::START, "", message)], more: 0 }
     }
 
     /// How many there are in all.

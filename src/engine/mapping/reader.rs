@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{Problem, match_block};
-use crate::engine::mapping::first::First;
+use super::first::First;
+use super::problems::Problem;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::glob::{Glob, GlobError};
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
@@ -61,6 +61,17 @@ pub(super) struct Reader<'r> {
     steps: Steps,
 }
 
+/// Which keys may stand in a mapping.
+#[derive(Clone, Copy)]
+pub(super) enum Allowed<'k> {
+    /// Any key may stand there.
+    Any,
+    /// Only these keys may stand there.
+    Only(&'k [&'k str]),
+    /// Only `keys` may stand there, and whoever writes one of `inner` is told that it belongs under the key `block`.
+    OnlyOrUnder { keys: &'k [&'k str], block: &'k str, inner: &'k [&'k str] },
+}
+
 /// The entries of a mapping whose keys have been checked.
 pub(super) struct Fields<'n, 't> {
     entries: Vec<(&'n str, &'n Node<'t>)>,
@@ -108,12 +119,12 @@ impl<'r> Reader<'r> {
         self.problems.count() == 0
     }
 
-    /// The entries of a mapping. `known` is empty where any key may stand.
+    /// The entries of a mapping whose keys are allowed; every other key is reported.
     pub(super) fn fields<'n, 't>(
         &mut self,
         node: &'n Node<'t>,
         path: Path<'_>,
-        known: &[&str],
+        allowed: Allowed<'_>,
     ) -> Option<Fields<'n, 't>> {
         let Some(entries) = node.as_mapping() else {
             self.report(node.at, path, format!("must be a mapping, found {}", node.describe()));
@@ -136,11 +147,14 @@ impl<'r> Reader<'r> {
                 self.report(name.at, path.key(key), format!("the key `{key}` stands here twice"));
                 continue;
             }
-            if !known.is_empty() && !known.contains(&key) {
-                if known.contains(&"match") && match_block::KEYS.contains(&key) {
-                    self.report(name.at, path.key(key), format!("`{key}` belongs under `match`"));
-                } else {
-                    self.report_unknown(name.at, path.key(key), "key", key, known);
+            if let Allowed::Only(keys) | Allowed::OnlyOrUnder { keys, .. } = allowed
+                && !keys.contains(&key)
+            {
+                match allowed {
+                    Allowed::OnlyOrUnder { block, inner, .. } if inner.contains(&key) => {
+                        self.report(name.at, path.key(key), format!("`{key}` belongs under `{block}`"));
+                    }
+                    _ => self.report_unknown(name.at, path.key(key), "key", key, keys),
                 }
                 continue;
             }

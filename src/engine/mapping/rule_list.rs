@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::match_block;
 use super::names::Names;
-use super::reader::{Path, Reader};
+use super::reader::{Allowed, Path, Reader};
 use super::rules::{RULE_KEYS, RuleReading};
 use super::top::Top;
 use crate::engine::object::provider::{Provider, ProviderSet};
@@ -73,7 +74,8 @@ impl<'a> RuleList<'a> {
         if reader.is_exhausted() {
             return;
         }
-        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
+        let allowed = Allowed::OnlyOrUnder { keys: &RULE_KEYS, block: "match", inner: &match_block::KEYS };
+        let Some(fields) = reader.fields(item, path, allowed) else {
             return;
         };
         let reading = RuleReading { fields: &fields, node: item, path, top: self.top, bounds: self.bounds };

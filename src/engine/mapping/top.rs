@@ -1,7 +1,7 @@
 //! What do the mapping's defaults say?
 
 use super::options;
-use super::reader::{Path, Reader, brief};
+use super::reader::{Allowed, Path, Reader, brief};
 use crate::engine::object::provider::{Provider, ProviderSet};
 use crate::engine::rules::arn::{self, PARTITIONS};
 use crate::engine::rules::rule::{IrsaOptions, OnConflict, OnNoRule, PodOptions};
@@ -32,7 +32,7 @@ impl Top {
     /// Reads what stands beside the rules. The list of rules comes with it.
     pub(super) fn read<'n, 't>(node: &'n Node<'t>, reader: &mut Reader<'_>) -> Option<(Self, &'n Node<'t>)> {
         let path = Path::Root;
-        let fields = reader.fields(node, path, &TOP_KEYS)?;
+        let fields = reader.fields(node, path, Allowed::Only(&TOP_KEYS))?;
         let mut defaults = Defaults::default();
         let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
         if let Some((node, path)) = field("onConflict") {

@@ -5,18 +5,18 @@
 //! a compiled regular expression takes kilobytes (10,000 rules are to take at most 8 MiB). The crate globset is
 //! the oracle in `tests/it/properties.rs`.
 
+mod braces;
+mod error;
 mod pattern;
 
 use std::{fmt, slice};
 
 use crate::engine::rules::cost::{Steps, allocated};
+use braces::expand_braces;
+pub use error::GlobError;
+use error::MAX_EXPANDED;
+pub use pattern::Head;
 use pattern::{Pattern, pattern};
-
-/// How many patterns the braces of one glob may expand to.
-const MAX_ALTERNATIVES: usize = 100;
-
-/// How many bytes they may come to. Names are shorter, and a mapping full of globs must fit in memory.
-const MAX_EXPANDED: usize = 1024;
 
 /// How many steps the braces of one glob may take to expand.
 const MAX_STEPS: usize = 1_000_000;
@@ -36,49 +36,6 @@ enum Shape {
 struct Braces {
     text: Box<str>,
     patterns: Box<[Pattern]>,
-}
-
-/// A glob that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GlobError {
-    /// Nothing matches an empty glob but an empty value.
-    #[error("an empty glob matches nothing; use `*` for any value")]
-    Empty,
-    /// `[` without `]`.
-    #[error("`[` is not closed in the glob `{0}`")]
-    UnclosedClass(String),
-    /// `[]` or `[!]`.
-    #[error("`[]` holds no character in the glob `{0}`")]
-    EmptyClass(String),
-    /// `[z-a]`.
-    #[error("the range `{1}` runs backwards in the glob `{0}`")]
-    BackwardRange(String, String),
-    /// `{` without `}` or the reverse.
-    #[error("`{{` and `}}` do not pair up in the glob `{0}`")]
-    UnpairedBrace(String),
-    /// A backslash.
-    #[error("a glob has no escapes, so `\\` cannot stand in `{0}`")]
-    Backslash(String),
-    /// Braces that expand too far.
-    #[error(
-        "the braces of the glob `{0}` stand for more than {MAX_ALTERNATIVES} patterns or {MAX_EXPANDED} bytes"
-    )]
-    TooManyAlternatives(String),
-    /// Braces that take too long to expand.
-    #[error("the braces take too long to expand: write fewer of them")]
-    TooManySteps,
-    /// A glob longer than any name.
-    #[error("the glob has {0} bytes, at most {MAX_EXPANDED} are taken")]
-    TooLong(usize),
-}
-
-/// What is literal at the start of a pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Head<'g> {
-    /// The whole value.
-    Exact(&'g str),
-    /// Only its beginning.
-    Prefix(&'g str),
 }
 
 impl Glob {
@@ -194,66 +151,6 @@ impl Glob {
 impl fmt::Display for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// `a{b,c}d` becomes `abd` and `acd`; braces may be nested. A `{` inside `[...]` is a character.
-fn expand_braces(text: &str, steps: &mut Steps) -> Result<Vec<String>, GlobError> {
-    // Each level holds the alternatives finished in this brace, and those still being written.
-    let mut levels: Vec<(Vec<String>, Vec<String>)> = vec![(Vec::new(), vec![String::new()])];
-    let mut in_class = false;
-    let unpaired = || GlobError::UnpairedBrace(text.to_owned());
-    for c in text.chars() {
-        let writing = levels.last().map_or(0, |(_, current)| current.len());
-        if !steps.take(writing + 1) {
-            return Err(GlobError::TooManySteps);
-        }
-        match c {
-            '{' if !in_class => levels.push((Vec::new(), vec![String::new()])),
-            ',' if !in_class && levels.len() > 1 => {
-                let (done, current) = levels.last_mut().ok_or_else(unpaired)?;
-                done.append(current);
-                if done.len() > MAX_ALTERNATIVES {
-                    return Err(GlobError::TooManyAlternatives(text.to_owned()));
-                }
-                current.push(String::new());
-            }
-            '}' if !in_class => {
-                let (mut done, mut current) = levels.pop().ok_or_else(unpaired)?;
-                done.append(&mut current);
-                let (_, outer) = levels.last_mut().ok_or_else(unpaired)?;
-                let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
-                let expanded = bytes(outer) * done.len() + bytes(&done) * outer.len();
-                if outer.len() * done.len() > MAX_ALTERNATIVES || expanded > MAX_EXPANDED {
-                    return Err(GlobError::TooManyAlternatives(text.to_owned()));
-                }
-                // Each is made anew, also by `{}`, which adds nothing to it.
-                if !steps.take(expanded + 8 * outer.len() * done.len()) {
-                    return Err(GlobError::TooManySteps);
-                }
-                *outer = outer
-                    .iter()
-                    .flat_map(|start| done.iter().map(move |end| format!("{start}{end}")))
-                    .collect();
-            }
-            _ => {
-                in_class = (in_class || c == '[') && c != ']';
-                let (_, current) = levels.last_mut().ok_or_else(unpaired)?;
-                if current.iter().map(|alternative| alternative.len() + c.len_utf8()).sum::<usize>()
-                    > MAX_EXPANDED
-                {
-                    return Err(GlobError::TooManyAlternatives(text.to_owned()));
-                }
-                for alternative in current {
-                    alternative.push(c);
-                }
-            }
-        }
-    }
-    match levels.pop() {
-        Some((done, current)) if levels.is_empty() && done.is_empty() => Ok(current),
-        _ if in_class => Err(GlobError::UnclosedClass(text.to_owned())),
-        _ => Err(unpaired()),
     }
 }
 

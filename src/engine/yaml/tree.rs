@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, ScalarStyle, Span};
 
-use super::{Limits, MAX_DEPTH, Node, Position, Scalar, ScalarKind, SyntaxError, Value, narrow, position};
+use super::error::SyntaxError;
+use super::limits::{Limits, MAX_DEPTH};
+use super::node::{Node, Position, Scalar, ScalarKind, Value, narrow};
 
 /// A collection whose end has not been read yet.
 struct Open<'t> {
@@ -59,7 +61,7 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
     pub(super) fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), SyntaxError> {
         let range =
             span.byte_range().map(|range| (narrow(range.start), narrow(range.end))).unwrap_or_default();
-        let at = position(span.start);
+        let at = Position::of(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix() != "str");

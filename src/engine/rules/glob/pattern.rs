@@ -1,7 +1,16 @@
 //! Does a value match a glob without braces?
 
-use super::{GlobError, Head};
+use super::error::GlobError;
 use crate::engine::rules::cost::{Steps, allocated};
+
+/// What is literal at the start of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Head<'g> {
+    /// The whole value.
+    Exact(&'g str),
+    /// Only its beginning.
+    Prefix(&'g str),
+}
 
 /// A glob without braces, as text: it was checked when it was read, and is walked when it is matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
