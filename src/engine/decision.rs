@@ -16,10 +16,10 @@ mod was;
 use crate::engine::object::provider::{Keys, Provider};
 pub use crate::engine::object::subject::{APPLIED, WAS};
 use crate::engine::object::subject::{Kind, Subject, value_of};
-use crate::engine::rules::rule::Facts;
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::ruleset::{Ruleset, Winners};
-use last_applied::Applied;
-use merge::Settlement;
+use last_applied::LastApplied;
+use merge::Merge;
 pub use outcome::{Decision, Edit, Outcome, Verdict};
 pub use warning::MAX_WARNING;
 pub(in crate::engine) use warning::warning;
@@ -44,14 +44,14 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
         return decision;
     }
     let text = value_of(subject.annotations, APPLIED).filter(|_| !facts.is_job);
-    let applied = text.and_then(Applied::parse);
+    let applied = text.and_then(LastApplied::parse);
     let winners = ruleset.winners(subject, &facts);
-    let mut settlement = Settlement::new(ruleset, subject, &facts, applied.as_ref());
+    let mut merge = Merge::new(ruleset, subject, &facts, applied.as_ref());
     for (provider, keys) in providers {
         let winner = if provider == Provider::Irsa { winners.irsa } else { winners.pod };
-        decision.verdicts.push(settlement.settle(provider, keys, winner));
+        decision.verdicts.push(merge.merge(provider, keys, winner));
     }
-    let (edits, warnings) = settlement.finish(text);
+    let (edits, warnings) = merge.finish(text);
     decision.edits = edits;
     decision.warnings = warnings;
     decision.resembles = facts.resembles.filter(|_| winners.irsa.is_none() && winners.pod.is_none());

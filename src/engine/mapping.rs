@@ -56,9 +56,9 @@ pub const fn weight(text_bytes: usize) -> usize {
 ///
 /// # Errors
 /// The first [`MAX_PROBLEMS`] problems in it.
-pub fn compile(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Problems> {
+pub fn compile(text: &str, operator_policy: &OperatorPolicy) -> Result<Ruleset, Problems> {
     let mut problems = First::new(MAX_PROBLEMS, |problem: &Problem| problem.at);
-    let ruleset = read(text, bounds, &mut problems);
+    let ruleset = read(text, operator_policy, &mut problems);
     conclude(ruleset, problems)
 }
 
@@ -75,7 +75,7 @@ fn conclude(ruleset: Option<Ruleset>, problems: First<Problem>) -> Result<Rulese
 
 /// Reads the text twice, so that never more than one rule of it is held as a tree: what stands beside the rules, which may come after
 /// them, and then the rules.
-fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> Option<Ruleset> {
+fn read(text: &str, operator_policy: &OperatorPolicy, problems: &mut First<Problem>) -> Option<Ruleset> {
     let mut reader = Reader::new(problems);
     if text.len() > MAX_BYTES {
         reader.report(Position::START, Path::Root, size_message(text.len()));
@@ -95,7 +95,7 @@ fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> O
     };
     let document = the_mapping(&documents, &mut reader)?;
     let (top, rules) = Top::read(document, &mut reader)?;
-    let mut reading = RuleList::new(&top, bounds, max_weight(text.len()));
+    let mut reading = RuleList::new(&top, operator_policy, max_weight(text.len()));
     let (at, members) = (rules.at, rules.as_sequence().unwrap_or_default());
     if members.is_empty() {
         reading.expect(count, at, &mut reader)?;

@@ -2,6 +2,7 @@
 
 pub mod arn;
 pub mod cost;
+pub mod facts;
 pub mod glob;
 mod index;
 pub mod operator_policy;

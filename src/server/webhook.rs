@@ -169,10 +169,10 @@ async fn validate(
         .await??;
         let bytes = edit.text_bytes().map_or(0, |text| text + mapping::weight(text));
         let room = webhook.pool.take_within(bytes, PATIENCE).await.ok_or(Refusal::Busy)?;
-        let bounds = webhook.live.load().ruleset.bounds().clone();
+        let operator_policy = webhook.live.load().ruleset.operator_policy().clone();
         let (mut verdict, mut room) = aside(move || {
             let _turn = turn;
-            (edit.judge(&bounds), room)
+            (edit.judge(&operator_policy), room)
         })
         .await?;
         drop(place);

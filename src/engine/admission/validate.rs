@@ -149,10 +149,10 @@ impl Edit {
 
     /// Judges it, within [`mapping::weight`] of its text.
     #[must_use]
-    pub fn judge(self, bounds: &OperatorPolicy) -> Verdict {
+    pub fn judge(self, operator_policy: &OperatorPolicy) -> Verdict {
         let Self { uid, name, text } = self;
         let mut verdict = Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() };
-        match text.map(|text| text.and_then(|text| judge(&text, bounds))) {
+        match text.map(|text| text.and_then(|text| judge(&text, operator_policy))) {
             None => {}
             Some(Ok((ruleset, warnings))) => {
                 verdict.accepted = Some(ruleset);
@@ -182,8 +182,8 @@ fn refusal(problems: &Problems, name: String) -> Status {
     }
 }
 
-fn judge(text: &str, bounds: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
-    let ruleset = mapping::compile(text, bounds)?;
+fn judge(text: &str, operator_policy: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
+    let ruleset = mapping::compile(text, operator_policy)?;
     let mut told = First::new(MAX_WARNINGS, Advice::place);
     lints::each(&ruleset, text.len(), &mut |advice| {
         if !advice.is_note() {

@@ -3,7 +3,8 @@
 use crate::engine::decision::{self, Decision};
 use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::Subject;
-use crate::engine::rules::rule::{Facts, Rule};
+use crate::engine::rules::facts::Facts;
+use crate::engine::rules::rule::Rule;
 use crate::engine::rules::ruleset::Ruleset;
 
 /// One rule that was tried for one provider.

@@ -15,7 +15,7 @@ use crate::engine::object::subject::{MAX_ANNOTATIONS, Text};
 /// Anybody who may write the object can write a record, of any length. Only the keys that we write are kept of it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Applied<'a> {
+pub(super) struct LastApplied<'a> {
     #[serde(borrow, deserialize_with = "annotations")]
     annotations: Texts<'a>,
     #[serde(borrow, deserialize_with = "rule_names")]
@@ -32,7 +32,7 @@ enum RuleNames<'a> {
     Each(Texts<'a>),
 }
 
-impl<'a> Applied<'a> {
+impl<'a> LastApplied<'a> {
     /// `None` where it is not what we write: then nothing is ours.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         // What is longer was never stored on any object.
@@ -140,7 +140,7 @@ impl<'a> Record<'a> {
         } else {
             RuleNames::Each(borrowed(&self.rules))
         };
-        serde_json::to_string(&Applied { annotations: borrowed(&self.annotations), rule }).ok()
+        serde_json::to_string(&LastApplied { annotations: borrowed(&self.annotations), rule }).ok()
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
             text,
             r#"{"annotations":{"eks.amazonaws.com/audience":"aud","eks.amazonaws.com/role-arn":"arn"},"rule":"a \"quoted\" rule"}"#
         );
-        let applied = Applied::parse(&text).unwrap();
+        let applied = LastApplied::parse(&text).unwrap();
         assert_eq!(applied.value("eks.amazonaws.com/role-arn"), Some("arn"));
         assert_eq!(applied.rule_of("irsa"), "a \"quoted\" rule");
     }
@@ -174,7 +174,7 @@ mod tests {
         record.add("iam.amazonaws.com/role", "y".into(), "kube2iam", "two".into());
         let text = record.to_text().unwrap();
         assert!(text.ends_with(r#""rule":{"irsa":"one","kube2iam":"two"}}"#), "{text}");
-        assert_eq!(Applied::parse(&text).unwrap().rule_of("kube2iam"), "two");
+        assert_eq!(LastApplied::parse(&text).unwrap().rule_of("kube2iam"), "two");
     }
 
     #[test]
@@ -192,18 +192,18 @@ mod tests {
             r#"{"annotations":{},"rule":{"unknown":1}}"#,
             r#"{"annotations":{},"rule":"x","more":1}"#,
         ] {
-            assert!(Applied::parse(text).is_none(), "{text}");
+            assert!(LastApplied::parse(text).is_none(), "{text}");
         }
         let deep = format!(r#"{{"annotations":{{}},"rule":{}"#, "[".repeat(100_000));
-        assert!(Applied::parse(&deep).is_none());
+        assert!(LastApplied::parse(&deep).is_none());
         let long = format!(r#"{{"annotations":{{}},"rule":"{}"}}"#, "x".repeat(MAX_ANNOTATIONS));
-        assert!(Applied::parse(&long).is_none());
+        assert!(LastApplied::parse(&long).is_none());
     }
 
     #[test]
     fn of_a_record_only_what_we_write_is_kept() {
         let text = r#"{"annotations":{"x":"y","iam.amazonaws.com/role":"a","iam.amazonaws.com/role":"\u0062"},"rule":{"x":"y","irsa":"r"}}"#;
-        let applied = Applied::parse(text).unwrap();
+        let applied = LastApplied::parse(text).unwrap();
         assert_eq!(applied.annotations, BTreeMap::from([("iam.amazonaws.com/role", "b".into())]));
         assert_eq!(applied.rule, RuleNames::Each(BTreeMap::from([("irsa", "r".into())])));
         for provider in Provider::ALL {
@@ -211,7 +211,7 @@ mod tests {
                 provider.service_account_keys().into_iter().chain([provider.pod_keys()]).flat_map(Keys::iter)
             {
                 let text = format!(r#"{{"annotations":{{"{key}":"v"}},"rule":"r"}}"#);
-                assert_eq!(Applied::parse(&text).unwrap().value(key), Some("v"));
+                assert_eq!(LastApplied::parse(&text).unwrap().value(key), Some("v"));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What becomes of the role that `replace` put away?
 
-use super::last_applied::Applied;
+use super::last_applied::LastApplied;
 use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::{Subject, WAS, value_of};
 use crate::engine::rules::arn::MAX_ARN;
@@ -19,7 +19,7 @@ pub(super) enum Was<'d> {
 }
 
 impl<'d> Was<'d> {
-    pub(super) fn of(subject: &'d Subject<'d>, applied: Option<&Applied<'_>>) -> Self {
+    pub(super) fn of(subject: &'d Subject<'d>, applied: Option<&LastApplied<'_>>) -> Self {
         let current = |key| value_of(subject.annotations, key);
         let is_withdrawn = |role| {
             let recorded = applied.and_then(|applied| applied.value(role));

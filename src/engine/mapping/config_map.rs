@@ -10,12 +10,12 @@ use crate::engine::yaml::{self, Node, Position};
 ///
 /// # Errors
 /// Every problem in it.
-pub fn compile_file(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Problems> {
+pub fn compile_file(text: &str, operator_policy: &OperatorPolicy) -> Result<Ruleset, Problems> {
     let mut problems = First::new(usize::MAX, |problem: &Problem| problem.at);
     // What is no YAML is no manifest either, and says so as a mapping.
     let documents = yaml::read(text).unwrap_or_default();
     let Some(config_map) = documents.iter().find(|document| is_config_map(document)) else {
-        let ruleset = read(text, bounds, &mut problems);
+        let ruleset = read(text, operator_policy, &mut problems);
         return conclude(ruleset, problems);
     };
     let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
@@ -31,7 +31,7 @@ pub fn compile_file(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Prob
         problems.add(holder.at, || Problem::new(holder.at, "", &message));
         return conclude(None, problems);
     };
-    let ruleset = read(inner, bounds, &mut problems);
+    let ruleset = read(inner, operator_policy, &mut problems);
     let origin = Origin::of(holder);
     conclude(ruleset, problems).map_err(|Problems { first, more }| {
         let first = first.into_iter().map(|problem| origin.outside(problem)).collect();

@@ -25,7 +25,7 @@ const MAX_LABEL_KEYS: usize = 256;
 /// The rules as they come, one after the other.
 pub(super) struct RuleList<'a> {
     top: &'a Top,
-    bounds: &'a OperatorPolicy,
+    operator_policy: &'a OperatorPolicy,
     /// The most bytes that they may come to.
     max_weight: usize,
     /// How many have come.
@@ -40,10 +40,10 @@ pub(super) struct RuleList<'a> {
 }
 
 impl<'a> RuleList<'a> {
-    pub(super) fn new(top: &'a Top, bounds: &'a OperatorPolicy, max_weight: usize) -> Self {
+    pub(super) fn new(top: &'a Top, operator_policy: &'a OperatorPolicy, max_weight: usize) -> Self {
         Self {
             top,
-            bounds,
+            operator_policy,
             max_weight,
             count: 0,
             rules: Vec::new(),
@@ -78,7 +78,13 @@ impl<'a> RuleList<'a> {
         let Some(fields) = reader.fields(item, path, allowed) else {
             return;
         };
-        let reading = RuleReading { fields: &fields, node: item, path, top: self.top, bounds: self.bounds };
+        let reading = RuleReading {
+            fields: &fields,
+            node: item,
+            path,
+            top: self.top,
+            operator_policy: self.operator_policy,
+        };
         let Some(rule) = reading.read(reader, &mut self.names) else { return };
         // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
         let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
@@ -140,7 +146,7 @@ impl<'a> RuleList<'a> {
             return None;
         }
         self.names.settle(&mut self.rules);
-        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.bounds.clone()))
+        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.operator_policy.clone()))
     }
 }
 

@@ -6,6 +6,7 @@ use super::options;
 use super::reader::{Fields, Path, Reader};
 use super::top::{BAD_ACCOUNT, ON_CONFLICT, Top, account, partition, providers};
 use crate::engine::object::provider::{Provider, ProviderSet};
+use crate::engine::rules::facts::is_written_by_runner;
 use crate::engine::rules::glob::Glob;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::role_template::{self, Placeholder, Role};
@@ -28,18 +29,13 @@ pub(super) const RULE_KEYS: [&str; 13] = [
     "kiam",
 ];
 
-/// Labels of a job's Pod that its author cannot set: the runner takes them from the server or from its own settings.
-fn is_trusted_label(label: &str) -> bool {
-    label == "project.runner.gitlab.com/root-namespace-id" || label.starts_with("manager.runner.gitlab.com/")
-}
-
 /// One rule while it is read.
 pub(super) struct RuleReading<'a, 'n, 't> {
     pub(super) fields: &'a Fields<'n, 't>,
     pub(super) node: &'n Node<'t>,
     pub(super) path: Path<'a>,
     pub(super) top: &'a Top,
-    pub(super) bounds: &'a OperatorPolicy,
+    pub(super) operator_policy: &'a OperatorPolicy,
 }
 
 impl<'n, 't> RuleReading<'_, 'n, 't> {
@@ -61,7 +57,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
 
     pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
         let criteria = match self.field("match") {
-            Some((node, path)) => match_block::read(node, path, self.bounds, reader),
+            Some((node, path)) => match_block::read(node, path, self.operator_policy, reader),
             // Its criteria may stand beside where it should be, which has been reported.
             None if !self.fields.whole => None,
             None => {
@@ -169,7 +165,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
         if let Some(criteria) = criteria {
             if let Some(fixed) = role.fixed()
-                && !self.bounds.allows_somewhere(&criteria.namespaces, fixed)
+                && !self.operator_policy.allows_somewhere(&criteria.namespaces, fixed)
             {
                 let message = format!("`{fixed}` is outside what the operator allows (--allowed-role)");
                 reader.report(node.at, path, message);
@@ -265,7 +261,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             steered(at(&["release"]), match_path.key("release"), "the release");
         }
         let labels_path = match_path.key("labels");
-        for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_trusted_label(label)) {
+        for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_written_by_runner(label)) {
             steered(at(&["labels", label]), labels_path.key(label), "this label");
         }
         // A rule that only takes away reaches all the more by a glob.

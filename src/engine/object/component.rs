@@ -187,9 +187,9 @@ impl ComponentSet {
     }
 }
 
-/// What an object's labels say about it.
+/// What an object's labels claim about it. Whether that is believed is for `rules::facts` to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Labelled<'a> {
+pub struct Claims<'a> {
     /// The component, but for runner-job.
     pub component: Option<Component>,
     /// The component that a Pod without one looks like: it carries what Pods of charts before 4.9 carry.
@@ -204,7 +204,7 @@ pub struct Labelled<'a> {
 
 /// Reads the labels once.
 #[must_use]
-pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<'a>]) -> Labelled<'a> {
+pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<'a>]) -> Claims<'a> {
     let mut chart = None;
     let mut helm_chart = None;
     let mut app = None;
@@ -280,7 +280,7 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         is_old.then_some(component)
     };
     let resembles = if kind == Kind::Pod && component.is_none() { resembles() } else { None };
-    Labelled { component, resembles, release: release.or(instance), project, runner_labels }
+    Claims { component, resembles, release: release.or(instance), project, runner_labels }
 }
 
 /// `webservice-9.10.0` is of the chart `webservice`.
@@ -356,9 +356,9 @@ mod tests {
     fn a_pod_of_an_old_chart_is_no_component_and_looks_like_one() {
         let looks_like = |kind, labels: &[(&str, &str)], annotations: &[(&str, &str)]| {
             let (labels, annotations) = (pairs(labels), pairs(annotations));
-            let labelled = recognise(kind, &labels, &annotations);
-            assert_eq!(labelled.component, None);
-            labelled.resembles.map(Component::resemblance)
+            let claims = recognise(kind, &labels, &annotations);
+            assert_eq!(claims.component, None);
+            claims.resembles.map(Component::resemblance)
         };
         let sidekiq = [("app", "sidekiq"), ("release", "prod"), ("pod-template-hash", "5d6f7c9b8b")];
         assert_eq!(

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::engine::json::{JsonError, RawText, Reader};
 use crate::engine::object::component::is_runner_key;
-use crate::engine::object::provider;
+use crate::engine::object::provider::{self, RoleOption};
 use crate::engine::object::subject::{APPLIED, INJECT, MAX_ANNOTATIONS, MAX_LABEL, Pair, WAS};
 
 /// The labels that recognition reads, sorted by length.
@@ -35,14 +35,14 @@ const ANNOTATIONS: [&str; 13] = [
     provider::POD_ROLE,
     "job.runner.gitlab.com/id",
     INJECT,
-    provider::IRSA_AUDIENCE,
+    RoleOption::IrsaAudience.key(),
     provider::IRSA_ROLE,
     APPLIED,
-    provider::POD_EXTERNAL_ID,
-    provider::POD_SESSION_NAME,
-    provider::IRSA_SKIP_CONTAINERS,
-    provider::IRSA_TOKEN_EXPIRATION,
-    provider::IRSA_STS_REGIONAL_ENDPOINTS,
+    RoleOption::PodExternalId.key(),
+    RoleOption::PodSessionName.key(),
+    RoleOption::IrsaSkipContainers.key(),
+    RoleOption::IrsaTokenExpiration.key(),
+    RoleOption::IrsaStsRegionalEndpoints.key(),
 ];
 
 /// Stands in for the value of a label that is too long. It is too long itself, and so matches nothing.

@@ -16,24 +16,43 @@ pub enum Provider {
 pub struct Keys {
     /// The role.
     pub role: &'static str,
-    /// Everything that goes with the role and comes off with it.
-    pub options: &'static [&'static str],
+    /// What goes with the role and comes off with it.
+    pub options: &'static [RoleOption],
     /// What is read there although we never write it: `remove` takes it off as well.
     pub read_only: &'static [&'static str],
 }
 
-/// `eks.amazonaws.com/audience`
-pub const IRSA_AUDIENCE: &str = "eks.amazonaws.com/audience";
-/// `eks.amazonaws.com/sts-regional-endpoints`
-pub const IRSA_STS_REGIONAL_ENDPOINTS: &str = "eks.amazonaws.com/sts-regional-endpoints";
-/// `eks.amazonaws.com/token-expiration`
-pub const IRSA_TOKEN_EXPIRATION: &str = "eks.amazonaws.com/token-expiration";
-/// `eks.amazonaws.com/skip-containers`
-pub const IRSA_SKIP_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
-/// `iam.amazonaws.com/external-id`
-pub const POD_EXTERNAL_ID: &str = "iam.amazonaws.com/external-id";
-/// `iam.amazonaws.com/session-name`
-pub const POD_SESSION_NAME: &str = "iam.amazonaws.com/session-name";
+/// What a rule can set beside a role, by the annotation that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleOption {
+    /// `eks.amazonaws.com/audience`
+    IrsaAudience,
+    /// `eks.amazonaws.com/sts-regional-endpoints`
+    IrsaStsRegionalEndpoints,
+    /// `eks.amazonaws.com/token-expiration`
+    IrsaTokenExpiration,
+    /// `eks.amazonaws.com/skip-containers`
+    IrsaSkipContainers,
+    /// `iam.amazonaws.com/external-id`
+    PodExternalId,
+    /// `iam.amazonaws.com/session-name`
+    PodSessionName,
+}
+
+impl RoleOption {
+    /// The annotation's key.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::IrsaAudience => "eks.amazonaws.com/audience",
+            Self::IrsaStsRegionalEndpoints => "eks.amazonaws.com/sts-regional-endpoints",
+            Self::IrsaTokenExpiration => "eks.amazonaws.com/token-expiration",
+            Self::IrsaSkipContainers => "eks.amazonaws.com/skip-containers",
+            Self::PodExternalId => "iam.amazonaws.com/external-id",
+            Self::PodSessionName => "iam.amazonaws.com/session-name",
+        }
+    }
+}
 
 /// `eks.amazonaws.com/role-arn`
 pub const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
@@ -42,13 +61,23 @@ pub const POD_ROLE: &str = "iam.amazonaws.com/role";
 
 const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
     role: IRSA_ROLE,
-    options: &[IRSA_AUDIENCE, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION],
+    options: &[
+        RoleOption::IrsaAudience,
+        RoleOption::IrsaStsRegionalEndpoints,
+        RoleOption::IrsaTokenExpiration,
+    ],
     read_only: &[],
 };
-const IRSA_ON_PODS: Keys =
-    Keys { role: IRSA_ROLE, options: &[IRSA_SKIP_CONTAINERS], read_only: &[IRSA_TOKEN_EXPIRATION] };
-const KUBE2IAM_ON_PODS: Keys =
-    Keys { role: POD_ROLE, options: &[POD_EXTERNAL_ID, POD_SESSION_NAME], read_only: &[] };
+const IRSA_ON_PODS: Keys = Keys {
+    role: IRSA_ROLE,
+    options: &[RoleOption::IrsaSkipContainers],
+    read_only: &[RoleOption::IrsaTokenExpiration.key()],
+};
+const KUBE2IAM_ON_PODS: Keys = Keys {
+    role: POD_ROLE,
+    options: &[RoleOption::PodExternalId, RoleOption::PodSessionName],
+    read_only: &[],
+};
 
 impl Provider {
     /// Every provider.
@@ -81,15 +110,9 @@ impl Provider {
 }
 
 impl Keys {
-    /// Whether `key` is one of them.
-    #[must_use]
-    pub fn contains(&self, key: &str) -> bool {
-        self.role == key || self.options.contains(&key)
-    }
-
     /// All of them, the role first.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.role).chain(self.options.iter().copied())
+        std::iter::once(self.role).chain(self.options.iter().map(|option| option.key()))
     }
 }
 

@@ -8,8 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::engine::object::component::Component;
 use crate::engine::object::subject::{Requester, Subject};
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::glob::{Glob, Head};
-use crate::engine::rules::rule::{Criteria, Facts, Rule};
+use crate::engine::rules::rule::{Criteria, Rule};
 
 /// Rule numbers by what the rules look at.
 ///

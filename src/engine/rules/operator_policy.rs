@@ -20,22 +20,7 @@ pub struct AllowedRole {
     pub role: Glob,
 }
 
-/// Kubernetes' own workload controllers: with `--use-service-account-credentials` (EKS, kubeadm) and without.
-const WORKLOAD_CONTROLLERS: [&str; 5] = [
-    "system:serviceaccount:kube-system:replicaset-controller",
-    "system:serviceaccount:kube-system:statefulset-controller",
-    "system:serviceaccount:kube-system:daemon-set-controller",
-    "system:serviceaccount:kube-system:job-controller",
-    "system:kube-controller-manager",
-];
-
 impl OperatorPolicy {
-    /// Whether this username is a workload controller.
-    #[must_use]
-    pub fn is_workload_controller(&self, user: &str) -> bool {
-        WORKLOAD_CONTROLLERS.contains(&user) || self.workload_controllers.iter().any(|known| known == user)
-    }
-
     /// Whether `role` may be handed out in `namespace`.
     #[must_use]
     pub fn allows(&self, namespace: &str, role: &str) -> bool {

@@ -1,12 +1,14 @@
 //! Does one rule match one object, and if not, why not?
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
 use crate::engine::object::component::{Component, ComponentSet};
-use crate::engine::object::provider::ProviderSet;
-use crate::engine::object::subject::{Kind, MAX_LABEL, MAX_NAME, Subject, value_of};
+use crate::engine::object::provider::{ProviderSet, RoleOption};
+use crate::engine::object::subject::{Kind, MAX_LABEL, MAX_NAME, Requester, Subject, value_of};
 use crate::engine::rules::cost::Steps;
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::glob::Glob;
 use crate::engine::rules::role_template::Role;
 use crate::engine::yaml::Position;
@@ -48,6 +50,28 @@ pub struct Grant {
     pub irsa: Rare<IrsaOptions>,
     /// kube2iam's and kiam's options.
     pub pod: Rare<PodOptions>,
+}
+
+impl Grant {
+    /// The value that the rule gives an option, as its annotation carries it; `None` where the rule does not set it.
+    #[must_use]
+    pub fn option(&self, option: RoleOption) -> Option<Cow<'_, str>> {
+        fn text(value: Option<&str>) -> Option<Cow<'_, str>> {
+            value.map(Cow::Borrowed)
+        }
+        match option {
+            RoleOption::IrsaAudience => text(self.irsa.audience.as_deref()),
+            RoleOption::IrsaStsRegionalEndpoints => {
+                self.irsa.sts_regional_endpoints.map(|on| if on { "true" } else { "false" }.into())
+            }
+            RoleOption::IrsaTokenExpiration => {
+                self.irsa.token_expiration.map(|seconds| seconds.to_string().into())
+            }
+            RoleOption::IrsaSkipContainers => text(self.irsa.skip_containers.as_deref()),
+            RoleOption::PodExternalId => text(self.pod.external_id.as_deref()),
+            RoleOption::PodSessionName => text(self.pod.session_name.as_deref()),
+        }
+    }
 }
 
 /// What few rules have. Where it is as if it were not there it takes no room.
@@ -129,7 +153,7 @@ pub struct PodOptions {
 }
 
 /// A label, and what its value is to match.
-pub type Labelled = (Box<str>, Box<[Glob]>);
+pub type LabelCriterion = (Box<str>, Box<[Glob]>);
 
 /// What a rule looks at. An empty list is a criterion that the rule does not have.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +167,7 @@ pub struct Criteria {
     /// `release`
     pub releases: Box<[Glob]>,
     /// `labels`
-    pub labels: Box<[Labelled]>,
+    pub labels: Box<[LabelCriterion]>,
     /// `project`
     pub projects: Box<[Box<str>]>,
     /// `runner`, as usernames: `system:serviceaccount:NAMESPACE:NAME`
@@ -175,23 +199,6 @@ pub enum Mismatch<'a> {
     Project(Option<&'a str>),
     /// Another requester, or one that is not known.
     Runner(Option<&'a str>),
-}
-
-/// What is known of an object once its labels have been read and believed or not.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// The component that is believed.
-    pub component: Option<Component>,
-    /// The component that the labels claim, where it is not believed of this requester.
-    pub disbelieved: Option<Component>,
-    /// The component that a Pod of a chart before 4.9 looks like, which its labels do not prove.
-    pub resembles: Option<Component>,
-    /// The Pod of a CI job.
-    pub is_job: bool,
-    /// The Helm release.
-    pub release: Option<&'a str>,
-    /// The GitLab project of a job.
-    pub project: Option<&'a str>,
 }
 
 impl Criteria {
@@ -255,8 +262,8 @@ impl Criteria {
             return Some(Mismatch::Project(facts.project));
         }
         let user = match subject.requester {
-            crate::engine::object::subject::Requester::User(user) => Some(user),
-            crate::engine::object::subject::Requester::Assumed => None,
+            Requester::User(user) => Some(user),
+            Requester::Assumed => None,
         };
         if !self.runners.is_empty() && !user.is_some_and(|user| self.runners.iter().any(|r| **r == *user)) {
             return Some(Mismatch::Runner(user));

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::index::Index;
-use crate::engine::object::component::{self, Component};
 use crate::engine::object::provider::Provider;
-use crate::engine::object::subject::{Kind, Requester, Subject};
+use crate::engine::object::subject::{Kind, Subject};
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::operator_policy::OperatorPolicy;
-use crate::engine::rules::rule::{Facts, OnConflict, OnNoRule, Rule};
+use crate::engine::rules::rule::{OnConflict, OnNoRule, Rule};
 
 /// Defaults of a mapping that a decision needs.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Defaults {
 pub struct Ruleset {
     rules: Box<[Rule]>,
     defaults: Defaults,
-    bounds: OperatorPolicy,
+    operator_policy: OperatorPolicy,
     /// kube2iam or kiam, whichever the mapping names; they share their annotations.
     pod_provider: Provider,
     /// Usernames that some rule names as `runner`.
@@ -45,7 +45,7 @@ pub struct Winners<'r> {
 impl Ruleset {
     /// Files the rules.
     #[must_use]
-    pub fn new(rules: Vec<Rule>, defaults: Defaults, bounds: OperatorPolicy) -> Self {
+    pub fn new(rules: Vec<Rule>, defaults: Defaults, operator_policy: OperatorPolicy) -> Self {
         let uses_kiam = rules.iter().any(|rule| {
             rule.providers.contains(Provider::Kiam) && !rule.providers.contains(Provider::Kube2iam)
         });
@@ -61,7 +61,7 @@ impl Ruleset {
         let label_keys = label_keys.into_iter().map(|(_, key)| key.into()).collect();
         let index = Index::new(&rules);
         let (rules, runners) = (rules.into(), runners.into());
-        Self { rules, defaults, bounds, pod_provider, runners, label_keys, index }
+        Self { rules, defaults, operator_policy, pod_provider, runners, label_keys, index }
     }
 
     /// How many bytes it holds. Rather more than less: `tests/memory` holds it against the truth.
@@ -82,10 +82,10 @@ impl Ruleset {
         &self.defaults
     }
 
-    /// The operator's bounds.
+    /// What the operator allows.
     #[must_use]
-    pub fn bounds(&self) -> &OperatorPolicy {
-        &self.bounds
+    pub fn operator_policy(&self) -> &OperatorPolicy {
+        &self.operator_policy
     }
 
     /// The labels that some rule looks at, sorted by length, each once.
@@ -101,44 +101,9 @@ impl Ruleset {
     }
 
     /// What is believed of an object.
-    ///
-    /// Labels are their author's word. On a Pod a component is believed only of a workload controller, which copies a
-    /// template that the namespace's owner applied; and what comes from a runner is a job, whatever it says.
     #[must_use]
     pub fn facts<'a>(&self, subject: &Subject<'a>) -> Facts<'a> {
-        let labelled = component::recognise(subject.kind, subject.labels, subject.annotations);
-        let mut facts = Facts {
-            component: labelled.component,
-            disbelieved: None,
-            resembles: None,
-            is_job: false,
-            release: labelled.release,
-            project: None,
-        };
-        if subject.kind == Kind::ServiceAccount {
-            // The namespace's own account is no part of GitLab, whatever somebody labelled it.
-            if subject.service_account == "default" {
-                facts.component = None;
-            }
-            return facts;
-        }
-        let (from_runner, from_controller) = match subject.requester {
-            Requester::User(user) => (
-                self.runners.binary_search_by(|runner| (**runner).cmp(user)).is_ok(),
-                self.bounds.is_workload_controller(user),
-            ),
-            Requester::Assumed => (false, true),
-        };
-        if from_runner || labelled.runner_labels {
-            facts.component = Some(Component::RunnerJob);
-            facts.is_job = true;
-            facts.project = labelled.project.filter(|project| is_named_for(subject.name, project));
-        } else if from_controller {
-            facts.resembles = labelled.resembles;
-        } else {
-            facts.disbelieved = facts.component.take();
-        }
-        facts
+        Facts::of(subject, &self.runners, &self.operator_policy)
     }
 
     /// The first matching rule of each provider.
@@ -176,14 +141,4 @@ impl Ruleset {
     pub(crate) fn possibly_covering(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
         self.index.filed_like(&rule.criteria).filter_map(|index| self.rules.get(index as usize))
     }
-}
-
-/// Whether a job's Pod, named as runners name them, is of this project. Runners before 17.9 let a job's author write
-/// the label, but not the name: `runner-TOKEN-project-ID-concurrent-N-SUFFIX`. Another name says nothing.
-fn is_named_for(name: &str, project: &str) -> bool {
-    let named = name.starts_with("runner-").then(|| {
-        let (before, _) = name.rsplit_once("-concurrent-")?;
-        before.rsplit_once("-project-").map(|(_, id)| id)
-    });
-    named.flatten().is_none_or(|id| id == project)
 }
