@@ -18,7 +18,7 @@ mod top;
 use crate::engine::mapping::first::First;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::engine::yaml::{self, Limits, Node, Position, SyntaxError};
+use crate::engine::yaml::{self, Limits, Node, Position, SyntaxError, SyntaxErrorKind};
 pub use config_map::compile_file;
 pub use problems::{MAX_PROBLEMS, Problem, Problems};
 use reader::{Path, Reader};
@@ -83,7 +83,7 @@ fn read(text: &str, operator_policy: &OperatorPolicy, problems: &mut First<Probl
     }
     let mut list = None;
     let mut count = 0;
-    let documents = yaml::read_apart(text, LIMITS, "rules", &mut |at, _| {
+    let documents = yaml::read_apart(text, LIMITS, Some("rules"), &mut |at, _| {
         count += usize::from(*list.get_or_insert(at) == at);
     });
     let documents = match documents {
@@ -100,7 +100,7 @@ fn read(text: &str, operator_policy: &OperatorPolicy, problems: &mut First<Probl
     if members.is_empty() {
         reading.expect(count, at, &mut reader)?;
         drop(documents);
-        let read = yaml::read_apart(text, LIMITS, "rules", &mut |list, rule| {
+        let read = yaml::read_apart(text, LIMITS, Some("rules"), &mut |list, rule| {
             if list == at {
                 reading.take(&rule, &mut reader);
             }
@@ -119,9 +119,11 @@ fn read(text: &str, operator_policy: &OperatorPolicy, problems: &mut First<Probl
 }
 
 fn report_syntax(error: &SyntaxError, reader: &mut Reader<'_>) {
-    let is_one = error.message.starts_with("not YAML") && error.message.contains("alias");
-    let hint = if is_one { ": text that begins with * or & wants quotes" } else { "" };
-    reader.report(error.at, Path::Root, format!("{}{hint}", error.message));
+    let hint = match error.kind {
+        SyntaxErrorKind::AliasWithoutName(_) => ": text that begins with * or & wants quotes",
+        _ => "",
+    };
+    reader.report(error.at, Path::Root, format!("{}{hint}", error.kind));
 }
 
 /// The one document, where it is no manifest.

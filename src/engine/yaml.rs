@@ -9,9 +9,9 @@ mod limits;
 mod node;
 mod tree;
 
-use granit_parser::Parser;
+use granit_parser::{ErrorKind, Parser, ScanError};
 
-pub use error::SyntaxError;
+pub use error::{SyntaxError, SyntaxErrorKind};
 pub use limits::Limits;
 use limits::MAX_DEPTH;
 pub use node::{Node, Position, Scalar, ScalarKind, Value};
@@ -22,7 +22,7 @@ use tree::TreeBuilder;
 /// # Errors
 /// The first place that is not YAML, or that is nested or aliased beyond this reader's limits.
 pub fn read(text: &str) -> Result<Vec<Node<'_>>, SyntaxError> {
-    read_apart(text, Limits::MANIFEST, "", &mut |_, _| {})
+    read_apart(text, Limits::MANIFEST, None, &mut |_, _| {})
 }
 
 /// Reads as [`read`] does, but for the list under the key `apart` at the top: its members are handed over one after the other with the
@@ -33,7 +33,7 @@ pub fn read(text: &str) -> Result<Vec<Node<'_>>, SyntaxError> {
 pub fn read_apart<'t>(
     text: &'t str,
     limits: Limits,
-    apart: &str,
+    apart: Option<&str>,
     member: &mut dyn FnMut(Position, Node<'t>),
 ) -> Result<Vec<Node<'t>>, SyntaxError> {
     let mut options = granit_parser::options! {
@@ -45,13 +45,18 @@ pub fn read_apart<'t>(
     options.set_emit_comments(false);
     let mut tree = TreeBuilder::new(text, limits, apart, member);
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|error| SyntaxError {
-            at: Position::of(*error.marker()),
-            message: format!("not YAML: {}", error.info()),
-        })?;
+        let (event, span) = event.map_err(|error| not_yaml(&error))?;
         tree.take(event, span)?;
     }
     Ok(tree.documents)
+}
+
+fn not_yaml(error: &ScanError) -> SyntaxError {
+    let kind = match error.kind() {
+        ErrorKind::MissingAnchorOrAliasName => SyntaxErrorKind::AliasWithoutName(error.info()),
+        _ => SyntaxErrorKind::NotYaml(error.info()),
+    };
+    SyntaxError { at: Position::of(*error.marker()), kind }
 }
 
 #[cfg(test)]
@@ -117,7 +122,7 @@ mod tests {
         assert_eq!(merged.get("x").unwrap().as_scalar().unwrap().text, "1");
         assert_eq!(merged.get("z").unwrap().as_scalar().unwrap().text, "3");
         assert!(documents[0].get("same").unwrap().as_mapping().is_some());
-        assert!(read("a: {<<: 3}\n").unwrap_err().message.contains("takes a mapping"));
+        assert_eq!(read("a: {<<: 3}\n").unwrap_err().kind, SyntaxErrorKind::MergeOfNoMapping);
     }
 
     #[test]
@@ -128,7 +133,7 @@ mod tests {
             let list = vec![format!("*a{previous}"); 10].join(", ");
             writeln!(text, "a{level}: &a{level} [{list}]").unwrap();
         }
-        assert!(read(&text).unwrap_err().message.contains("holds more than"));
+        assert!(matches!(read(&text).unwrap_err().kind, SyntaxErrorKind::TooManyValues(_)));
     }
 
     #[test]
@@ -137,9 +142,9 @@ mod tests {
         for level in 1..400 {
             writeln!(text, "a{level}: &a{level} [*a{}]", level - 1).unwrap();
         }
-        assert!(read(&text).unwrap_err().message.contains("nested deeper"));
+        assert_eq!(read(&text).unwrap_err().kind, SyntaxErrorKind::TooDeep);
         assert!(read(&"[".repeat(100_000)).is_err());
-        assert!(read("a: &a [*a]\n").is_err());
+        assert_eq!(read("a: &a [*a]\n").unwrap_err().kind, SyntaxErrorKind::AliasOfItself);
     }
 
     #[test]

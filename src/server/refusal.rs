@@ -12,7 +12,7 @@ pub(super) const FREE: usize = 16 << 10;
 /// Why a request gets no decision.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("{0}")]
+    #[error(transparent)]
     Review(#[from] ReviewError),
     #[error("expected content-type application/json, found {0}")]
     ContentType(String),

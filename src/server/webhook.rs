@@ -30,6 +30,7 @@ use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 use crate::memory::Pool;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, ReviewLabels};
+use crate::telemetry;
 
 /// So many long bodies are judged at once; the others wait for their turn.
 const LONG_AT_ONCE: usize = 2;
@@ -208,7 +209,10 @@ fn conclude(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Bo
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response(),
         Err(refusal) => {
             let (status, reason) = refusal.status_and_reason();
-            let words = clean(&refusal.to_string());
+            let words = match &refusal {
+                Refusal::Review(error) => clean(&telemetry::causes(error)),
+                _ => clean(&refusal.to_string()),
+            };
             webhook.metrics.refused(reason);
             let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
             tracing::warn!(peer, status = status.as_u16(), "{words}");

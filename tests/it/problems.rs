@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::mapping::lints::{Advice, advise};
+use gitlab_iam_webhook::engine::mapping::lints::{LintKind, lint};
 use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 use crate::support::{Thing, data, ruleset};
@@ -31,8 +31,8 @@ fn the_documented_example_reports_nothing() {
     let example =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mapping.example.yaml")).unwrap();
     assert_eq!(problems(&example), Vec::<String>::new());
-    let advice = advise(&ruleset(&example), example.len());
-    assert!(advice.iter().all(Advice::is_note), "{advice:?}");
+    let lints = lint(&ruleset(&example), example.len());
+    assert!(lints.iter().all(|lint| lint.kind.is_note()), "{lints:?}");
     ruleset(&fs::read_to_string(data("one-rule-per-component.yaml")).unwrap());
 }
 
@@ -268,9 +268,9 @@ rules:
   - {name: jobs wherever, match: {component: runner-job, namespace: \"c*\", runner: a/b}, role: z, unsafe: true}
   - {name: no jobs, match: {component: runner-job, namespace: d}, remove: true, provider: kube2iam}
 ";
-    let found: Vec<_> = advise(&ruleset(text), text.len())
+    let found: Vec<_> = lint(&ruleset(text), text.len())
         .into_iter()
-        .map(|advice| format!("{} {}: {}", advice.kind, advice.rule.unwrap(), advice.message))
+        .map(|lint| format!("{} {}: {}", lint.kind.name(), lint.rule.unwrap(), lint.message))
         .collect();
     assert_eq!(
         found,
@@ -286,7 +286,7 @@ rules:
             "job-namespace skipped jobs: looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE",
         ]
     );
-    assert_eq!(advise(&ruleset("rules: []\n"), 200 << 10)[0].kind, "large");
+    assert_eq!(lint(&ruleset("rules: []\n"), 200 << 10)[0].kind, LintKind::Large);
 }
 
 #[test]
@@ -467,11 +467,11 @@ fn looking_for_covered_rules_ends_and_says_so() {
     text.push_str("  - {match: {namespace: \"^\"}, skip: true}\n");
     let ruleset = ruleset(&text);
     let start = Instant::now();
-    let found = advise(&ruleset, text.len());
+    let found = lint(&ruleset, text.len());
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    let kinds: Vec<_> = found.iter().map(|advice| advice.kind).collect();
-    assert!(kinds.contains(&"not-everything"), "{kinds:?}");
-    assert!(kinds.contains(&"no-name"), "the other lints still look at all: {kinds:?}");
-    let ended = found.iter().find(|advice| advice.kind == "not-everything").unwrap();
+    let kinds: Vec<_> = found.iter().map(|lint| lint.kind).collect();
+    assert!(kinds.contains(&LintKind::NotEverything), "{kinds:?}");
+    assert!(kinds.contains(&LintKind::NoName), "the other lints still look at all: {kinds:?}");
+    let ended = found.iter().find(|lint| lint.kind == LintKind::NotEverything).unwrap();
     assert!(ended.message.starts_with("not everything was looked at"), "{}", ended.message);
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
 use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS, decide};
+use gitlab_iam_webhook::engine::mapping::lints::{self, LintKind};
 use gitlab_iam_webhook::engine::object::manifest;
 use gitlab_iam_webhook::engine::object::provider::Provider;
 use gitlab_iam_webhook::engine::object::subject::{Kind, Requester};
@@ -425,10 +426,10 @@ proptest! {
     #[test]
     fn a_covered_rule_never_decides(mapping in a_mapping(), things in vec(a_thing(), 1..8)) {
         let ruleset = ruleset(&mapping);
-        let covered: Vec<String> = gitlab_iam_webhook::engine::mapping::lints::advise(&ruleset, mapping.len())
+        let covered: Vec<String> = lints::lint(&ruleset, mapping.len())
             .into_iter()
-            .filter(|advice| advice.kind == "covered")
-            .filter_map(|advice| advice.rule)
+            .filter(|lint| lint.kind == LintKind::Covered)
+            .filter_map(|lint| lint.rule)
             .collect();
         for thing in things {
             for winner in naive_winners(&ruleset, &thing).into_iter().flatten() {

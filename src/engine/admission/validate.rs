@@ -6,7 +6,7 @@ use super::wire::{self, MAX_UID, ReviewError};
 use crate::engine::decision::warning;
 use crate::engine::json::{JsonError, RawText, Reader};
 use crate::engine::mapping::first::First;
-use crate::engine::mapping::lints::{self, Advice};
+use crate::engine::mapping::lints::{self, Lint};
 use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
 use crate::engine::object::metadata::{MetadataError, once};
 use crate::engine::object::subject::MAX_NAME;
@@ -184,17 +184,17 @@ fn refusal(problems: &Problems, name: String) -> Status {
 
 fn judge(text: &str, operator_policy: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
     let ruleset = mapping::compile(text, operator_policy)?;
-    let mut told = First::new(MAX_WARNINGS, Advice::place);
-    lints::each(&ruleset, text.len(), &mut |advice| {
-        if !advice.is_note() {
-            told.add(advice.place(), || advice);
+    let mut told = First::new(MAX_WARNINGS, Lint::place);
+    lints::each(&ruleset, text.len(), &mut |lint| {
+        if !lint.kind.is_note() {
+            told.add(lint.place(), || lint);
         }
     });
     let told = told.into_kept().into_iter();
-    let warnings = told.map(|advice| {
-        let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
-        let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
-        warning(format!("{place}{rule}{}", advice.message))
+    let warnings = told.map(|lint| {
+        let place = lint.at.map(|at| format!("{at}: ")).unwrap_or_default();
+        let rule = lint.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
+        warning(format!("{place}{rule}{}", lint.message))
     });
     Ok((ruleset, warnings.collect()))
 }

@@ -18,10 +18,10 @@ pub(super) const MAX_UID: usize = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
     /// Not JSON, or cut off, or with a value of the wrong type.
-    #[error("the body is not an AdmissionReview in JSON: {0}")]
+    #[error("the body is not an AdmissionReview in JSON")]
     Json(#[from] JsonError),
     /// An answer that cannot be written, which does not happen.
-    #[error("writing the answer: {0}")]
+    #[error("writing the answer")]
     Answer(#[source] serde_json::Error),
     /// A member that can only be there once.
     #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]

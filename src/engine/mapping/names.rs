@@ -17,8 +17,14 @@ pub(super) struct Names {
     given: HashMap<u64, u32>,
 }
 
-/// Marks a name that was made, until all given ones are known.
-const MADE: char = '\u{0}';
+/// Where a rule's name comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameOrigin {
+    /// The rule says it.
+    Given,
+    /// It was made from what the rule matches, and gives way to others with a number.
+    Made,
+}
 
 fn hash(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -37,28 +43,23 @@ impl Names {
         None
     }
 
-    /// A name that `settle` makes unique.
-    pub(super) fn made(mut name: String) -> Box<str> {
-        name.insert(0, MADE);
-        name.into()
-    }
-
-    /// Makes the made names unique.
-    pub(super) fn settle(self, rules: &mut [Rule]) {
+    /// Makes the made names unique. `origins` says of each rule where its name comes from.
+    pub(super) fn make_unique(self, rules: &mut [Rule], origins: &[NameOrigin]) {
         let mut taken: HashSet<u64> = self.given.into_keys().collect();
         let mut counts: HashMap<u64, u32> = HashMap::new();
-        for rule in rules {
-            let Some(base) = rule.name.strip_prefix(MADE) else {
-                continue;
-            };
+        for (rule, _) in rules.iter_mut().zip(origins).filter(|(_, origin)| **origin == NameOrigin::Made) {
             // The counter only rises, so that many rules of one name do not try each other's numbers.
-            let count = counts.entry(hash(base)).or_insert(0);
-            let mut name: Box<str> = base.into();
-            while !taken.insert(hash(&name)) {
-                *count = (*count).max(1) + 1;
-                name = format!("{base}#{count}").into();
+            let count = counts.entry(hash(&rule.name)).or_insert(0);
+            if taken.insert(hash(&rule.name)) {
+                continue;
             }
-            rule.name = name;
+            rule.name = loop {
+                *count = (*count).max(1) + 1;
+                let name = format!("{}#{count}", rule.name);
+                if taken.insert(hash(&name)) {
+                    break name.into();
+                }
+            };
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::match_block;
-use super::names::Names;
+use super::names::{NameOrigin, Names};
 use super::reader::{Allowed, Path, Reader};
 use super::rules::{RULE_KEYS, RuleReading};
 use super::top::Top;
@@ -32,6 +32,8 @@ pub(super) struct RuleList<'a> {
     count: usize,
     /// Only while there is no problem: with one there will be no ruleset.
     rules: Vec<Rule>,
+    /// Where the name of each rule comes from.
+    origins: Vec<NameOrigin>,
     weight: usize,
     steps: usize,
     label_keys: HashSet<Box<str>>,
@@ -47,6 +49,7 @@ impl<'a> RuleList<'a> {
             max_weight,
             count: 0,
             rules: Vec::new(),
+            origins: Vec::new(),
             weight: 0,
             steps: 0,
             label_keys: HashSet::new(),
@@ -85,7 +88,7 @@ impl<'a> RuleList<'a> {
             top: self.top,
             operator_policy: self.operator_policy,
         };
-        let Some(rule) = reading.read(reader, &mut self.names) else { return };
+        let Some((rule, origin)) = reading.read(reader, &mut self.names) else { return };
         // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
         let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
         if !rule.providers.covers(both) {
@@ -107,8 +110,9 @@ impl<'a> RuleList<'a> {
         self.weigh(&rule, path, reader);
         if reader.is_content() {
             self.rules.push(rule);
+            self.origins.push(origin);
         } else {
-            self.rules = Vec::new();
+            (self.rules, self.origins) = (Vec::new(), Vec::new());
         }
     }
 
@@ -145,7 +149,7 @@ impl<'a> RuleList<'a> {
         if !reader.is_content() {
             return None;
         }
-        self.names.settle(&mut self.rules);
+        self.names.make_unique(&mut self.rules, &self.origins);
         Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.operator_policy.clone()))
     }
 }

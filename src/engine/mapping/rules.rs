@@ -1,7 +1,7 @@
 //! What does a rule say, and does it make sense?
 
 use super::match_block;
-use super::names::{MAX_NAME, Names, made_name};
+use super::names::{MAX_NAME, NameOrigin, Names, made_name};
 use super::options;
 use super::reader::{Fields, Path, Reader};
 use super::top::{BAD_ACCOUNT, ON_CONFLICT, Top, account, partition, providers};
@@ -55,7 +55,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         ["skip", "remove"].iter().any(|key| self.fields.get(key).is_some_and(|node| !is_boolean(node)))
     }
 
-    pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
+    pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<(Rule, NameOrigin)> {
         let criteria = match self.field("match") {
             Some((node, path)) => match_block::read(node, path, self.operator_policy, reader),
             // Its criteria may stand beside where it should be, which has been reported.
@@ -74,7 +74,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let role = self.field("role");
         let named = self.field("provider").and_then(|(node, path)| providers(node, path, reader));
         let providers = named.unwrap_or(if skip { ProviderSet::ALL } else { self.top.providers });
-        let name = self.name(reader, names);
+        let (name, origin) = self.name(reader, names);
 
         if skip && remove {
             let at = self.fields.get("remove").map_or(self.node.at, |node| node.at);
@@ -123,7 +123,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             (.., Some(grant)) => Action::Role(Box::new(grant)),
             _ => return None,
         };
-        Some(Rule { name, at: self.node.at, criteria, providers, action })
+        Some((Rule { name, at: self.node.at, criteria, providers, action }, origin))
     }
 
     /// The role with its options.
@@ -283,12 +283,12 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
     }
 
-    fn name(&self, reader: &mut Reader<'_>, names: &mut Names) -> Box<str> {
+    fn name(&self, reader: &mut Reader<'_>, names: &mut Names) -> (Box<str>, NameOrigin) {
         let Some((node, path)) = self.field("name") else {
-            return Names::made(made_name(self.fields.get("match")));
+            return (made_name(self.fields.get("match")).into(), NameOrigin::Made);
         };
         let Some(name) = reader.text(node, path) else {
-            return Box::default();
+            return (Box::default(), NameOrigin::Given);
         };
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
             reader.report(node.at, path, format!("must be 1 to {MAX_NAME} characters"));
@@ -296,6 +296,6 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         if let Some(line) = names.given(name, node.at.line) {
             reader.report(node.at, path, format!("the name `{name}` is taken by the rule on line {line}"));
         }
-        name.into()
+        (name.into(), NameOrigin::Given)
     }
 }

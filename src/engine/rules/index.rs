@@ -87,15 +87,16 @@ fn filings(criteria: &Criteria) -> Vec<Filing<'_>> {
 }
 
 impl Field<'_> {
-    fn place(self) -> usize {
+    /// The place in [`Index::fixed`]; a label has none.
+    fn place(self) -> Option<usize> {
         match self {
-            Self::ServiceAccount => 0,
-            Self::Namespace => 1,
-            Self::Release => 2,
-            Self::Project => 3,
-            Self::Runner => 4,
-            Self::Component => 5,
-            Self::Label(_) => usize::MAX,
+            Self::ServiceAccount => Some(0),
+            Self::Namespace => Some(1),
+            Self::Release => Some(2),
+            Self::Project => Some(3),
+            Self::Runner => Some(4),
+            Self::Component => Some(5),
+            Self::Label(_) => None,
         }
     }
 }
@@ -167,7 +168,7 @@ impl Index {
         let (mut fixed, mut labels) = (<[Filed; 6]>::default(), Vec::new());
         for (field, (exact, prefixes)) in filed {
             let filed = Filed { exact, prefixes: prefixes.into_iter().collect() };
-            match (field, fixed.get_mut(field.place())) {
+            match (field, field.place().and_then(|place| fixed.get_mut(place))) {
                 (Field::Label(key), _) => labels.push((key.into(), filed)),
                 (_, Some(place)) => *place = filed,
                 (_, None) => {}
@@ -193,8 +194,8 @@ impl Index {
     }
 
     /// The rules that may match, ascending, each once.
-    pub(super) fn candidates<'i>(&'i self, subject: &Subject<'_>, facts: &Facts<'_>) -> Merge<'i> {
-        let mut merge = Merge::new(self.find(REST));
+    pub(super) fn candidates<'i>(&'i self, subject: &Subject<'_>, facts: &Facts<'_>) -> Candidates<'i> {
+        let mut candidates = Candidates::new(self.find(REST));
         let user = match subject.requester {
             Requester::User(user) => Some(user),
             Requester::Assumed => None,
@@ -209,20 +210,20 @@ impl Index {
         ];
         for (field, value) in values {
             if let Some(value) = value {
-                self.look_up(field, value, &mut merge);
+                self.look_up(field, value, &mut candidates);
             }
         }
         if !self.labels.is_empty() {
             for (key, value) in subject.labels {
-                self.look_up(Field::Label(key), value, &mut merge);
+                self.look_up(Field::Label(key), value, &mut candidates);
             }
         }
-        merge.ready()
+        candidates.ready()
     }
 
     /// The rules filed under what `criteria` begin with: each rule that covers them is among these.
-    pub(super) fn filed_like<'i>(&'i self, criteria: &Criteria) -> Merge<'i> {
-        let mut merge = Merge::new(self.find(REST));
+    pub(super) fn filed_like<'i>(&'i self, criteria: &Criteria) -> Candidates<'i> {
+        let mut candidates = Candidates::new(self.find(REST));
         // A covering rule holds for each alternative, so the first of each criterion finds it.
         let globs = [
             (Field::ServiceAccount, &criteria.service_accounts),
@@ -235,7 +236,7 @@ impl Index {
             if let Some(Head::Exact(text) | Head::Prefix(text)) =
                 globs.first().and_then(|glob| glob.heads().next())
             {
-                self.look_up(field, text, &mut merge);
+                self.look_up(field, text, &mut candidates);
             }
         }
         let component = criteria.components.iter().next();
@@ -246,28 +247,28 @@ impl Index {
         ];
         for (field, value) in values {
             if let Some(value) = value {
-                self.look_up(field, value, &mut merge);
+                self.look_up(field, value, &mut candidates);
             }
         }
-        merge.ready()
+        candidates.ready()
     }
 
-    fn look_up<'i>(&'i self, field: Field<'_>, value: &str, merge: &mut Merge<'i>) {
+    fn look_up<'i>(&'i self, field: Field<'_>, value: &str, candidates: &mut Candidates<'i>) {
         let filed = match field {
             Field::Label(key) => {
                 let place = self.labels.binary_search_by(|(known, _)| (**known).cmp(key));
                 place.ok().and_then(|place| self.labels.get(place)).map(|(_, filed)| filed)
             }
-            _ => self.fixed.get(field.place()),
+            _ => field.place().and_then(|place| self.fixed.get(place)),
         };
         let Some(filed) = filed else { return };
         if filed.exact {
-            merge.add(self.find(hash(field, Head::Exact(value))));
+            candidates.add(self.find(hash(field, Head::Exact(value))));
         }
         for length in &filed.prefixes {
             // `get` is `None` beyond the value's end and inside a character.
             if let Some(prefix) = value.get(..*length) {
-                merge.add(self.find(hash(field, Head::Prefix(prefix))));
+                candidates.add(self.find(hash(field, Head::Prefix(prefix))));
             }
         }
     }
@@ -277,13 +278,13 @@ impl Index {
 const FEW: usize = 16;
 
 /// Several ascending lists as one.
-pub(super) struct Merge<'i> {
+pub(super) struct Candidates<'i> {
     /// Few, so the smallest head is found by looking at each.
     lists: Vec<&'i [Entry]>,
     ordered: std::vec::IntoIter<u32>,
 }
 
-impl<'i> Merge<'i> {
+impl<'i> Candidates<'i> {
     fn new(list: &'i [Entry]) -> Self {
         let mut lists = Vec::with_capacity(FEW);
         lists.push(list);
@@ -307,7 +308,7 @@ impl<'i> Merge<'i> {
     }
 }
 
-impl Iterator for Merge<'_> {
+impl Iterator for Candidates<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {

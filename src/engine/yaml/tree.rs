@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, ScalarStyle, Span};
 
-use super::error::SyntaxError;
+use super::error::{SyntaxError, SyntaxErrorKind};
 use super::limits::{Limits, MAX_DEPTH};
 use super::node::{Node, Position, Scalar, ScalarKind, Value, narrow};
 
@@ -20,7 +20,7 @@ pub(super) struct TreeBuilder<'t, 'f> {
     text: &'t str,
     limits: Limits,
     /// The key at the top whose list's members are handed over.
-    apart: &'f str,
+    apart: Option<&'f str>,
     member: &'f mut dyn FnMut(Position, Node<'t>),
     open: Vec<Open<'t>>,
     anchors: HashMap<usize, Node<'t>>,
@@ -39,7 +39,7 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
     pub(super) fn new(
         text: &'t str,
         limits: Limits,
-        apart: &'f str,
+        apart: Option<&'f str>,
         member: &'f mut dyn FnMut(Position, Node<'t>),
     ) -> Self {
         Self {
@@ -83,8 +83,7 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
             },
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id) else {
-                    let message = "an alias cannot stand inside the value that it names".to_owned();
-                    return Err(SyntaxError { at, message });
+                    return Err(SyntaxError { at, kind: SyntaxErrorKind::AliasOfItself });
                 };
                 let size = node.size();
                 if self.open.len() + size.depth > MAX_DEPTH {
@@ -121,7 +120,7 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
     fn stands_apart(&self) -> Option<Position> {
         let [top, list] = self.open.as_slice() else { return None };
         let is_list = matches!(list.node.value, Value::Sequence(_));
-        let is_it = is_list && top.key.as_ref().and_then(Node::as_text) == Some(self.apart);
+        let is_it = is_list && self.apart.is_some() && top.key.as_ref().and_then(Node::as_text) == self.apart;
         is_it.then_some(list.node.at)
     }
 
@@ -134,8 +133,8 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
             self.nodes += size.nodes;
             self.anchored += size.bytes;
             if self.anchors.len() >= self.limits.anchors {
-                let message = format!("it holds more than {} anchors", self.limits.anchors);
-                return Err(SyntaxError { at: node.at, message });
+                let kind = SyntaxErrorKind::TooManyAnchors(self.limits.anchors);
+                return Err(SyntaxError { at: node.at, kind });
             }
         }
         self.check(node.at)?;
@@ -167,22 +166,18 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
 
     fn check(&self, at: Position) -> Result<(), SyntaxError> {
         if self.nodes > self.limits.nodes {
-            let message = format!("it holds more than {} values, aliases followed", self.limits.nodes);
-            return Err(SyntaxError { at, message });
+            return Err(SyntaxError { at, kind: SyntaxErrorKind::TooManyValues(self.limits.nodes) });
         }
         if self.held + self.anchored > self.limits.held {
             let values = self.limits.held / size_of::<Node<'_>>();
-            let message = format!(
-                "too much at once: one rule, what stands beside the rules and what has an anchor may hold {values} values together"
-            );
-            return Err(SyntaxError { at, message });
+            return Err(SyntaxError { at, kind: SyntaxErrorKind::TooMuchAtOnce(values) });
         }
         Ok(())
     }
 }
 
 fn too_deep(at: Position) -> SyntaxError {
-    SyntaxError { at, message: format!("values are nested deeper than {MAX_DEPTH} levels") }
+    SyntaxError { at, kind: SyntaxErrorKind::TooDeep }
 }
 
 /// Replaces `<<: *defaults` by the entries it names, as YAML 1.1 does; keys written out win.
@@ -203,8 +198,7 @@ fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
             Value::Sequence(items) => items,
             Value::Scalar(_) => Vec::new(),
         };
-        let no_mapping =
-            || SyntaxError { at: key.at, message: "`<<` takes a mapping or a list of mappings".to_owned() };
+        let no_mapping = || SyntaxError { at: key.at, kind: SyntaxErrorKind::MergeOfNoMapping };
         if sources.is_empty() {
             return Err(no_mapping());
         }
