@@ -1,4 +1,5 @@
-//! Whatever comes as a review: no panic; the answer is JSON, allows, and its patch applies and touches annotations only.
+//! Whatever comes as a review: no panic; the answer is JSON, allows, and its patch applies and touches
+//! annotations only.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,5 @@
-//! Whatever comes as YAML: a tree whose spans lie in the text, or an error; manifests are read and decided on.
+//! Whatever comes as YAML: a tree whose spans lie in the text, or an error; manifests are read and decided
+//! on.
 #![no_main]
 
 use std::sync::LazyLock;

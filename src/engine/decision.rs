@@ -1,8 +1,9 @@
-//! What should an object's annotations be, and why? The one decision function, whatever the entry point.
+//! What should the annotations of an object be, and why?
 //!
-//! Who owns a value is told by `gitlab-iam-webhook/applied`, which records each annotation that we set with its value.
-//! A value that is still exactly what it records is ours and follows the mapping; every other value is a person's,
-//! and only `onConflict: replace` and `remove: true` may touch it.
+//! [`decide`] is the one decision function, whatever the entry point. The annotation
+//! `gitlab-iam-webhook/applied` records each annotation that we set with its value. A value that is still
+//! exactly what was recorded is ours, and follows the mapping. Every other value is a person's, and only
+//! `onConflict: replace` and `remove: true` may touch it.
 
 pub mod explain;
 pub mod impact;
@@ -24,7 +25,7 @@ pub use outcome::{Decision, Edit, Outcome, Verdict};
 pub use warning::MAX_WARNING;
 pub(in crate::engine) use warning::warning;
 
-/// Decides on one object. Deciding again on the outcome changes nothing.
+/// Decides on one object. Deciding again on an object that was changed accordingly changes nothing more.
 #[must_use]
 pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     let facts = ruleset.facts(subject);
@@ -37,7 +38,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
         edits: Vec::new(),
         warnings: Vec::new(),
     };
-    // What the author of a job may write is not honoured: neither the opt-out nor a record of what is ours.
+    // The author of a job may have written the opt-out and the record of what is ours: neither is honoured.
     if !facts.is_job && subject.is_opted_out() {
         let frozen = |(provider, _)| Verdict { provider, rule: None, role: None, outcome: Outcome::OptedOut };
         decision.verdicts.extend(providers.map(frozen));
@@ -61,7 +62,8 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     decision
 }
 
-/// The providers that act on a kind, with their annotations. On Pods the Pod's own provider comes first.
+/// Returns the providers that act on a kind, with their annotations. On Pods the Pod's own provider comes
+/// first.
 fn provider_keys(kind: Kind, pod: Provider) -> impl Iterator<Item = (Provider, &'static Keys)> {
     let irsa_keys = match kind {
         Kind::ServiceAccount => Provider::Irsa.service_account_keys(),
@@ -71,7 +73,8 @@ fn provider_keys(kind: Kind, pod: Provider) -> impl Iterator<Item = (Provider, &
     pod.into_iter().chain(irsa_keys.map(|keys| (Provider::Irsa, keys)))
 }
 
-/// A Pod without a rule whose labels claim a component that its requester cannot vouch for.
+/// Warns of a Pod that no rule matches, where its labels claim a component that its requester cannot vouch
+/// for.
 fn unbelieved_claim(facts: &Facts<'_>, winners: &Winners<'_>) -> Option<String> {
     let component = facts.disbelieved.filter(|_| winners.irsa.is_none() && winners.pod.is_none())?;
     Some(warning(format_args!(

@@ -1,8 +1,9 @@
-//! Which values stand where in a YAML text? The one YAML reader: mappings and manifests both come through it.
+//! Which values does a YAML text hold, and where do they stand?
 //!
-//! A tree of nodes with byte spans, so that every problem can be reported at once with its line and column. Scalars
-//! are typed as kubectl types them (YAML 1.1: `yes` and `on` are booleans, `0644` is a number), because that is
-//! what the user's other tools do with the same text. JSON is read as the YAML it is.
+//! Mappings and manifests both come through this reader. It makes a tree of nodes that know their line and
+//! column, so that every problem in a text can be reported at once. Scalars get the types that kubectl gives
+//! them (YAML 1.1: `yes` and `on` are booleans, `0644` is a number), because the user's other tools read the
+//! same text so. JSON is read as YAML, too.
 
 mod error;
 mod limits;
@@ -20,16 +21,17 @@ use tree::TreeBuilder;
 /// Reads every document of a YAML (or JSON) text. An empty document is left out.
 ///
 /// # Errors
-/// The first place that is not YAML, or that is nested or aliased beyond this reader's limits.
+/// Returns the first place that is not YAML, or where the text goes beyond this reader's limits.
 pub fn read(text: &str) -> Result<Vec<Node<'_>>, SyntaxError> {
     read_apart(text, Limits::MANIFEST, None, &mut |_, _| {})
 }
 
-/// Reads as [`read`] does, but for the list under the key `apart` at the top: its members are handed over one after the other with the
-/// list's place, and the list is left empty. So a long one is never held as a whole.
+/// Reads as [`read`] does, but for the list under the key `apart` at the top. Its members are given to
+/// `member` one after the other, with the list's place, and the list itself is left empty: a long one is
+/// never held as a whole.
 ///
 /// # Errors
-/// As [`read`].
+/// Returns an error as [`read`] does.
 pub fn read_apart<'t>(
     text: &'t str,
     limits: Limits,
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_counted_without_empty_ones() {
+    fn empty_documents_are_left_out() {
         assert_eq!(read("").unwrap().len(), 0);
         assert_eq!(read("# only a comment\n").unwrap().len(), 0);
         assert_eq!(read("---\na: 1\n---\n# nothing\n---\nb: 2\n").unwrap().len(), 2);

@@ -143,10 +143,11 @@ fn members(group: &str) -> Vec<&str> {
     parts.map(str::trim).filter(|member| !member.is_empty()).collect()
 }
 
-/// Which file of the engine uses which. Looked at are the paths in each file's code: those of `use`, and those that are
-/// written out (`crate::engine::`, `super::`, or the name of a module below the file). A method that is called on a value
-/// names no file and is not seen. A re-export (`pub use`) is no use: whoever takes a name by it uses the file that the name comes from.
-/// A parent that only declares and re-exports thus has no part in any circle.
+/// Which file of the engine uses which. Looked at are the paths in each file's code: those of `use`, and
+/// those that are written out (`crate::engine::`, `super::`, or the name of a module below the file). A
+/// method that is called on a value names no file and is not seen. A re-export (`pub use`) is no use: whoever
+/// takes a name by it uses the file that the name comes from. A parent that only declares and re-exports thus
+/// has no part in any circle.
 fn uses_of_the_engine() -> BTreeMap<Module, BTreeSet<Module>> {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
     let mut files = Vec::new();
@@ -215,7 +216,8 @@ fn the_files_of_the_engine_use_each_other_in_no_circle() {
     ] {
         assert!(uses[&module(from)].contains(&module(to)), "{from} uses {to}, which was not seen");
     }
-    // A file that uses none of those that are left is in no circle, and neither is one that none of them uses.
+    // A file that uses none of those that are left is in no circle, and neither is one that none of them
+    // uses.
     loop {
         let before = uses.len();
         let left: BTreeSet<Module> = uses.keys().cloned().collect();

@@ -1,5 +1,5 @@
-//! Reviews that somebody made up to do harm. What each of them did is said by its test's name; the memory that they take is measured in
-//! `tests/memory`.
+//! Reviews that somebody made up to do harm. What each of them did is said by its test's name; the memory
+//! that they take is measured in `tests/memory`.
 
 use std::fmt::Write as _;
 
@@ -32,7 +32,8 @@ fn given(ruleset: &Ruleset, name: Option<&str>, metadata: &Value) -> Option<Stri
     role.map(|role| role.rsplit('/').next().unwrap().to_owned())
 }
 
-/// 14: `{name: ci-jobs, generateName: ci-jobs}` slipped past the rule for `ci-jobs`, and `generateName: default` gave `default` a role.
+/// 14: `{name: ci-jobs, generateName: ci-jobs}` slipped past the rule for `ci-jobs`, and `generateName:
+/// default` gave `default` a role.
 #[test]
 fn a_generate_name_beside_a_name_hides_neither_the_name_nor_default() {
     let ruleset = ruleset(
@@ -155,7 +156,8 @@ fn errors_and_names_never_carry_what_was_sent() {
     }
 }
 
-/// Found by a second attacker: 4 kB of a mapping kept a worker busy for seconds, and 6 kB for a quarter of an hour.
+/// Found by a second attacker: 4 kB of a mapping kept a worker busy for seconds, and 6 kB for a quarter of an
+/// hour.
 #[test]
 fn braces_and_aliases_that_take_long_to_expand_are_a_problem_and_soon() {
     let alternatives = "a,".repeat(98);

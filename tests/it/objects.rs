@@ -1,4 +1,5 @@
-//! GitLab's objects, ServiceAccounts from chart 4.x and Pods from 4.9 to 9.x: which component each is, and what a mapping makes of it.
+//! GitLab's objects, ServiceAccounts from chart 4.x and Pods from 4.9 to 9.x: which component each is, and
+//! what a mapping makes of it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

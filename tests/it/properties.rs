@@ -382,7 +382,8 @@ proptest! {
                 }
             }
             for (key, value) in hands {
-                // A hand that sets the very value that the record names makes it ours: nothing tells the two apart.
+                // A hand that sets the very value that the record names makes it ours: nothing tells the two
+                // apart.
                 match value {
                     Some(value) if recorded(&thing, key).as_deref() == Some(value) => {
                         ours.insert(key, value.to_owned());

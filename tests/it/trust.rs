@@ -196,7 +196,8 @@ rules:
 
 #[test]
 fn the_project_is_the_label_and_nothing_that_its_author_can_write() {
-    // Annotations, the Pod's own name and the forgeable labels say 42; the label that the server fills says 1337.
+    // Annotations, the Pod's own name and the forgeable labels say 42; the label that the server fills says
+    // 1337.
     let mut job = Thing::job("1337").annotated("project.runner.gitlab.com/id", "42");
     job = job
         .labelled("project.runner.gitlab.com/namespace", "platform")

@@ -1,4 +1,5 @@
-//! What does it hold at once, whatever is thrown at it? Counted by the allocator, so each claim about memory is held to the truth.
+//! What does it hold at once, whatever is thrown at it? Counted by the allocator, so each claim about memory
+//! is held to the truth.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +19,8 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// The turn of one test: the allocator counts for the whole process, so the others wait. Taken before anything large is made.
+/// The turn of one test: the allocator counts for the whole process, so the others wait. Taken before
+/// anything large is made.
 pub(crate) struct Alone(MutexGuard<'static, ()>);
 
 impl Alone {
@@ -27,8 +29,8 @@ impl Alone {
         Self(TURN.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What `work` came to, the most bytes that were allocated at once while it ran, and the bytes that its outcome holds on to; both
-    /// beyond those that were there before.
+    /// What `work` came to, the most bytes that were allocated at once while it ran, and the bytes that its
+    /// outcome holds on to; both beyond those that were there before.
     pub(crate) fn peak<T>(&self, work: impl FnOnce() -> T) -> (T, usize, usize) {
         let Self(_turn) = self;
         let before = ALLOCATOR.current_usage();

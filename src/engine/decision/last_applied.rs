@@ -1,4 +1,6 @@
-//! Which values on an object are ours? The record that we keep on the object itself.
+//! Which values of an object did we apply last?
+//!
+//! We keep a record of them on the object itself, as `kubectl apply` does.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,9 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::engine::object::provider::{Keys, Provider};
 use crate::engine::object::subject::{MAX_ANNOTATIONS, Text};
 
-/// `gitlab-iam-webhook/applied`: canonical JSON, keys sorted, no spaces.
+/// The annotation `gitlab-iam-webhook/applied`. It is canonical JSON, which has its keys sorted and no
+/// spaces.
 ///
-/// Anybody who may write the object can write a record, of any length. Only the keys that we write are kept of it.
+/// Anybody who may write the object can write such a record, and one of any length. Only keys that we write
+/// are read from it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LastApplied<'a> {
@@ -24,7 +28,7 @@ pub(super) struct LastApplied<'a> {
 
 type Texts<'a> = BTreeMap<&'static str, Cow<'a, str>>;
 
-/// The rule that set them: its name alone, or a name for each provider where two rules did.
+/// The name of the rule that set the values, or a name for each provider where two rules did.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum RuleNames<'a> {
@@ -33,16 +37,20 @@ enum RuleNames<'a> {
 }
 
 impl<'a> LastApplied<'a> {
-    /// `None` where it is not what we write: then nothing is ours.
+    /// Reads a record. Returns `None` where it is not one that we could have written, so that no value is
+    /// ours.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        // What is longer was never stored on any object.
+        // The API server stores no annotation that is longer.
         (text.len() <= MAX_ANNOTATIONS).then(|| serde_json::from_str(text).ok()).flatten()
     }
 
+    /// Returns the value that was recorded for a key.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(AsRef::as_ref)
     }
 
+    /// Returns the name of the rule that set a provider's values. It is empty where the record does not say
+    /// it.
     pub(super) fn rule_of(&self, provider: &str) -> &str {
         match &self.rule {
             RuleNames::One(name) => name,
@@ -64,7 +72,7 @@ fn rule_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RuleNames<'d
     deserializer.deserialize_any(RuleNamesVisitor)
 }
 
-/// A map of texts, of which those under known keys are kept.
+/// Reads a map of texts, and keeps those whose keys are known. The function returns the known key.
 struct TextsVisitor(fn(&str) -> Option<&'static str>);
 
 impl<'de> Visitor<'de> for TextsVisitor {
@@ -109,7 +117,7 @@ impl<'de> Visitor<'de> for RuleNamesVisitor {
     }
 }
 
-/// What will be ours when the decision has been carried out.
+/// The record of what will be ours once a decision is carried out.
 #[derive(Default)]
 pub(super) struct Record<'a> {
     annotations: Texts<'a>,
@@ -117,6 +125,7 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Records the value of a key, and the rule that gave it to the provider.
     pub(super) fn add(
         &mut self,
         key: &'static str,
@@ -128,7 +137,7 @@ impl<'a> Record<'a> {
         self.rules.insert(provider, rule);
     }
 
-    /// The annotation's text; `None` where nothing is ours.
+    /// Returns the text of the annotation, or `None` where nothing will be ours.
     pub(super) fn to_text(&self) -> Option<String> {
         if self.annotations.is_empty() {
             return None;
@@ -178,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_did_not_write_is_no_record() {
+    fn a_text_that_we_did_not_write_is_no_record() {
         for text in [
             "",
             "x",
@@ -201,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_record_only_what_we_write_is_kept() {
+    fn only_keys_that_we_write_are_read_from_a_record() {
         let text = r#"{"annotations":{"x":"y","iam.amazonaws.com/role":"a","iam.amazonaws.com/role":"\u0062"},"rule":{"x":"y","irsa":"r"}}"#;
         let applied = LastApplied::parse(text).unwrap();
         assert_eq!(applied.annotations, BTreeMap::from([("iam.amazonaws.com/role", "b".into())]));

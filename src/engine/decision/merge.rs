@@ -1,7 +1,8 @@
-//! What becomes of an object's annotations? A three-way merge of the values that were last applied, those that are
-//! present, and those that the winning rule wants, for one provider after the other.
+//! What becomes of an object's annotations? A three-way merge of the values that were last applied, those
+//! that are present, and those that the winning rule wants, for one provider after the other.
 //!
-//! A value is ours where it is still exactly what was last applied. Every other value is foreign: somebody else set it.
+//! A value is ours where it is still exactly what was last applied. Every other value is foreign: somebody
+//! else set it.
 //!
 //! | last applied | present | wanted | what happens |
 //! |---|---|---|---|
@@ -12,8 +13,8 @@
 //! | not `u` | `u` | `v` | a role is a [`Conflict`]; an option follows its role, or stays with a warning |
 //! | not `u` | `u` | nothing | nothing: the value stays, unless its role gives way |
 //!
-//! Where no rule wins, `onNoRule` says whether our values come off. A rule that says `skip` leaves everything, and one
-//! that says `remove` takes everything off.
+//! Where no rule wins, `onNoRule` says whether our values come off. A rule that says `skip` leaves
+//! everything, and one that says `remove` takes everything off.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -53,7 +54,8 @@ struct Wanted<'r> {
     grant: &'r Grant,
     role: Cow<'r, str>,
     on_conflict: OnConflict,
-    /// The object is a job's Pod whose roles are replaced: beside the role that it is given, its author has no say.
+    /// The object is a job's Pod whose roles are replaced: beside the role that it is given, its author has
+    /// no say.
     owns_all: bool,
 }
 
@@ -144,8 +146,8 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
         present.is_some() && self.last_applied.and_then(|applied| applied.value(key)) == present
     }
 
-    /// Gives a key this value, or takes it off, in place of an earlier edit of the key. Returns whether the object
-    /// changes by it.
+    /// Gives a key this value, or takes it off, in place of an earlier edit of the key. Returns whether the
+    /// object changes by it.
     fn edit(&mut self, key: &'static str, value: Option<Cow<'r, str>>) -> bool {
         self.edits.retain(|edit| edit.key != key);
         let changes = self.present(key) != value.as_deref();
@@ -216,7 +218,8 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
         self.take_off_our_options(keys);
     }
 
-    /// Anybody who may write the object can write a `was`, and a record that goes with it.
+    /// Whether a role in `was` may be given here. This is asked because anybody who may write the object can
+    /// write a `was`, and a record that goes with it.
     fn may_come_back(&self, was: &str) -> bool {
         let operator_policy = self.ruleset.operator_policy();
         // Where the operator allows any role, any text may stand there, and comes back as it was.
@@ -344,8 +347,8 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
         self.edit(key, Some(value))
     }
 
-    /// Merges the options beside a role that is ours or becomes ours; `taken_over` says that foreign ones give way.
-    /// Returns whether any of them changes.
+    /// Merges the options beside a role that is ours or becomes ours; `taken_over` says that foreign ones
+    /// give way. Returns whether any of them changes.
     fn set_options(&mut self, wanted: &Wanted<'r>, taken_over: bool) -> bool {
         let mut change = false;
         for option in wanted.keys.options {
@@ -378,7 +381,8 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
         }
     }
 
-    /// Leaves nothing of ours where no role can be given, and on a job's Pod nothing that its author wrote either.
+    /// Leaves nothing of ours where no role can be given, and on a job's Pod nothing that its author wrote
+    /// either.
     fn refuse(&mut self, keys: &'static Keys, owns_all: bool) {
         if owns_all {
             if let Some(foreign) = self.present(keys.role) {
@@ -390,8 +394,8 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
         }
     }
 
-    /// Whether a foreign role can go into `was`, which holds one value. Where a Pod has two foreign roles, the one that
-    /// is read goes there; the role-arn, which EKS ignores on Pods, is kept rather than lost.
+    /// Whether a foreign role can go into `was`, which holds one value. Where a Pod has two foreign roles,
+    /// the one that is read goes there; the role-arn, which EKS ignores on Pods, is kept rather than lost.
     fn can_put_away(&self, provider: Provider, foreign: &str) -> bool {
         let second = self.subject.kind == Kind::Pod && provider == Provider::Irsa;
         let free = matches!(self.was, Was::Empty | Was::Ended);
@@ -423,7 +427,7 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
     }
 }
 
-/// `123456789012:role/NAME` for an ARN: two of them fit one warning.
+/// Shortens an ARN to `123456789012:role/NAME`, so that two of them fit into one warning.
 fn brief(role: &str) -> &str {
     match role.split_once(":iam::") {
         Some((_, rest)) => rest,

@@ -6,39 +6,41 @@ use crate::engine::object::component::Component;
 use crate::engine::object::provider::Provider;
 use crate::engine::rules::rule::Rule;
 
-/// What came of one provider on one object, from the least to the most worth telling.
+/// What came of one provider on one object. The outcomes are ordered from the least to the most worth
+/// telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// The review was of something that this webhook does not act on.
+    /// The webhook does not act on what the review is about.
     Undecided,
-    /// No rule matches, and nothing of ours is there.
+    /// No rule matches, and no value of ours is there.
     NoRule,
-    /// The rule's role stands on the ServiceAccount; a Pod carries nothing.
+    /// The rule's role belongs on the ServiceAccount, and nothing is written on the Pod.
     OnServiceAccount,
-    /// The same, but the Pod runs as `default`, which the rule does not reach.
+    /// The rule's role belongs on a ServiceAccount, but the Pod runs as `default`, which the rule does not
+    /// match.
     DefaultAccount,
     /// The rule says skip.
     Skipped,
     /// The object says `gitlab-iam-webhook/inject: disabled`.
     OptedOut,
-    /// Everything is there already.
+    /// Everything that the rule wants is there already.
     InStep,
-    /// No rule matches any more, and values of ours are left.
+    /// No rule matches any more, and values of ours are still there.
     Orphaned,
-    /// Values are set.
+    /// Values are set or changed.
     Set,
-    /// Values come off.
+    /// Values are taken off.
     Removed,
-    /// A foreign role stays.
+    /// A foreign role stays in place of the rule's.
     Kept,
-    /// A foreign role gives way.
+    /// A foreign role gives way to the rule's.
     Replaced,
     /// The rule's role cannot be given to this object.
     Refused,
 }
 
 impl Outcome {
-    /// Every outcome.
+    /// All outcomes.
     pub const ALL: [Self; 13] = [
         Self::Undecided,
         Self::NoRule,
@@ -55,7 +57,7 @@ impl Outcome {
         Self::Refused,
     ];
 
-    /// The word in logs, metrics and the audit log.
+    /// Returns the word in logs, metrics and the audit log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -79,9 +81,9 @@ impl Outcome {
 /// One annotation that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit<'r> {
-    /// The annotation.
+    /// The key of the annotation.
     pub key: &'static str,
-    /// Its new value; `None` takes it off.
+    /// The new value; `None` takes the annotation off.
     pub value: Option<Cow<'r, str>>,
 }
 
@@ -90,9 +92,9 @@ pub struct Edit<'r> {
 pub struct Verdict<'r> {
     /// The provider.
     pub provider: Provider,
-    /// The rule that won.
+    /// The rule that won, where one did.
     pub rule: Option<&'r Rule>,
-    /// The role that the rule gives this object; none where it gives none.
+    /// The role that the rule gives the object, where it gives one.
     pub role: Option<Cow<'r, str>>,
     /// What came of it.
     pub outcome: Outcome,
@@ -101,28 +103,28 @@ pub struct Verdict<'r> {
 /// What was decided for one object.
 #[derive(Clone, Debug)]
 pub struct Decision<'r> {
-    /// Which part of GitLab it is believed to be.
+    /// The component that the object is believed to be.
     pub component: Option<Component>,
-    /// What its labels claim, where they are not believed.
+    /// The component that its labels claim, where they are not believed.
     pub disbelieved: Option<Component>,
-    /// What a Pod of a chart before 4.9 looks like, where no rule decides on it.
+    /// The component that a Pod of a chart before 4.9 looks like, where no rule decides on the Pod.
     pub resembles: Option<Component>,
-    /// For each provider that acts on this kind.
+    /// What was decided for each provider that acts on objects of this kind.
     pub verdicts: Vec<Verdict<'r>>,
-    /// The annotations that change, each key once.
+    /// The annotations that change. Each key is there once.
     pub edits: Vec<Edit<'r>>,
-    /// What a person must know, each at most [`super::MAX_WARNING`] characters.
+    /// The warnings for a person, each of at most [`super::MAX_WARNING`] characters.
     pub warnings: Vec<String>,
 }
 
 impl Decision<'_> {
-    /// The outcome most worth telling.
+    /// Returns the outcome that is most worth telling.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.verdicts.iter().map(|verdict| verdict.outcome).max().unwrap_or(Outcome::NoRule)
     }
 
-    /// The verdict most worth telling.
+    /// Returns the verdict that is most worth telling.
     #[must_use]
     pub fn leading(&self) -> Option<&Verdict<'_>> {
         self.verdicts.iter().max_by_key(|verdict| verdict.outcome)

@@ -1,4 +1,4 @@
-//! How is a sentence told through the API server?
+//! How is a sentence made into a warning that the API server passes on?
 
 use std::fmt::{self, Write as _};
 
@@ -6,14 +6,15 @@ use std::fmt::{self, Write as _};
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
 pub const MAX_WARNING: usize = 120;
 
-/// Fits a sentence to what the API server passes on: one line of at most [`MAX_WARNING`] characters.
+/// Makes a warning of a sentence. It is one line of at most [`MAX_WARNING`] characters.
 pub(in crate::engine) fn warning(text: impl fmt::Display) -> String {
     let mut line = Line { text: String::new(), room: MAX_WARNING };
-    // It fails where the line is full, so that no more is made of a long sentence than is passed on.
+    // Writing fails once the line is full, so that the rest of a long sentence is never made.
     let _ = write!(line, "gitlab-iam-webhook: {text}");
     line.text
 }
 
+/// A line that takes only so many characters.
 struct Line {
     text: String,
     /// How many characters it still takes.
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_made_of_a_long_sentence_than_is_passed_on() {
+    fn a_long_sentence_is_cut_while_it_is_written() {
         struct Endless;
         impl fmt::Display for Endless {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Why is a text not the JSON that was expected?
 
-/// Why a text is not the JSON that was expected. It never quotes the text.
+/// Says what was expected and where. It never quotes the bytes that were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected} at byte {at}")]
 pub struct JsonError {

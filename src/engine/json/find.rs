@@ -1,13 +1,13 @@
 //! Where does one of two bytes first stand?
 
-/// Where the first of two bytes stands. Eight bytes at a time in plain arithmetic: most texts of a review are so short that calling
-/// into vector instructions costs more than it saves.
+/// Finds the first byte that is one of two. It compares eight bytes at a time by plain arithmetic: most
+/// strings of a review are so short that a call into vector instructions costs more than it saves.
 #[inline]
 pub(in crate::engine) fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
     let (one_each, other_each) = (ONES * u64::from(one), ONES * u64::from(other));
-    // The lowest high bit that is left stands in the first byte that is zero.
+    // The lowest bit that this leaves belongs to the first byte that is zero.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {

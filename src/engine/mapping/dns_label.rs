@@ -1,4 +1,4 @@
-//! Which texts does Kubernetes take as a name?
+//! Which texts does Kubernetes take as names?
 //!
 //! The two forms are described in <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
 

@@ -7,12 +7,12 @@ use crate::engine::rules::rule::{Action, OnConflict, Rule};
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::Position;
 
-/// From this many bytes on, `kubectl apply` may refuse the ConfigMap: it stores the text a second time in an annotation,
-/// and annotations hold 256 KiB.
+/// The size in bytes from which on `kubectl apply` may fail on the ConfigMap: it stores the text a second
+/// time in an annotation, and annotations hold 256 KiB.
 const LARGE: usize = 200 << 10;
 
-/// How many comparisons of patterns are made to find rules that others cover: for a mapping that people write it takes
-/// thousands.
+/// How many comparisons of patterns are made to find rules that others cover. A mapping that people write
+/// takes thousands.
 const MAX_STEPS: usize = 2_000_000;
 
 /// What kind of thing a lint tells.
@@ -75,7 +75,7 @@ pub struct Lint {
     pub message: String,
 }
 
-/// Everything worth knowing, in the mapping's order.
+/// Returns everything worth knowing, in the order of the mapping.
 #[must_use]
 pub fn lint(ruleset: &Ruleset, bytes: usize) -> Vec<Lint> {
     let mut lints = Vec::new();
@@ -84,7 +84,8 @@ pub fn lint(ruleset: &Ruleset, bytes: usize) -> Vec<Lint> {
     lints
 }
 
-/// Tells everything worth knowing one after the other, in no order: of a hostile mapping there may be more than memory holds.
+/// Gives every lint to `tell`, one after the other and in no order. They are not gathered, because a hostile
+/// mapping may have more of them than fit into memory.
 pub fn each(ruleset: &Ruleset, bytes: usize, tell: &mut dyn FnMut(Lint)) {
     if bytes >= LARGE {
         let message = format!(
@@ -124,7 +125,7 @@ impl Lint {
         Self { at: Some(rule.at), rule: Some(rule.name.to_string()), kind, message }
     }
 
-    /// Where it stands among the others: what is about the mapping as a whole comes first.
+    /// Returns the place by which lints are sorted. What is about the mapping as a whole comes first.
     #[must_use]
     pub fn place(&self) -> Position {
         self.at.unwrap_or_default()
@@ -148,7 +149,7 @@ fn about_its_names(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
     }
     let namespaces = &rule.criteria.namespaces;
     let steered = match &rule.action {
-        // A glob is a problem, but for who wrote `unsafe: true` and so knows it.
+        // A glob is a problem unless the rule says `unsafe: true`, whose author knows it.
         Action::Role(_) => namespaces.iter().all(Glob::is_literal),
         Action::Skip => true,
         Action::Remove => false,
@@ -173,12 +174,13 @@ fn about_its_role(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
     }
 }
 
-/// Names of namespaces and ServiceAccounts are lower case letters, digits, `-` and `.`; the rest makes globs.
+/// Whether a name of a namespace or a ServiceAccount can hold this character, or a glob needs it. Names hold
+/// lower case letters, digits, `-` and `.`.
 fn is_of_a_name_or_glob(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit() || "-.*?[]{},!".contains(c)
 }
 
-/// The first earlier rule that matches whatever this one matches, for all of its providers.
+/// Returns the first earlier rule that matches whatever this one matches, for all of its providers.
 fn covering<'r>(ruleset: &'r Ruleset, rule: &Rule, steps: &mut Steps) -> Option<&'r Rule> {
     ruleset.possibly_covering(rule).take_while(|earlier| !std::ptr::eq(*earlier, rule)).find(|earlier| {
         steps.take(1)

@@ -11,7 +11,7 @@ use crate::engine::yaml::{Node, ScalarKind};
 pub(super) const KEYS: [&str; 7] =
     ["component", "namespace", "serviceAccount", "release", "labels", "project", "runner"];
 
-/// Far more than anyone asks for; keeps the cost of one rule in bounds.
+/// How many labels one rule may ask for. It bounds what one rule costs, and is far more than anyone needs.
 const MAX_LABELS: usize = 64;
 
 pub(super) fn read(

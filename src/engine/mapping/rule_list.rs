@@ -1,4 +1,4 @@
-//! What do the rules come to together?
+//! How do the rules of a mapping become a ruleset, and what may they take together?
 
 use std::collections::HashSet;
 
@@ -13,24 +13,24 @@ use crate::engine::rules::rule::Rule;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{Node, Position};
 
-/// More cannot be written out within a ConfigMap, only by aliases.
+/// How many rules a mapping may have. More do not fit into a ConfigMap unless aliases stand for them.
 const MAX_RULES: usize = 20_000;
 
-/// How many steps all globs of a mapping may take on one object, at the worst: some milliseconds.
+/// How many steps all globs of a mapping may take on one object at the worst. They take some milliseconds.
 const MAX_STEPS: usize = 1_000_000;
 
-/// How many different labels the rules may look at: a decision looks for each on the object.
+/// How many different labels the rules may look at. A decision looks for each of them on the object.
 const MAX_LABEL_KEYS: usize = 256;
 
-/// The rules as they come, one after the other.
+/// Takes the rules of a mapping one after the other.
 pub(super) struct RuleList<'a> {
     top: &'a Top,
     operator_policy: &'a OperatorPolicy,
-    /// The most bytes that they may come to.
+    /// The most bytes that all rules may take.
     max_weight: usize,
-    /// How many have come.
+    /// How many rules have been taken.
     count: usize,
-    /// Only while there is no problem: with one there will be no ruleset.
+    /// The rules so far. They are dropped at the first problem, because there will be no ruleset then.
     rules: Vec<Rule>,
     /// Where the name of each rule comes from.
     origins: Vec<NameOrigin>,
@@ -58,7 +58,7 @@ impl<'a> RuleList<'a> {
         }
     }
 
-    /// Is told how many there will be. `None` where they are too many.
+    /// Makes room for so many rules. Returns `None` where they are too many.
     pub(super) fn expect(&mut self, count: usize, at: Position, reader: &mut Reader<'_>) -> Option<()> {
         if count > MAX_RULES {
             let message = format!("has {count} rules, at most {MAX_RULES} are served");
@@ -89,7 +89,8 @@ impl<'a> RuleList<'a> {
             operator_policy: self.operator_policy,
         };
         let Some((rule, origin)) = reading.read(reader, &mut self.names) else { return };
-        // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
+        // `skip` without a provider stands for all of them, and so does not say which of the two a mapping
+        // uses. A rule that names both has been reported.
         let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
         if !rule.providers.covers(both) {
             for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
@@ -108,7 +109,7 @@ impl<'a> RuleList<'a> {
             }
         }
         self.weigh(&rule, path, reader);
-        if reader.is_content() {
+        if reader.has_no_problem() {
             self.rules.push(rule);
             self.origins.push(origin);
         } else {
@@ -116,7 +117,7 @@ impl<'a> RuleList<'a> {
         }
     }
 
-    /// What all rules together come to is bounded; the rule with which they go over is told.
+    /// Adds up what the rules take. The rule with which they take too much is reported.
     fn weigh(&mut self, rule: &Rule, path: Path<'_>, reader: &mut Reader<'_>) {
         let (weight, steps) = (rule.weight(), rule.steps());
         if goes_over(&mut self.weight, weight, self.max_weight) {
@@ -144,9 +145,9 @@ impl<'a> RuleList<'a> {
         }
     }
 
-    /// The ruleset, where there is no problem.
+    /// Returns the ruleset, where there is no problem.
     pub(super) fn finish(mut self, reader: &Reader<'_>) -> Option<Ruleset> {
-        if !reader.is_content() {
+        if !reader.has_no_problem() {
             return None;
         }
         self.names.make_unique(&mut self.rules, &self.origins);
@@ -154,7 +155,7 @@ impl<'a> RuleList<'a> {
     }
 }
 
-/// Adds to a sum. Whether that took it over the most that it may be; what comes after that did not.
+/// Adds to a sum. Returns whether this very addition took the sum over the most that it may be.
 fn goes_over(sum: &mut usize, more: usize, most: usize) -> bool {
     let before = *sum;
     *sum += more;

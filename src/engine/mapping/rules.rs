@@ -47,7 +47,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         self.field(key).and_then(|(node, path)| reader.boolean(node, path)).unwrap_or(false)
     }
 
-    /// `skip` or `remove` is there and says neither true nor false, which has been reported.
+    /// Whether `skip` or `remove` says neither true nor false, which has been reported.
     fn has_bad_flag(&self) -> bool {
         let is_boolean = |node: &Node<'_>| {
             node.as_scalar().is_some_and(|scalar| matches!(scalar.kind, ScalarKind::Boolean(_)))
@@ -58,7 +58,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
     pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<(Rule, NameOrigin)> {
         let criteria = match self.field("match") {
             Some((node, path)) => match_block::read(node, path, self.operator_policy, reader),
-            // Its criteria may stand beside where it should be, which has been reported.
+            // The criteria may stand in the rule itself, which has been reported.
             None if !self.fields.whole => None,
             None => {
                 reader.report(
@@ -126,7 +126,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         Some((Rule { name, at: self.node.at, criteria, providers, action }, origin))
     }
 
-    /// The role with its options.
+    /// Reads the role with its options.
     fn grant(
         &self,
         providers: ProviderSet,
@@ -226,7 +226,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         (irsa, pod)
     }
 
-    /// A rule about jobs must not look at what a job's author can set.
+    /// Reports what a rule about jobs must not look at, because the author of a job can set it.
     fn check_job_rule(&self, criteria: &Criteria, grant: Option<&Grant>, reader: &mut Reader<'_>) {
         if !criteria.names_runner_job() {
             return;
@@ -264,7 +264,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_written_by_runner(label)) {
             steered(at(&["labels", label]), labels_path.key(label), "this label");
         }
-        // A rule that only takes away reaches all the more by a glob.
+        // A rule that only removes annotations may use a glob: whoever chooses the namespace only loses by
+        // it.
         let only_takes = self.fields.get("remove").is_some();
         if !only_takes && !criteria.namespaces.iter().all(Glob::is_literal) {
             let what = "a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE)";

@@ -1,9 +1,9 @@
-//! Who reads the annotations, on which objects, under which keys?
+//! Which annotations do IRSA, kube2iam and kiam read, and on which objects?
 
-/// What turns an annotation into AWS credentials.
+/// A program that turns an annotation into AWS credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
-    /// IAM roles for service accounts: the EKS pod-identity webhook reads the ServiceAccount.
+    /// IAM roles for service accounts. The EKS pod-identity webhook reads the ServiceAccount.
     Irsa,
     /// kube2iam reads the Pod.
     Kube2iam,
@@ -14,11 +14,11 @@ pub enum Provider {
 /// The annotations of one provider on one kind of object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Keys {
-    /// The role.
+    /// The key of the role.
     pub role: &'static str,
-    /// What goes with the role and comes off with it.
+    /// The options that go with the role and come off with it.
     pub options: &'static [RoleOption],
-    /// What is read there although we never write it: `remove` takes it off as well.
+    /// The keys that the provider reads although we never write them. `remove` takes them off as well.
     pub read_only: &'static [&'static str],
 }
 
@@ -40,7 +40,7 @@ pub enum RoleOption {
 }
 
 impl RoleOption {
-    /// The annotation's key.
+    /// Returns the key of its annotation.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -80,10 +80,10 @@ const KUBE2IAM_ON_PODS: Keys = Keys {
 };
 
 impl Provider {
-    /// Every provider.
+    /// All providers.
     pub const ALL: [Self; 3] = [Self::Irsa, Self::Kube2iam, Self::Kiam];
 
-    /// The name in a mapping.
+    /// Returns the name that a mapping uses.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,13 +93,13 @@ impl Provider {
         }
     }
 
-    /// The keys on ServiceAccounts; kube2iam and kiam have none there.
+    /// Returns the keys on ServiceAccounts, where kube2iam and kiam have none.
     #[must_use]
     pub fn service_account_keys(self) -> Option<&'static Keys> {
         (self == Self::Irsa).then_some(&IRSA_ON_SERVICE_ACCOUNTS)
     }
 
-    /// The keys on Pods.
+    /// Returns the keys on Pods.
     #[must_use]
     pub fn pod_keys(self) -> &'static Keys {
         match self {
@@ -110,39 +110,39 @@ impl Provider {
 }
 
 impl Keys {
-    /// All of them, the role first.
+    /// Returns the keys of the role and of its options.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.role).chain(self.options.iter().map(|option| option.key()))
     }
 }
 
-/// Which providers a rule speaks for.
+/// A set of providers, such as those that a rule decides for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProviderSet(u8);
 
 impl ProviderSet {
-    /// irsa, kube2iam and kiam.
+    /// The set of all providers.
     pub const ALL: Self = Self(0b111);
 
-    /// With one more.
+    /// Adds a provider.
     #[must_use]
     pub fn with(self, provider: Provider) -> Self {
         Self(self.0 | 1 << provider as u8)
     }
 
-    /// Whether it is in.
+    /// Whether the set holds this provider.
     #[must_use]
     pub fn contains(self, provider: Provider) -> bool {
         self.0 & 1 << provider as u8 != 0
     }
 
-    /// Whether all of `other` are in.
+    /// Whether the set holds all providers of another.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Each of them.
+    /// Returns the providers one after the other.
     pub fn iter(self) -> impl Iterator<Item = Provider> {
         Provider::ALL.into_iter().filter(move |provider| self.contains(*provider))
     }

@@ -1,20 +1,23 @@
 //! Who is believed for what?
 //!
-//! Labels and annotations are what the author of an object wrote, and whoever may create an object is its author. What
-//! an object claims is therefore taken as a fact only where somebody vouches for it:
+//! Labels and annotations are what the author of an object wrote, and whoever may create an object is its
+//! author. What an object claims is therefore taken as a fact only where somebody vouches for it:
 //!
-//! | What is asked | Who is believed |
-//! |---|---|
-//! | The namespace, and who requests the object | The API server, which says both in the review. |
-//! | The component of a ServiceAccount | Its own labels. `default` is no component, whatever its labels say. |
-//! | The component of a Pod | Its labels, where a workload controller requests it: a controller copies a template. |
-//! | Whether a Pod runs a CI job | Anybody: a requester that some rule names as `runner`, and labels that only GitLab Runner writes. Being a job never gives more than the rules about jobs give. |
-//! | The project of a job | The runner's label, unless the name that the runner gave the Pod says another project. |
-//! | The release and other labels | Whoever wrote them. A rule about jobs must not look at them, but for [`is_written_by_runner`]. |
-//! | Opting out, and the record of what we applied | The author of the object, but never the author of a job: see [`Facts::is_job`]. |
+//! * The namespace, and who requests the object: the API server is believed, which says both in the review.
+//! * The component of a ServiceAccount: its own labels are believed. `default` is no component, whatever they say.
+//! * The component of a Pod: its labels are believed where a workload controller requests the Pod. A controller
+//!   copies a template, and somebody who may create workloads in the namespace wrote that.
+//! * Whether a Pod runs a CI job: anybody is believed. A Pod is a job where a requester asks for it that some rule
+//!   names as `runner`, or where it carries labels that GitLab Runner writes. Being a job never gives more than the
+//!   rules about jobs give.
+//! * The project of a job: the label is believed, unless the name that the runner gave the Pod says another project.
+//! * The release and other labels: whoever wrote them is believed. A rule about jobs must not look at them, but for
+//!   those that [`is_written_by_runner`] names.
+//! * Opting out, and the record of what we applied: the author of the object is believed, but never the author of a
+//!   job ([`Facts::is_job`]).
 //!
-//! In a file nobody requests anything: a Pod is taken to come from a workload controller. What the operator adds to this
-//! with flags is in [`OperatorPolicy`].
+//! In a file nobody requests anything: a Pod is taken to come from a workload controller. What the operator
+//! adds to this with flags is in [`OperatorPolicy`].
 
 use crate::engine::object::component::{self, Component};
 use crate::engine::object::subject::{Kind, Requester, Subject};
@@ -29,8 +32,8 @@ pub struct Facts<'a> {
     pub disbelieved: Option<Component>,
     /// The component that a Pod of a chart before 4.9 looks like, which its labels do not prove.
     pub resembles: Option<Component>,
-    /// The object is the Pod of a CI job. Its author is a user of GitLab: neither the opt-out nor the record of what we
-    /// applied is honoured on it, and a role that is there gives way by default.
+    /// The object is the Pod of a CI job. Its author is a user of GitLab: neither the opt-out nor the record
+    /// of what we applied is honoured on it, and a role that is there gives way by default.
     pub is_job: bool,
     /// The Helm release.
     pub release: Option<&'a str>,
@@ -93,7 +96,8 @@ fn is_workload_controller(user: &str, operator_policy: &OperatorPolicy) -> bool 
         || operator_policy.workload_controllers.iter().any(|known| known == user)
 }
 
-/// Whether this username is a controller. Were one named as `runner`, every Pod that it makes would be taken for a job.
+/// Whether this username is a controller. Were one named as `runner`, every Pod that it makes would be taken
+/// for a job.
 #[must_use]
 pub fn is_controller(user: &str, operator_policy: &OperatorPolicy) -> bool {
     // Kubernetes' other controllers, too, make Pods or what Pods are made of.
@@ -102,15 +106,16 @@ pub fn is_controller(user: &str, operator_policy: &OperatorPolicy) -> bool {
         || is_workload_controller(user, operator_policy)
 }
 
-/// Whether the author of a job cannot set this label on its Pod: the runner takes the value from GitLab's server or
-/// from its own settings.
+/// Whether the author of a job cannot set this label on its Pod: the runner takes the value from GitLab's
+/// server or from its own settings.
 #[must_use]
 pub fn is_written_by_runner(label: &str) -> bool {
     label == "project.runner.gitlab.com/root-namespace-id" || label.starts_with("manager.runner.gitlab.com/")
 }
 
-/// Whether the name of a job's Pod allows this project. Runners before 17.9 let a job's author write the label, but not
-/// the name, which is `runner-TOKEN-project-ID-concurrent-N-SUFFIX`. A name of another form allows every project.
+/// Whether the name of a job's Pod allows this project. Runners before 17.9 let a job's author write the
+/// label, but not the name, which is `runner-TOKEN-project-ID-concurrent-N-SUFFIX`. A name of another form
+/// allows every project.
 fn is_named_for(name: &str, project: &str) -> bool {
     let named = name.starts_with("runner-").then(|| {
         let (before, _) = name.rsplit_once("-concurrent-")?;

@@ -1,4 +1,6 @@
-//! Which rule wins? The rules of one mapping, read top to bottom, for each provider apart: the first that matches decides.
+//! Which rule of a mapping wins for an object?
+//!
+//! Rules are read from top to bottom, for each provider apart, and the first one that matches decides.
 
 use std::collections::BTreeSet;
 
@@ -9,41 +11,42 @@ use crate::engine::rules::facts::Facts;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::rule::{OnConflict, OnNoRule, Rule};
 
-/// Defaults of a mapping that a decision needs.
+/// The defaults of a mapping that a decision needs.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
-    /// For rules that say nothing, but for job Pods.
+    /// What holds for rules that do not say `onConflict`. For the Pods of jobs that is always `replace`.
     pub on_conflict: OnConflict,
-    /// For our own values without a rule.
+    /// What happens to our own values where no rule wins.
     pub on_no_rule: OnNoRule,
 }
 
-/// Every rule of one mapping, immutable.
+/// All rules of one mapping. They never change: another mapping makes another ruleset.
 #[derive(Debug)]
 pub struct Ruleset {
     rules: Box<[Rule]>,
     defaults: Defaults,
     operator_policy: OperatorPolicy,
-    /// kube2iam or kiam, whichever the mapping names; they share their annotations.
+    /// The provider for Pods, which is kiam where the mapping names it, and otherwise kube2iam. Both read the
+    /// same annotations.
     pod_provider: Provider,
-    /// Usernames that some rule names as `runner`.
+    /// The usernames that some rule names as `runner`, sorted.
     runners: Box<[Box<str>]>,
-    /// The labels that some rule looks at, sorted by length, each once.
+    /// The keys of the labels that some rule looks at, sorted by length, each once.
     label_keys: Box<[Box<str>]>,
     index: Index,
 }
 
-/// The rules that decide, one for each provider.
+/// The rules that win for an object, one for each provider.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Winners<'r> {
-    /// For irsa.
+    /// The rule that wins for irsa.
     pub irsa: Option<&'r Rule>,
-    /// For kube2iam or kiam.
+    /// The rule that wins for the provider for Pods.
     pub pod: Option<&'r Rule>,
 }
 
 impl Ruleset {
-    /// Files the rules.
+    /// Makes a ruleset, and files its rules in the index.
     #[must_use]
     pub fn new(rules: Vec<Rule>, defaults: Defaults, operator_policy: OperatorPolicy) -> Self {
         let uses_kiam = rules.iter().any(|rule| {
@@ -64,49 +67,50 @@ impl Ruleset {
         Self { rules, defaults, operator_policy, pod_provider, runners, label_keys, index }
     }
 
-    /// How many bytes it holds. Rather more than less: `tests/memory` holds it against the truth.
+    /// Returns how many bytes it holds. The number is rather too large than too small: `tests/memory`
+    /// compares it with what the allocator counts.
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.rules.iter().map(Rule::weight).sum::<usize>()
     }
 
-    /// In their order.
+    /// Returns the rules in the order of the mapping.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The mapping's defaults.
+    /// Returns the mapping's defaults.
     #[must_use]
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
     }
 
-    /// What the operator allows.
+    /// Returns what the operator allows.
     #[must_use]
     pub fn operator_policy(&self) -> &OperatorPolicy {
         &self.operator_policy
     }
 
-    /// The labels that some rule looks at, sorted by length, each once.
+    /// Returns the keys of the labels that some rule looks at, sorted by length, each once.
     #[must_use]
     pub fn label_keys(&self) -> &[Box<str>] {
         &self.label_keys
     }
 
-    /// kube2iam or kiam.
+    /// Returns the provider for Pods, which is kube2iam or kiam.
     #[must_use]
     pub fn pod_provider(&self) -> Provider {
         self.pod_provider
     }
 
-    /// What is believed of an object.
+    /// Tells what is believed of an object.
     #[must_use]
     pub fn facts<'a>(&self, subject: &Subject<'a>) -> Facts<'a> {
         Facts::of(subject, &self.runners, &self.operator_policy)
     }
 
-    /// The first matching rule of each provider.
+    /// Finds the first matching rule of each provider.
     #[must_use]
     pub fn winners(&self, subject: &Subject<'_>, facts: &Facts<'_>) -> Winners<'_> {
         let mut winners = Winners::default();
@@ -132,12 +136,14 @@ impl Ruleset {
         winners
     }
 
-    /// Rules that can only be tried one by one: no literal and no literal prefix in any criterion.
+    /// Returns the rules that can only be tried one by one, because no criterion has a literal or a literal
+    /// prefix.
     pub fn unindexed(&self) -> impl Iterator<Item = &Rule> {
         self.index.rest().filter_map(|index| self.rules.get(index as usize))
     }
 
-    /// Rules before `rule` in the mapping that may hold for everything it holds for.
+    /// Returns the rules that may match whatever `rule` matches. Some of them do not, and some stand after
+    /// it.
     pub(crate) fn possibly_covering(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
         self.index.filed_like(&rule.criteria).filter_map(|index| self.rules.get(index as usize))
     }

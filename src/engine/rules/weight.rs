@@ -1,15 +1,17 @@
-//! How many bytes does a rule take, and how many steps to see whether it matches?
+//! How much memory does a rule take, and how many steps does it take to match one?
 
 use super::cost::allocated;
 use super::glob::Glob;
 use super::rule::{Action, Criteria, Grant, IrsaOptions, PodOptions, Rule};
 use crate::engine::object::subject::{MAX_LABEL, MAX_NAME};
 
-/// What an entry in the index takes for each value or prefix: itself, where it begins, and the count of those who share it.
+/// How many bytes the index takes for each value or prefix of a rule: for the entry itself, for where its
+/// bucket begins, and for the count of those who share it.
 const INDEXED: usize = 24;
 
 impl Rule {
-    /// How many bytes it holds, its part of the index included. Rather more than less.
+    /// Returns how many bytes it holds with its part of the index. The number is rather too large than too
+    /// small.
     #[must_use]
     pub fn weight(&self) -> usize {
         let action = match &self.action {
@@ -19,7 +21,7 @@ impl Rule {
         size_of::<Self>() + allocated(self.name.len()) + self.criteria.weight() + action
     }
 
-    /// How many steps it may take at most to see whether it matches one object.
+    /// Returns the most steps that it can take to see whether the rule matches one object.
     #[must_use]
     pub fn steps(&self) -> usize {
         let globs = |globs: &[Glob], longest| globs.iter().map(|glob| glob.steps(longest)).sum::<usize>();
@@ -57,7 +59,7 @@ impl Criteria {
             let each = texts.iter().map(|text| allocated(text.len()) + INDEXED);
             allocated(size_of_val(texts)) + each.sum::<usize>()
         };
-        // A label's key stands in the index as well.
+        // The key of a label stands in the index as well.
         let labels = self.labels.iter().map(|(key, values)| 2 * allocated(key.len()) + 64 + globs(values));
         globs(&self.namespaces)
             + globs(&self.service_accounts)
@@ -65,7 +67,7 @@ impl Criteria {
             + allocated(size_of_val(&*self.labels))
             + labels.sum::<usize>()
             + texts(&self.projects)
-            // The usernames of all runners are kept once more.
+            // A ruleset keeps the usernames of all runners once more.
             + 2 * texts(&self.runners)
             + self.components.iter().count() * INDEXED
     }

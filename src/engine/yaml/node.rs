@@ -4,17 +4,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// A place in a text, both counted from 1; columns count characters.
+/// A place in a text. Lines and columns are counted from 1, and columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Line, from 1.
+    /// The line, from 1.
     pub line: u32,
-    /// Column in characters, from 1.
+    /// The column in characters, from 1.
     pub column: u32,
 }
 
 impl Position {
-    /// The beginning of a text.
+    /// The place where a text begins.
     pub const START: Self = Self { line: 1, column: 1 };
 
     pub(super) fn of(marker: granit_parser::Marker) -> Self {
@@ -28,7 +28,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// One value with its place in the source. Small, because a mapping of 10,000 rules has 100,000 of them at once.
+/// One value with its place in the source. It is small, because the tree of a long text has 100,000 of them.
 #[derive(Clone, Debug)]
 pub struct Node<'t> {
     pub(super) span: (u32, u32),
@@ -41,11 +41,12 @@ pub struct Node<'t> {
 /// What a node holds.
 #[derive(Clone, Debug)]
 pub enum Value<'t> {
-    /// Text, number, boolean or null.
+    /// The value is a text, a number, a boolean or null.
     Scalar(Scalar<'t>),
-    /// A list.
+    /// The value is a list.
     Sequence(Vec<Node<'t>>),
-    /// Keys and values in source order; duplicate keys are all there.
+    /// The value is a mapping. Keys and values stand in the order of the source, and duplicate keys are all
+    /// there.
     Mapping(Vec<(Node<'t>, Node<'t>)>),
 }
 
@@ -62,36 +63,36 @@ impl Value<'_> {
 /// A scalar as written and as typed.
 #[derive(Clone, Debug)]
 pub struct Scalar<'t> {
-    /// The text, escapes and folding resolved.
+    /// The text, with its escapes and its folding resolved.
     pub text: Cow<'t, str>,
-    /// What kubectl takes it for.
+    /// The type that kubectl gives it.
     pub kind: ScalarKind,
-    /// Written as a `|` block, whose lines stand in the source as they are.
+    /// It is written as a `|` block, so that its lines stand in the source as they are.
     pub literal_block: bool,
 }
 
 /// The type of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScalarKind {
-    /// Text.
+    /// The scalar is text.
     Text,
-    /// `true`, `yes`, `on` and their opposites.
+    /// The scalar is `true`, `yes`, `on` or one of their opposites.
     Boolean(bool),
-    /// An integer or a floating point number.
+    /// The scalar is an integer or a floating point number.
     Number,
-    /// Nothing, `~` or `null`.
+    /// The scalar is empty, `~` or `null`.
     Null,
 }
 
 impl<'t> Node<'t> {
-    /// Bytes of the source that the value stands in.
+    /// Returns the range of bytes of the source that the value takes.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
         let (start, end) = self.span;
         start as usize..end as usize
     }
 
-    /// The entries of a mapping, `None` for anything else.
+    /// Returns the entries of a mapping, and `None` for anything else.
     #[must_use]
     pub fn as_mapping(&self) -> Option<&[(Self, Self)]> {
         match &self.value {
@@ -100,7 +101,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The members of a list, `None` for anything else.
+    /// Returns the members of a list, and `None` for anything else.
     #[must_use]
     pub fn as_sequence(&self) -> Option<&[Self]> {
         match &self.value {
@@ -109,7 +110,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The scalar, `None` for a list or a mapping.
+    /// Returns the scalar, and `None` for a list or a mapping.
     #[must_use]
     pub fn as_scalar(&self) -> Option<&Scalar<'t>> {
         match &self.value {
@@ -118,32 +119,32 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The text of a scalar that is text, not a number, boolean or null.
+    /// Returns the text of a scalar that is text, and `None` for a number, a boolean or null.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         self.as_scalar().filter(|scalar| scalar.kind == ScalarKind::Text).map(|scalar| scalar.text.as_ref())
     }
 
-    /// Nothing, `~` or `null`.
+    /// Whether it is empty, `~` or `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.as_scalar().is_some_and(|scalar| scalar.kind == ScalarKind::Null)
     }
 
-    /// The value under `key`; the last one where the key stands twice, as kubectl takes it.
+    /// Returns the value under `key`. Where the key stands twice the last one counts, as for kubectl.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         let entries = self.as_mapping()?;
         entries.iter().rev().find(|(name, _)| name.as_text() == Some(key)).map(|(_, value)| value)
     }
 
-    /// The value under a path of keys.
+    /// Returns the value under a path of keys.
     #[must_use]
     pub fn at_path(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    /// What this is, for a message: `text`, `a number`, `a list` and so on.
+    /// Returns the word for its type in a message: `text`, `a number`, `a list` and so on.
     #[must_use]
     pub fn describe(&self) -> &'static str {
         match &self.value {
@@ -158,7 +159,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// What the tree below comes to, itself included.
+    /// Measures the tree below this node, the node included.
     pub(super) fn size(&self) -> Size {
         let mut size = Size { nodes: 1, depth: 0, bytes: self.weight() };
         let mut add = |child: &Self| {
@@ -179,7 +180,7 @@ impl<'t> Node<'t> {
         size
     }
 
-    /// The bytes of this node alone.
+    /// Returns the bytes of this node alone.
     pub(super) fn weight(&self) -> usize {
         let text = match &self.value {
             Value::Scalar(Scalar { text: Cow::Owned(text), .. }) => text.capacity(),
@@ -189,14 +190,14 @@ impl<'t> Node<'t> {
     }
 }
 
-/// What a tree comes to.
+/// How large a tree is.
 pub(super) struct Size {
     pub(super) nodes: usize,
     pub(super) depth: usize,
     pub(super) bytes: usize,
 }
 
-/// Texts are shorter than 4 GiB: they are read into memory.
+/// Makes a `u32` of a place or a length. A text is read into memory, and is shorter than 4 GiB.
 pub(super) fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -3,9 +3,11 @@
 use super::error::{GlobError, MAX_ALTERNATIVES, MAX_EXPANDED};
 use crate::engine::rules::cost::Steps;
 
-/// `a{b,c}d` becomes `abd` and `acd`; braces may be nested. A `{` inside `[...]` is a character.
+/// Expands braces: `a{b,c}d` becomes `abd` and `acd`. Braces may be nested, and a `{` inside `[...]` is a
+/// character.
 pub(super) fn expand_braces(text: &str, steps: &mut Steps) -> Result<Vec<String>, GlobError> {
-    // Each level holds the alternatives finished in this brace, and those still being written.
+    // Each level holds the alternatives of one brace that are finished, and those that are still being
+    // written.
     let mut levels: Vec<(Vec<String>, Vec<String>)> = vec![(Vec::new(), vec![String::new()])];
     let mut in_class = false;
     let unpaired = || GlobError::UnpairedBrace(text.to_owned());
@@ -33,7 +35,7 @@ pub(super) fn expand_braces(text: &str, steps: &mut Steps) -> Result<Vec<String>
                 if outer.len() * done.len() > MAX_ALTERNATIVES || expanded > MAX_EXPANDED {
                     return Err(GlobError::TooManyAlternatives(text.to_owned()));
                 }
-                // Each is made anew, also by `{}`, which adds nothing to it.
+                // Every text is made anew, even by `{}`, which adds nothing to it.
                 if !steps.take(expanded + 8 * outer.len() * done.len()) {
                     return Err(GlobError::TooManySteps);
                 }
