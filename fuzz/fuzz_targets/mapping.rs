@@ -1,4 +1,4 @@
-//! Whatever comes as a mapping: a ruleset or problems, never a panic; problems stand within the text.
+//! Does every text that comes as a mapping become a ruleset or problems with a place, and never a panic?
 #![no_main]
 
 use gitlab_iam_webhook::engine::mapping::lints::lint;

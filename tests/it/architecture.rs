@@ -1,10 +1,10 @@
-//! Arrows point inward, and the engine does nothing but decide.
+//! Do imports point only inward, and does the engine do nothing but decide?
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the outside in. A module may use those after it, and itself.
+/// The layers of modules from the outside in. A module may use those of the layers after it, and itself.
 const LAYERS: [&[&str]; 8] = [
     &["cli"],
     &["server", "cluster", "mapping_file"],
@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 8] = [
     &["engine"],
 ];
 
-/// The rooms of the engine likewise.
+/// The rooms of the engine, likewise.
 const ROOMS: [&[&str]; 5] =
     [&["admission"], &["mapping", "decision"], &["rules"], &["object"], &["yaml", "json"]];
 
@@ -31,7 +31,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each file below `src` with the name of its top module.
+/// Returns each file below `src` with the name of its top module.
 fn modules() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -79,7 +79,7 @@ fn the_rooms_of_the_engine_use_only_what_stands_below_them() {
         let room = first.to_str().unwrap().trim_end_matches(".rs").to_owned();
         let own = floor(&room).unwrap_or_else(|| panic!("{room} has no place in ROOMS"));
         let text = fs::read_to_string(&path).unwrap();
-        // Tests may come from above.
+        // Tests may use rooms above.
         for line in text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")) {
             let Some((_, after)) = line.split_once("crate::engine::") else { continue };
             let used: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();

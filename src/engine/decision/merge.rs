@@ -1,5 +1,7 @@
-//! What becomes of an object's annotations? A three-way merge of the values that were last applied, those
-//! that are present, and those that the winning rule wants, for one provider after the other.
+//! What becomes of an object's annotations?
+//!
+//! This is a three-way merge of the values that were last applied, those that are present, and those that the
+//! winning rule wants. It is made for one provider after the other.
 //!
 //! A value is ours where it is still exactly what was last applied. Every other value is foreign: somebody
 //! else set it.

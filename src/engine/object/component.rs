@@ -375,7 +375,7 @@ mod tests {
         assert!(looks_like(Kind::Pod, &task_runner, &[]).unwrap().starts_with("looks like toolbox of"));
         let buckets = [("app", "minio"), ("release", "prod"), ("job-name", "create-buckets")];
         assert!(looks_like(Kind::Pod, &buckets, &[]).unwrap().contains("before 4.13"));
-        // Nothing of the kind, each for one reason.
+        // Each of these looks like no component, for a reason of its own.
         assert_eq!(looks_like(Kind::ServiceAccount, &sidekiq, &[]), None);
         assert_eq!(looks_like(Kind::Pod, &sidekiq[..1], &[]), None);
         assert_eq!(looks_like(Kind::Pod, &sidekiq[1..], &[]), None);

@@ -4,17 +4,19 @@
 //! author. What an object claims is therefore taken as a fact only where somebody vouches for it:
 //!
 //! * The namespace, and who requests the object: the API server is believed, which says both in the review.
-//! * The component of a ServiceAccount: its own labels are believed. `default` is no component, whatever they say.
-//! * The component of a Pod: its labels are believed where a workload controller requests the Pod. A controller
-//!   copies a template, and somebody who may create workloads in the namespace wrote that.
-//! * Whether a Pod runs a CI job: anybody is believed. A Pod is a job where a requester asks for it that some rule
-//!   names as `runner`, or where it carries labels that GitLab Runner writes. Being a job never gives more than the
-//!   rules about jobs give.
-//! * The project of a job: the label is believed, unless the name that the runner gave the Pod says another project.
-//! * The release and other labels: whoever wrote them is believed. A rule about jobs must not look at them, but for
-//!   those that [`is_written_by_runner`] names.
-//! * Opting out, and the record of what we applied: the author of the object is believed, but never the author of a
-//!   job ([`Facts::is_job`]).
+//! * The component of a ServiceAccount: its own labels are believed. `default` is no component, whatever its
+//!   labels say.
+//! * The component of a Pod: its labels are believed where a workload controller requests the Pod. A
+//!   controller copies a template, and somebody who may create workloads in the namespace wrote that.
+//! * Whether a Pod runs a CI job: anybody is believed. A Pod is a job where a requester asks for it that some
+//!   rule names as `runner`, or where it carries labels that GitLab Runner writes. Being a job never gives
+//!   more than the rules about jobs give.
+//! * The project of a job: the label is believed, unless the name that the runner gave the Pod says another
+//!   project.
+//! * The release and other labels: whoever wrote them is believed. A rule about jobs must not look at them,
+//!   but for those that [`is_written_by_runner`] names.
+//! * Opting out, and the record of what we applied: the author of the object is believed, but never the
+//!   author of a job ([`Facts::is_job`]).
 //!
 //! In a file nobody requests anything: a Pod is taken to come from a workload controller. What the operator
 //! adds to this with flags is in [`OperatorPolicy`].

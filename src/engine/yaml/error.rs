@@ -16,28 +16,28 @@ pub struct SyntaxError {
 /// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxErrorKind {
-    /// The parser does not take it; the text is the parser's own.
+    /// The parser does not take it. The text is the parser's own.
     #[error("not YAML: {0}")]
     NotYaml(String),
-    /// `*` or `&` without a name behind it; the text is the parser's own.
+    /// A `*` or `&` has no name behind it. The text is the parser's own.
     #[error("not YAML: {0}")]
     AliasWithoutName(String),
-    /// An alias within the value that its anchor names.
+    /// An alias stands within the value that its anchor names.
     #[error("an alias cannot stand inside the value that it names")]
     AliasOfItself,
-    /// A merge key whose value has no entries.
+    /// A merge key has a value that is no mapping.
     #[error("`<<` takes a mapping or a list of mappings")]
     MergeOfNoMapping,
-    /// More values within each other than recursion may follow.
+    /// Its values are nested deeper than recursion may follow.
     #[error("values are nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// More anchors than so many.
+    /// It has more anchors than this many.
     #[error("it holds more than {0} anchors")]
     TooManyAnchors(usize),
-    /// More values than so many.
+    /// It stands for more values than this many.
     #[error("it holds more than {0} values, aliases followed")]
     TooManyValues(usize),
-    /// More values at the same time than so many.
+    /// It takes holding more values at once than this many.
     #[error(
         "too much at once: one rule, what stands beside the rules and what has an anchor may hold {0} values together"
     )]

@@ -60,7 +60,7 @@ impl Value<'_> {
     }
 }
 
-/// A scalar as written and as typed.
+/// A scalar with its text and its type.
 #[derive(Clone, Debug)]
 pub struct Scalar<'t> {
     /// The text, with its escapes and its folding resolved.
