@@ -1,7 +1,7 @@
-//! Whatever comes as a mapping: a ruleset or problems, never a panic; problems stand within the text.
+//! Does every text that comes as a mapping become a ruleset or problems with a place, and never a panic?
 #![no_main]
 
-use gitlab_iam_webhook::engine::mapping::lints::advise;
+use gitlab_iam_webhook::engine::mapping::lints::lint;
 use gitlab_iam_webhook::engine::mapping::compile;
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     match compile(text, &OperatorPolicy::default()) {
         Ok(ruleset) => {
-            advise(&ruleset, text.len());
+            lint(&ruleset, text.len());
         }
         Err(problems) => {
             assert!(!problems.first.is_empty(), "a refusal has its reason");

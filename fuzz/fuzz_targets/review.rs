@@ -1,4 +1,4 @@
-//! Whatever comes as a review: no panic; the answer is JSON, allows, and its patch applies and touches annotations only.
+//! Is every body that comes as a review answered, if at all, by a patch that touches annotations only?
 #![no_main]
 
 use std::sync::LazyLock;
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
         let Some(patch) = answer["response"]["patch"].as_str() else { continue };
         let patch = base64::engine::general_purpose::STANDARD.decode(patch).expect("the patch is base64");
         let patch: json_patch::Patch = serde_json::from_slice(&patch).expect("the patch is a JSON Patch");
-        // What a decision does not read is passed over unread: it may hold bytes that are no text.
+        // What a decision does not read is skipped, and may hold bytes that are not UTF-8.
         let Ok(review) = serde_json::from_slice::<Value>(bytes) else { continue };
         let Some(before) = review.get("request").and_then(|request| request.get("object")) else { continue };
         if !before.is_object() || !before["metadata"].is_object() {

@@ -1,4 +1,6 @@
-//! Whatever comes as YAML: a tree whose spans lie in the text, or an error; manifests are read and decided on.
+//! Does every text become a YAML tree whose spans lie in the text, or an error?
+//!
+//! Manifests are read as well, and decided on.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::input;
 use super::{OperatorPolicyArgs, OutputFormat, counted, output};
-use crate::engine::mapping::lints::{self, Advice};
+use crate::engine::mapping::lints::{self, Lint, LintKind};
 use crate::engine::mapping::{self, Problem, Problems};
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
@@ -45,14 +45,14 @@ pub(super) struct CheckArgs {
 struct Checked {
     name: String,
     result: Result<Ruleset, Failure>,
-    warnings: Vec<Advice>,
+    warnings: Vec<Lint>,
     /// What is worth knowing though nothing needs to be mended.
-    notes: Vec<Advice>,
+    notes: Vec<Lint>,
 }
 
 impl Checked {
     /// The names of the rules that this kind of note is about.
-    fn noted(&self, kind: &str) -> Vec<&str> {
+    fn noted(&self, kind: LintKind) -> Vec<&str> {
         self.notes.iter().filter(|note| note.kind == kind).filter_map(|note| note.rule.as_deref()).collect()
     }
 }
@@ -101,8 +101,8 @@ fn check(path: &Path, policy: &OperatorPolicy) -> Checked {
         }
     };
     let result = mapping::compile_file(&input.text, policy);
-    let advice = result.as_ref().map(|ruleset| lints::advise(ruleset, input.text.len())).unwrap_or_default();
-    let (notes, warnings) = advice.into_iter().partition(Advice::is_note);
+    let found = result.as_ref().map(|ruleset| lints::lint(ruleset, input.text.len())).unwrap_or_default();
+    let (notes, warnings) = found.into_iter().partition(|lint| lint.kind.is_note());
     Checked { name: input.name, result: result.map_err(Failure::Problems), warnings, notes }
 }
 
@@ -119,7 +119,7 @@ fn as_text(checked: &Checked) -> String {
             let _ = writeln!(text, "{input}: {}", counted(problems.len(), "problem"));
         }
         Ok(ruleset) => {
-            for Advice { at, rule, message, .. } in warnings {
+            for Lint { at, rule, message, .. } in warnings {
                 let place = at.map(|at| format!(":{at}")).unwrap_or_default();
                 let rule = rule.as_ref().map(|rule| format!("rule `{rule}` ")).unwrap_or_default();
                 let _ = writeln!(text, "{input}{place}: warning: {rule}{message}");
@@ -130,9 +130,9 @@ fn as_text(checked: &Checked) -> String {
             }
             text.push('\n');
             for (kind, words) in [
-                ("every-namespace", "reaching every opted-in namespace"),
+                (LintKind::EveryNamespace, "reaching every opted-in namespace"),
                 (
-                    "job-namespace",
+                    LintKind::JobNamespace,
                     "about jobs by their namespace, which a job's author may be able to choose",
                 ),
             ] {
@@ -164,9 +164,9 @@ fn as_json(checked: &Checked) -> serde_json::Value {
     };
     let warnings: Vec<_> = warnings
         .iter()
-        .map(|Advice { at, rule, kind, message }| {
+        .map(|Lint { at, rule, kind, message }| {
             json!({
-                "kind": kind,
+                "kind": kind.name(),
                 "line": at.map(|at| at.line),
                 "column": at.map(|at| at.column),
                 "rule": rule,
@@ -181,7 +181,7 @@ fn as_json(checked: &Checked) -> serde_json::Value {
         "rules": result.as_ref().ok().map(|ruleset| ruleset.rules().len()),
         "problems": problems,
         "warnings": warnings,
-        "everyNamespace": checked.noted("every-namespace"),
-        "jobNamespace": checked.noted("job-namespace"),
+        "everyNamespace": checked.noted(LintKind::EveryNamespace),
+        "jobNamespace": checked.noted(LintKind::JobNamespace),
     })
 }

@@ -17,7 +17,7 @@ use crate::engine::mapping;
 use crate::engine::object::component::Component;
 use crate::engine::object::manifest;
 use crate::engine::object::subject::{Kind, Requester, Subject, value_of};
-use crate::engine::rules::rule::Facts;
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::ruleset::Ruleset;
 
 const EXAMPLES: &str = "Examples:

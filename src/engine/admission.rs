@@ -1,4 +1,4 @@
-//! How is a request of the API server read, judged and answered?
+//! How is a request of the API server read and answered?
 
 pub mod mutate;
 mod request;

@@ -1,23 +1,20 @@
-//! How is JSON from outside read without holding more than was sent? In place: what is asked for is lent as it stands, and what
-//! nobody asks for is passed over.
+//! How is JSON from outside read without holding more than was sent?
 //!
-//! A general parser unescapes texts into memory of its own before anybody can say that they are too long, and puts them into its
-//! errors. This reader allocates nothing at all, so that a body weighs what its bytes weigh. It is no validator: of what is passed
-//! over it finds the end, and nothing more.
+//! A [`Reader`] goes over the bytes in place. It lends the members of an object to its caller, who reads
+//! those that it wants; the reader skips all others. A general parser unescapes texts into memory of its own
+//! before anybody can say that they are too long, and puts them into its errors. This reader allocates
+//! nothing at all, so that reading a body takes no memory beside the body. It is no validator: it finds the
+//! end of what it skips, and nothing more.
 
+mod error;
+mod find;
 mod text;
 
+pub use error::JsonError;
+pub(in crate::engine) use find::find_either;
 pub use text::RawText;
 
-/// Why a text is not the JSON that was expected. It never quotes the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected} at byte {at}")]
-pub struct JsonError {
-    expected: &'static str,
-    at: usize,
-}
-
-/// Reads one JSON text from its beginning to its end.
+/// Reads one JSON document from its beginning to its end.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -25,17 +22,18 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Begins at the first byte.
+    /// Makes a reader that stands at the first byte.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    /// Reads an object, lending each member's name to `member`, which reads the value or leaves it to be passed over.
-    /// Whether there is an object: `null` is none.
+    /// Reads an object, and gives the name of each member to `member`, which reads the value or leaves it to
+    /// be skipped. Returns whether there is an object: `null` is none.
     ///
     /// # Errors
-    /// Where it is neither, or not closed; and those of `member`.
+    /// Returns an error where the value is neither an object nor `null`, where the object does not end, and
+    /// where `member` returns one.
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut member: impl FnMut(RawText<'a>, &mut Self) -> Result<(), E>,
@@ -57,18 +55,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a text; `None` where it is `null`.
+    /// Reads a string. Returns `None` where it is `null`.
     ///
     /// # Errors
-    /// Where it is neither.
+    /// Returns an error where the value is neither a string nor `null`.
     pub fn text(&mut self) -> Result<Option<RawText<'a>>, JsonError> {
         if self.null()? { Ok(None) } else { self.raw_text("a text").map(Some) }
     }
 
-    /// Reads `true` or `false`; `None` where it is `null`.
+    /// Reads `true` or `false`. Returns `None` where it is `null`.
     ///
     /// # Errors
-    /// Where it is none of these.
+    /// Returns an error where the value is none of these.
     pub fn boolean(&mut self) -> Result<Option<bool>, JsonError> {
         if self.null()? {
             return Ok(None);
@@ -81,16 +79,16 @@ impl<'a> Reader<'a> {
         Err(self.expected("true or false"))
     }
 
-    /// Passes over one value, whatever it is.
+    /// Skips one value, whatever it is.
     ///
     /// # Errors
-    /// Where there is none, or it does not end.
+    /// Returns an error where there is no value, or where it does not end.
     pub fn skip(&mut self) -> Result<(), JsonError> {
         self.space();
         match self.peek() {
             Some(b'"') => self.raw_text("a text").map(drop),
             Some(b'{' | b'[') => self.skip_nested(),
-            // Numbers and words.
+            // This is a number, `true`, `false` or `null`.
             Some(byte) if is_of_a_word(byte) => {
                 while self.peek().is_some_and(is_of_a_word) {
                     self.at += 1;
@@ -101,7 +99,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over an object or a list, counting what opens and what closes.
+    /// Skips an object or an array, by counting what opens and what closes.
     fn skip_nested(&mut self) -> Result<(), JsonError> {
         let mut depth = 0_usize;
         let mut rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -124,16 +122,16 @@ impl<'a> Reader<'a> {
         Err(self.expected("the end of an object or a list"))
     }
 
-    /// Nothing but white space is left.
+    /// Checks that nothing but white space is left.
     ///
     /// # Errors
-    /// Where something follows.
+    /// Returns an error where something else follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at < self.bytes.len() { Err(self.expected("nothing more")) } else { Ok(()) }
     }
 
-    /// Lets somebody read a value, and passes over it where they do not.
+    /// Lets `read` read a value, and skips the value where it does not.
     fn lend<E: From<JsonError>>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<(), E>,
@@ -163,13 +161,13 @@ impl<'a> Reader<'a> {
                 self.at += 1;
                 return Ok(RawText { raw, at: start, has_escapes });
             }
-            // The escape and what it escapes.
+            // The backslash and the byte that it escapes are skipped.
             has_escapes = true;
             self.at += 2;
         }
     }
 
-    /// Whether a value is `null`, which is then read.
+    /// Reads `null` where it is there. Returns whether it was.
     fn null(&mut self) -> Result<bool, JsonError> {
         self.space();
         match self.peek() {
@@ -196,7 +194,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whether the object ends here.
+    /// Reads the end of an object where it is there. Returns whether it was.
     fn closes(&mut self) -> bool {
         self.space();
         let closes = self.peek() == Some(b'}');
@@ -204,7 +202,7 @@ impl<'a> Reader<'a> {
         closes
     }
 
-    /// After a value: whether the object ends, and not another member follows.
+    /// Reads what follows a value. Returns whether the object ends, and no other member follows.
     fn ends(&mut self) -> Result<bool, JsonError> {
         if self.closes() {
             return Ok(true);
@@ -223,44 +221,23 @@ impl<'a> Reader<'a> {
     }
 
     fn expected(&self, expected: &'static str) -> JsonError {
-        JsonError { expected, at: self.at }
+        JsonError::new(expected, self.at)
     }
 }
 
-/// What follows a text whose first quote has been read; `None` where it does not end.
+/// Returns what follows a string whose first quote has been read, or `None` where the string does not end.
 fn after_text(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         rest = rest.get(find_either(rest, b'"', b'\\')?..)?;
         match rest {
             [b'"', after @ ..] => return Some(after),
-            // The escape and what it escapes.
+            // The backslash and the byte that it escapes are skipped.
             _ => rest = rest.get(2..)?,
         }
     }
 }
 
-/// Where the first of two bytes stands. Eight bytes at a time in plain arithmetic: most texts of a review are so short that calling
-/// into vector instructions costs more than it saves.
-#[inline]
-pub(super) fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    let (one_each, other_each) = (ONES * u64::from(one), ONES * u64::from(other));
-    // The lowest high bit that is left stands in the first byte that is zero.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ one_each) | zeros(word ^ other_each);
-        if found != 0 {
-            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    let found = rest.iter().position(|byte| *byte == one || *byte == other);
-    found.map(|index| words.len() * 8 + index)
-}
-
-/// Numbers, `true`, `false` and `null` are made of these.
+/// Whether a number, `true`, `false` or `null` can hold this byte.
 fn is_of_a_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
@@ -287,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_passed_over_whatever_it_is() {
+    fn members_that_nobody_reads_are_skipped_whatever_they_are() {
         let text = r#" {"a": {"x": [1, {"y": "}]\""}, true]}, "b":[], "c":-1.5e+3,"d" : null, "e":"\\", "text":"é\n" } "#;
         assert_eq!(members(text).unwrap(), ["a", "b", "c", "d", "e", "é\n"]);
         assert_eq!(members("{}").unwrap(), [""; 0]);
@@ -295,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_something_else_is_said_with_its_place() {
+    fn an_error_says_what_was_expected_and_where() {
         let cases = [
             ("", "expected a value at byte 0"),
             ("[]", "expected an object at byte 0"),
@@ -313,22 +290,6 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(members(text).unwrap_err().to_string(), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_first_of_two_bytes_is_found_wherever_it_stands() {
-        for length in 0..40 {
-            for at in 0..length {
-                for byte in [b'"', b'\\'] {
-                    let mut bytes: Vec<u8> =
-                        (0..length).map(|n| [0, 0x21, 0x23, 0x5b, 0x5d, 0xa2, 0xff][n % 7]).collect();
-                    bytes[at] = byte;
-                    bytes[at + 1..].fill(b'"');
-                    assert_eq!(find_either(&bytes, b'"', b'\\'), Some(at), "{bytes:?}");
-                }
-            }
-            assert_eq!(find_either(&vec![0x23; length], b'"', b'\\'), None);
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What does a mapping say? Text in; a [`Ruleset`], or every problem at once with line, column and path, out.
+//! What does the text of a mapping say?
 //!
-//! The language is described in `docs/mapping.md`.
+//! Reading it returns a [`Ruleset`], or every problem at once, with line, column and path. `docs/mapping.md`
+//! describes the language.
 
+pub mod capped_list;
 mod config_map;
-pub mod first;
+mod dns_label;
 pub mod lints;
 mod match_block;
 mod names;
@@ -14,10 +16,10 @@ mod rule_list;
 mod rules;
 mod top;
 
-use crate::engine::mapping::first::First;
+use crate::engine::mapping::capped_list::CappedList;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::engine::yaml::{self, Limits, Node, Position, SyntaxError};
+use crate::engine::yaml::{self, Limits, Node, Position, SyntaxError, SyntaxErrorKind};
 pub use config_map::compile_file;
 pub use problems::{MAX_PROBLEMS, Problem, Problems};
 use reader::{Path, Reader};
@@ -27,43 +29,44 @@ use top::Top;
 /// The key of the ConfigMap that holds the mapping.
 pub const CONFIG_MAP_KEY: &str = "mapping.yaml";
 
-/// The most that a ConfigMap can hold, in bytes.
+/// How many bytes a ConfigMap can hold.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// What reading a mapping takes. Values: 20 for each of 20,000 rules. Keys have at most 1024 characters in YAML.
+/// How much of a mapping's YAML is read. The values are 20 for each of 20,000 rules, and YAML's own limit for
+/// a key is 1024 characters.
 const LIMITS: Limits =
-    Limits { nodes: 400_000, held: 512 << 10, anchors: 1000, lookahead: 1024, directives: false };
+    Limits { nodes: 400_000, held: Some(512 << 10), anchors: Some(1000), lookahead: 1024, directives: false };
 
-/// The most bytes that the rules of a text of so many bytes may come to. Aliases and braces make much of little, so that a short text
-/// has its share as well.
+/// Returns the most bytes that the rules of a text of `text_bytes` may take. Aliases and braces make much of
+/// little text, so that even a short text may take a mebibyte.
 const fn max_weight(text_bytes: usize) -> usize {
     const MOST: usize = 8 << 20;
     let share = (1_usize << 20).saturating_add(text_bytes.saturating_mul(16));
     if share < MOST { share } else { MOST }
 }
 
-/// The most bytes that [`compile`] holds at once for a text of so many bytes, beyond the text itself. The new [`Ruleset`] is among
-/// them, and goes on with [`Ruleset::weight`]. At most 12 MiB; `tests/memory` holds it to that.
+/// Returns the most bytes that [`compile`] holds at once for a text of `text_bytes`, beyond the text itself.
+/// They are at most 12 MiB, and `tests/memory` checks them. The new [`Ruleset`] is among them, and goes on to
+/// hold [`Ruleset::weight`].
 #[must_use]
 pub const fn weight(text_bytes: usize) -> usize {
     let rules = max_weight(text_bytes);
-    // A quarter for the names and the index while they are made; a rule's tree while it grows; the parser.
+    // A quarter is for the names and the index while they are made. The rest is for the tree of one rule and
+    // for the parser.
     rules + rules / 4 + (2 << 20)
 }
 
-const START: Position = Position { line: 1, column: 1 };
-
-/// Reads a mapping's bare text, as it comes from anywhere: what it takes is bounded by [`weight`].
+/// Reads a mapping's bare text, wherever it comes from. [`weight`] bounds the memory that this takes.
 ///
 /// # Errors
-/// The first [`MAX_PROBLEMS`] problems in it.
-pub fn compile(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Problems> {
-    let mut problems = First::new(MAX_PROBLEMS, |problem: &Problem| problem.at);
-    let ruleset = read(text, bounds, &mut problems);
+/// Returns the first [`MAX_PROBLEMS`] problems in it.
+pub fn compile(text: &str, operator_policy: &OperatorPolicy) -> Result<Ruleset, Problems> {
+    let mut problems = CappedList::new(Some(MAX_PROBLEMS), |problem: &Problem| problem.at);
+    let ruleset = read(text, operator_policy, &mut problems);
     conclude(ruleset, problems)
 }
 
-fn conclude(ruleset: Option<Ruleset>, problems: First<Problem>) -> Result<Ruleset, Problems> {
+fn conclude(ruleset: Option<Ruleset>, problems: CappedList<Problem>) -> Result<Ruleset, Problems> {
     let count = problems.count();
     match ruleset {
         Some(ruleset) if count == 0 => Ok(ruleset),
@@ -74,17 +77,17 @@ fn conclude(ruleset: Option<Ruleset>, problems: First<Problem>) -> Result<Rulese
     }
 }
 
-/// Reads the text twice, so that never more than one rule of it is held as a tree: what stands beside the rules, which may come after
-/// them, and then the rules.
-fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> Option<Ruleset> {
+/// Reads the text twice, so that never more than one rule is held as a tree. The first time it reads what
+/// stands beside the rules, which may come after them, and the second time it reads the rules.
+fn read(text: &str, operator_policy: &OperatorPolicy, problems: &mut CappedList<Problem>) -> Option<Ruleset> {
     let mut reader = Reader::new(problems);
     if text.len() > MAX_BYTES {
-        reader.report(START, Path::Root, size_message(text.len()));
+        reader.report(Position::START, Path::Root, size_message(text.len()));
         return None;
     }
     let mut list = None;
     let mut count = 0;
-    let documents = yaml::read_apart(text, LIMITS, "rules", &mut |at, _| {
+    let documents = yaml::read_apart(text, LIMITS, Some("rules"), &mut |at, _| {
         count += usize::from(*list.get_or_insert(at) == at);
     });
     let documents = match documents {
@@ -96,12 +99,12 @@ fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> O
     };
     let document = the_mapping(&documents, &mut reader)?;
     let (top, rules) = Top::read(document, &mut reader)?;
-    let mut reading = RuleList::new(&top, bounds, max_weight(text.len()));
+    let mut reading = RuleList::new(&top, operator_policy, max_weight(text.len()));
     let (at, members) = (rules.at, rules.as_sequence().unwrap_or_default());
     if members.is_empty() {
         reading.expect(count, at, &mut reader)?;
         drop(documents);
-        let read = yaml::read_apart(text, LIMITS, "rules", &mut |list, rule| {
+        let read = yaml::read_apart(text, LIMITS, Some("rules"), &mut |list, rule| {
             if list == at {
                 reading.take(&rule, &mut reader);
             }
@@ -110,7 +113,7 @@ fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> O
             report_syntax(&error, &mut reader);
         }
     } else {
-        // They came by an alias, so that all of them are there already.
+        // The list is an alias, so that all rules are there already.
         reading.expect(members.len(), at, &mut reader)?;
         for rule in members {
             reading.take(rule, &mut reader);
@@ -120,15 +123,20 @@ fn read(text: &str, bounds: &OperatorPolicy, problems: &mut First<Problem>) -> O
 }
 
 fn report_syntax(error: &SyntaxError, reader: &mut Reader<'_>) {
-    let is_one = error.message.starts_with("not YAML") && error.message.contains("alias");
-    let hint = if is_one { ": text that begins with * or & wants quotes" } else { "" };
-    reader.report(error.at, Path::Root, format!("{}{hint}", error.message));
+    let hint = match error.kind {
+        SyntaxErrorKind::AliasWithoutName(_) => ": text that begins with * or & wants quotes",
+        _ => "",
+    };
+    reader.report(error.at, Path::Root, format!("{}{hint}", error.kind));
 }
 
-/// The one document, where it is no manifest.
+/// Returns the one document of a mapping. Other numbers of documents, and manifests, are reported.
 fn the_mapping<'n, 't>(documents: &'n [Node<'t>], reader: &mut Reader<'_>) -> Option<&'n Node<'t>> {
     let (at, message) = match documents {
-        [] => (START, "the mapping is empty: write `rules: []` for a mapping without rules".to_owned()),
+        [] => (
+            Position::START,
+            "the mapping is empty: write `rules: []` for a mapping without rules".to_owned(),
+        ),
         [document] if is_config_map(document) => {
             let message = format!(
                 "this is the manifest of a ConfigMap: expected the mapping itself, the text of its `data` key `{CONFIG_MAP_KEY}`"
@@ -190,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_hold_no_mapping_say_so() {
+    fn a_text_that_holds_no_mapping_is_a_problem() {
         assert_eq!(
             problems(""),
             ["1:1: the mapping is empty: write `rules: []` for a mapping without rules"]

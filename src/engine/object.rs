@@ -1,4 +1,4 @@
-//! What is an object, as far as a decision needs to know it?
+//! What does a decision need to know about an object?
 
 pub mod component;
 pub mod manifest;

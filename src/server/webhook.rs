@@ -189,7 +189,7 @@ async fn validate(
         .await??;
         let bytes = edit.text_bytes().map_or(0, |text| text + mapping::weight(text));
         let room = webhook.pool.take_within(bytes, RESERVATION_TIMEOUT).await.ok_or(Refusal::Busy)?;
-        let policy = webhook.live.load().ruleset.bounds().clone();
+        let policy = webhook.live.load().ruleset.operator_policy().clone();
         let (mut verdict, mut room) = offload(move || {
             let _permit = permit;
             (edit.judge(&policy), room)

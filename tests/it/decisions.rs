@@ -1,4 +1,6 @@
-//! What happens to values that are there already: ours, a person's, and what `replace` put away.
+//! What happens to values that an object has already?
+//!
+//! They may be ours, or a person's, or the role that `replace` put away.
 
 use gitlab_iam_webhook::engine::decision::{APPLIED, MAX_WARNING, Outcome, WAS};
 use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
@@ -11,7 +13,7 @@ const POD_ROLE: &str = "iam.amazonaws.com/role";
 const REGISTRY: &str = "arn:aws:iam::123456789012:role/registry";
 const BY_HAND: &str = "arn:aws:iam::111122223333:role/by-hand";
 
-/// A mapping with this head and one rule for the registry.
+/// Makes a mapping with this head and one rule for the registry.
 fn mapping(head: &str, rule: &str) -> String {
     format!(
         "account: \"123456789012\"\n{head}\nrules:\n  - {{name: r, match: {{component: registry}}, {rule}}}\n"
@@ -161,7 +163,7 @@ fn remove_takes_what_anyone_set() {
 }
 
 #[test]
-fn skip_and_opting_out_freeze() {
+fn skip_and_opting_out_leave_everything_as_it_is() {
     let frozen = |account: Thing, text: &str, want: Outcome| {
         let mut account = account;
         let before = account.sorted_annotations();
@@ -230,7 +232,7 @@ fn kube2iam_and_kiam_write_the_pods_annotations() {
 }
 
 #[test]
-fn irsa_writes_on_pods_only_what_it_is_told_to() {
+fn irsa_writes_on_pods_only_what_the_rule_says() {
     let mut pod = Thing::pod("registry");
     assert_eq!(outcome(&mut pod, &mapping("", "role: registry")), Outcome::OnServiceAccount);
     assert_eq!(pod.sorted_annotations(), []);
@@ -276,7 +278,8 @@ fn a_role_that_cannot_be_filled_is_no_role_and_ours_comes_off() {
     let text = mapping("", "role: \"x-{release}\"");
     let mut account = Thing::service_account("registry");
     assert_eq!(outcome(&mut account, &text), Outcome::Set);
-    // The chart's label goes, and with it what makes it a registry; a rule by name still matches.
+    // The chart's label goes, so that the account is no registry any more. A rule that names the account
+    // still matches.
     let by_name = text.replace("component: registry", "serviceAccount: gitlab-registry");
     account.labels.clear();
     let decision = account.admit(&ruleset(&by_name)).warnings;
@@ -305,7 +308,7 @@ fn what_was_put_away_comes_back_when_the_rule_can_give_no_role() {
 }
 
 #[test]
-fn a_place_that_one_provider_frees_is_free_for_the_other() {
+fn a_was_that_one_provider_empties_is_free_for_the_other() {
     let replacing = |rules: &str| {
         format!("account: \"123456789012\"\nonConflict: replace\nonNoRule: remove\nrules:{rules}\n")
     };
@@ -355,7 +358,7 @@ fn a_record_that_we_did_not_write_makes_nothing_ours() {
 
 const NO_RULE: &str = "onNoRule: remove\nrules: []\n";
 
-/// A ServiceAccount of a chart that sets a role, which `replace` has put away.
+/// Makes a ServiceAccount of a chart that sets a role, which `replace` has put away.
 fn replaced() -> Thing {
     let mut account = Thing::service_account("registry").annotated(ROLE, BY_HAND);
     assert_eq!(outcome(&mut account, &mapping("onConflict: replace", "role: registry")), Outcome::Replaced);
@@ -387,7 +390,7 @@ fn what_was_put_away_ends_when_another_role_is_set_over_ours() {
     account.set(ROLE, Some(other));
     assert_eq!(outcome(&mut account, &mapping("onConflict: keep", "role: registry")), Outcome::Kept);
     assert_eq!(account.sorted_annotations(), [(ROLE.to_owned(), other.to_owned())]);
-    // Under `replace` it is the other one that is put away and comes back.
+    // Under `replace` the other role is the one that is put away and comes back.
     let mut account = replaced();
     account.set(ROLE, Some(other));
     outcome(&mut account, &mapping("onConflict: replace", "role: registry"));
@@ -411,13 +414,13 @@ fn what_was_put_away_waits_while_the_object_is_frozen() {
 
 #[test]
 fn what_comes_back_is_bounded_as_what_is_given() {
-    let bounds = OperatorPolicy {
+    let operator_policy = OperatorPolicy {
         allowed_roles: ["gitlab=arn:aws:iam::123456789012:role/*", "other=*"]
             .map(|text| text.parse::<AllowedRole>().unwrap())
             .to_vec(),
         ..OperatorPolicy::default()
     };
-    let gone = ruleset_within(NO_RULE, &bounds);
+    let gone = ruleset_within(NO_RULE, &operator_policy);
     let forged = format!(r#"{{"annotations":{{"{ROLE}":"x"}},"rule":"r"}}"#);
     let account = |was: &str| {
         Thing::service_account("registry")
@@ -451,8 +454,8 @@ fn what_comes_back_is_bounded_as_what_is_given() {
 }
 
 #[test]
-fn what_comes_back_where_a_rule_can_give_no_role_is_bounded_too() {
-    let bounds = OperatorPolicy {
+fn a_role_that_comes_back_for_want_of_another_must_be_allowed_too() {
+    let operator_policy = OperatorPolicy {
         allowed_roles: vec!["arn:aws:iam::123456789012:role/*".parse::<AllowedRole>().unwrap()],
         ..OperatorPolicy::default()
     };
@@ -460,7 +463,7 @@ fn what_comes_back_where_a_rule_can_give_no_role_is_bounded_too() {
 rules:
   - {name: r, match: {serviceAccount: gitlab-registry}, role: \"x-{release}\"}
 ";
-    let ruleset = ruleset_within(text, &bounds);
+    let ruleset = ruleset_within(text, &operator_policy);
     let forged = format!(r#"{{"annotations":{{"{ROLE}":"x"}},"rule":"r"}}"#);
     let mut account = Thing::service_account("registry")
         .annotated(ROLE, "x")
@@ -488,8 +491,9 @@ rules:
 }
 
 #[test]
-fn a_value_longer_than_any_role_is_not_carried_about() {
-    // The answer would be longer than the question: the value stands in it as `was`, escaped and in base64.
+fn a_value_longer_than_any_role_is_not_put_away() {
+    // The answer would be longer than the question, because it would hold the value as `was`, escaped and in
+    // base64.
     let long = "\u{1}".repeat(100_000);
     let mut account = Thing::service_account("registry").annotated(ROLE, &long);
     let text = mapping("onConflict: replace", "role: registry");
@@ -498,7 +502,7 @@ fn a_value_longer_than_any_role_is_not_carried_about() {
 }
 
 #[test]
-fn a_record_of_what_we_never_write_is_not_carried_about() {
+fn a_record_of_keys_that_we_never_write_is_not_kept() {
     let unknown: String = (0..10_000).map(|n| format!(r#""k{n}":"v","#)).collect();
     let with = |value: &str| format!(r#"{{"annotations":{{{unknown}"{ROLE}":{value}}},"rule":"r"}}"#);
     let mut account = Thing::service_account("registry")

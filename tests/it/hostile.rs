@@ -1,5 +1,6 @@
-//! Reviews that somebody made up to do harm. What each of them did is said by its test's name; the memory that they take is measured in
-//! `tests/memory`.
+//! What becomes of reviews that somebody made up to do harm?
+//!
+//! The comment on a test says what its reviews did before. `tests/memory` measures the memory that they take.
 
 use std::fmt::Write as _;
 
@@ -19,7 +20,7 @@ fn answer(reply: &Reply<'_>) -> Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
 
-/// The role that the rules give to a ServiceAccount of this metadata, under this `request.name`.
+/// Returns the role that the rules give to a ServiceAccount with this metadata and this `request.name`.
 fn given(ruleset: &Ruleset, name: Option<&str>, metadata: &Value) -> Option<String> {
     let mut review = Thing::service_account("kas").to_review();
     review["request"]["object"]["metadata"] = metadata.clone();
@@ -32,7 +33,8 @@ fn given(ruleset: &Ruleset, name: Option<&str>, metadata: &Value) -> Option<Stri
     role.map(|role| role.rsplit('/').next().unwrap().to_owned())
 }
 
-/// 14: `{name: ci-jobs, generateName: ci-jobs}` slipped past the rule for `ci-jobs`, and `generateName: default` gave `default` a role.
+/// The metadata `{name: ci-jobs, generateName: ci-jobs}` slipped past the rule for `ci-jobs`, and
+/// `generateName: default` gave `default` a role.
 #[test]
 fn a_generate_name_beside_a_name_hides_neither_the_name_nor_default() {
     let ruleset = ruleset(
@@ -44,13 +46,13 @@ fn a_generate_name_beside_a_name_hides_neither_the_name_nor_default() {
     let default = json!({"name": "default", "generateName": "default"});
     assert_eq!(given(&ruleset, Some("default"), &default), None);
     assert_eq!(given(&ruleset, None, &default), None);
-    // Named by the request alone, as by server-side apply; or by nobody yet.
+    // Here the request alone names the object, as server-side apply does, or nobody names it yet.
     let only_generate = json!({"generateName": "ci-jobs"});
     assert_eq!(given(&ruleset, Some("ci-jobs"), &only_generate).as_deref(), Some("jobs"));
     assert_eq!(given(&ruleset, None, &only_generate).as_deref(), Some("others"));
 }
 
-/// 1: each label took 48 bytes for 6 that were sent.
+/// Each label took 48 bytes for 6 that were sent.
 #[test]
 fn of_a_flood_of_labels_those_that_count_are_read_and_the_last_of_each_wins() {
     let ruleset = ruleset(
@@ -69,7 +71,7 @@ fn of_a_flood_of_labels_those_that_count_are_read_and_the_last_of_each_wins() {
     assert_eq!(role, "arn:aws:iam::123456789012:role/kas-new");
 }
 
-/// 1: a label that no API server would store must not match, and must not be taken for absent either.
+/// A label that no API server would store must not match, and must not be taken for absent either.
 #[test]
 fn an_overlong_label_is_present_and_matches_nothing() {
     let ruleset = ruleset(
@@ -80,7 +82,7 @@ fn an_overlong_label_is_present_and_matches_nothing() {
         let body = serde_json::to_vec(&thing.to_review()).unwrap();
         let reply = respond(&body, &ruleset, Mode::Mutate).unwrap();
         let role = patch_of(&answer(&reply))[0]["value"][ROLE].as_str().unwrap().to_owned();
-        // The same from a file, where nothing is cut.
+        // The same label comes from a file, where nothing is cut.
         let decided = thing.decide(&ruleset).verdicts[0].role.clone().unwrap();
         assert_eq!(decided, role);
         role.rsplit('/').next().unwrap().to_owned()
@@ -91,7 +93,7 @@ fn an_overlong_label_is_present_and_matches_nothing() {
     assert_eq!(role(&kas.labelled("team", &long).labelled("release", &long)), "c", "still a release");
 }
 
-/// 1: a job stays a job, however long the runner's label is that its author has spoilt.
+/// A job stays a job, even where its author makes the runner's label too long.
 #[test]
 fn an_overlong_runner_label_is_a_runner_label() {
     let ruleset = ruleset(
@@ -107,12 +109,12 @@ fn an_overlong_runner_label_is_a_runner_label() {
     assert_eq!(respond(&body, &ruleset, Mode::Mutate).unwrap().outcome(), Outcome::Set);
 }
 
-/// 1: nothing of the author's is lost or passed over because it is long, as long as it can be stored.
+/// A value that can be stored is neither lost nor overlooked because it is long.
 #[test]
 fn a_long_role_on_a_jobs_pod_is_taken_off() {
     let mapping = "rules: [{match: {namespace: \"*\"}, provider: kube2iam, remove: true}]\n";
     let ruleset = ruleset_within(mapping, &OperatorPolicy::default());
-    // As the API server writes it: `<` in six bytes.
+    // The API server writes `<` as an escape of six bytes.
     let pod = Thing::job("1").by(RUNNER).annotated("iam.amazonaws.com/role", "ROLE");
     let body = pod.to_review().to_string().replace("\"ROLE\"", &format!("\"{}\"", "\\u003c".repeat(200_000)));
     let reply = respond(body.as_bytes(), &ruleset, Mode::Mutate).unwrap();
@@ -126,7 +128,7 @@ fn a_long_role_on_a_jobs_pod_is_taken_off() {
     assert!(matches!(refused, ReviewError::Annotations), "{refused}");
 }
 
-/// 1: texts of megabytes where something else or something short is expected are neither copied nor told.
+/// A text of megabytes that stands in a wrong place is neither copied nor told.
 #[test]
 fn errors_and_names_never_carry_what_was_sent() {
     let ruleset = ruleset("rules: []\n");
@@ -155,7 +157,8 @@ fn errors_and_names_never_carry_what_was_sent() {
     }
 }
 
-/// Found by a second attacker: 4 kB of a mapping kept a worker busy for seconds, and 6 kB for a quarter of an hour.
+/// Found by a second attacker: 4 kB of a mapping kept a worker busy for seconds, and 6 kB for a quarter of an
+/// hour.
 #[test]
 fn braces_and_aliases_that_take_long_to_expand_are_a_problem_and_soon() {
     let alternatives = "a,".repeat(98);
@@ -168,7 +171,7 @@ fn braces_and_aliases_that_take_long_to_expand_are_a_problem_and_soon() {
     let soon = std::time::Instant::now();
     let problems = compile(&text, &OperatorPolicy::default()).unwrap_err();
     assert!(problems.to_string().contains("takes too long to read"), "{problems}");
-    // A quarter of an hour before; far more than it takes, on any machine.
+    // It took a quarter of an hour before. The limit is far more than it takes now on any machine.
     assert!(soon.elapsed() < std::time::Duration::from_secs(30), "{:?}", soon.elapsed());
     assert!(
         compile(

@@ -1,4 +1,6 @@
-//! GitLab's objects, ServiceAccounts from chart 4.x and Pods from 4.9 to 9.x: which component each is, and what a mapping makes of it.
+//! Which component is each of GitLab's objects, and what does a mapping make of it?
+//!
+//! The objects are ServiceAccounts of the charts 4.x to 9.x, and Pods of the charts 4.9 to 9.x.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::support::{data, ruleset};
 
-/// The names in the file that are components under another name; those with `None` are none to us.
+/// The names in the file that are components under another name. Those with `None` are no component to us.
 fn component_of(name: &str) -> Option<&str> {
     match name {
         "task-runner" => Some("toolbox"),

@@ -1,10 +1,11 @@
-//! What must hold for every mapping, every object and every hand that changes it.
+//! What holds for every mapping, every object and every change that somebody makes to it?
 
 use std::collections::{BTreeMap, HashMap};
 
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
 use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS, decide};
+use gitlab_iam_webhook::engine::mapping::lints::{self, LintKind};
 use gitlab_iam_webhook::engine::object::manifest;
 use gitlab_iam_webhook::engine::object::provider::Provider;
 use gitlab_iam_webhook::engine::object::subject::{Kind, Requester};
@@ -36,7 +37,7 @@ const ROLES: [&str; 2] = ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role"
 const NAMESPACES: [&str; 4] = ["gitlab", "ci-a", "ci-b", "legacy"];
 const ACCOUNTS: [&str; 4] = ["gitlab-webservice", "gitlab-jobs", "default", "ci-x"];
 const COMPONENTS: [&str; 4] = ["webservice", "sidekiq", "registry", "runner"];
-/// Also what rules set, so that equal values come up.
+/// Values of annotations. Some are those that rules set, so that equal values come up.
 const VALUES: [&str; 6] =
     ["", "by-hand", "arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b", "3600", "true"];
 
@@ -47,7 +48,7 @@ fn quoted_list(values: &'static [&'static str]) -> impl Strategy<Value = String>
     })
 }
 
-/// One rule in YAML. Some are refused by the language; those are left out of the mapping.
+/// Makes one rule in YAML. Some break the rules of the language, and are left out of the mapping.
 fn a_rule() -> impl Strategy<Value = String> {
     let criteria = (
         option::of(quoted_list(&[
@@ -167,12 +168,12 @@ fn a_thing() -> impl Strategy<Value = Thing> {
     )
 }
 
-/// What a hand does between two admissions: sets a key, or takes it off.
+/// Makes a change that somebody makes between two admissions, which sets a key or takes it off.
 fn a_hand() -> impl Strategy<Value = (&'static str, Option<&'static str>)> {
     (select(KEYS[..8].to_vec()), option::of(select(VALUES.to_vec())))
 }
 
-/// The rules that a scan from top to bottom finds, one for each provider.
+/// Finds the rules that win by trying all of them from top to bottom, one for each provider.
 fn naive_winners<'r>(ruleset: &'r Ruleset, thing: &Thing) -> [Option<&'r Rule>; 2] {
     thing.with_subject(|subject| {
         let facts = ruleset.facts(subject);
@@ -191,7 +192,7 @@ fn same_rule(one: Option<&Rule>, other: Option<&Rule>) -> bool {
     one.map(|rule| &rule.name) == other.map(|rule| &rule.name)
 }
 
-/// What our record on the object says that we set under a key.
+/// Returns the value that our record on the object has for a key.
 fn recorded(thing: &Thing, key: &str) -> Option<String> {
     let applied: Value = serde_json::from_str(thing.annotation(APPLIED)?).unwrap();
     applied["annotations"][key].as_str().map(str::to_owned)
@@ -239,7 +240,7 @@ proptest! {
             .unwrap_or_default();
         prop_assert_eq!(found, wished);
 
-        // And nothing beside them.
+        // The patch changes nothing beside them.
         let without = |object: &Value| {
             let mut object = object.clone();
             object["metadata"].as_object_mut().unwrap().remove("annotations");
@@ -265,14 +266,14 @@ proptest! {
         const ALLOWED: &str = "arn:aws:iam::123456789012:role/";
         let mut thing = thing;
         if forged {
-            // All that is there is said to be ours.
+            // The record says of everything on the object that it is ours.
             let annotations: BTreeMap<&str, &str> =
                 thing.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             let record = serde_json::json!({"annotations": annotations, "rule": "r"}).to_string();
             thing.set(APPLIED, Some(&record));
         }
-        let bounds = OperatorPolicy { allowed_roles: vec![format!("{ALLOWED}*").parse().unwrap()], ..OperatorPolicy::default() };
-        let ruleset = ruleset_within(&mapping, &bounds);
+        let operator_policy = OperatorPolicy { allowed_roles: vec![format!("{ALLOWED}*").parse().unwrap()], ..OperatorPolicy::default() };
+        let ruleset = ruleset_within(&mapping, &operator_policy);
         for edit in thing.admit(&ruleset).edits.iter().filter(|edit| ROLES.contains(&edit.key)) {
             let role = edit.value.as_deref().unwrap_or(ALLOWED);
             prop_assert!(role.starts_with(ALLOWED), "{} is written under\n{}", role, mapping);
@@ -307,7 +308,7 @@ proptest! {
         prop_assert_eq!(&decide(&ruleset, &from_file).edits, &direct.edits);
         let explained = explain(&ruleset, &from_file);
         prop_assert_eq!(&explained.decision.edits, &direct.edits);
-        // What explain tells is what decided.
+        // `explain` tells the rules that decided.
         for trace in &explained.traces {
             let told = trace.tried.iter().find(|tried| tried.mismatch.is_none()).map(|tried| tried.rule);
             let verdict = direct.verdicts.iter().find(|verdict| verdict.provider == trace.provider).unwrap();
@@ -321,7 +322,7 @@ proptest! {
         steps in vec((a_mapping(), vec(a_hand(), 0..3)), 1..6),
     ) {
         let mut thing = thing;
-        // What we set last under each key, by our own account of it.
+        // These are the values that we set last under each key.
         let mut ours: HashMap<&'static str, String> = HashMap::new();
         for (mapping, hands) in steps {
             let ruleset = ruleset(&mapping);
@@ -381,7 +382,8 @@ proptest! {
                 }
             }
             for (key, value) in hands {
-                // A hand that sets the very value that the record names makes it ours: nothing tells the two apart.
+                // Where somebody sets the very value that the record names it becomes ours: nothing tells the
+                // two apart.
                 match value {
                     Some(value) if recorded(&thing, key).as_deref() == Some(value) => {
                         ours.insert(key, value.to_owned());
@@ -425,10 +427,10 @@ proptest! {
     #[test]
     fn a_covered_rule_never_decides(mapping in a_mapping(), things in vec(a_thing(), 1..8)) {
         let ruleset = ruleset(&mapping);
-        let covered: Vec<String> = gitlab_iam_webhook::engine::mapping::lints::advise(&ruleset, mapping.len())
+        let covered: Vec<String> = lints::lint(&ruleset, mapping.len())
             .into_iter()
-            .filter(|advice| advice.kind == "covered")
-            .filter_map(|advice| advice.rule)
+            .filter(|lint| lint.kind == LintKind::Covered)
+            .filter_map(|lint| lint.rule)
             .collect();
         for thing in things {
             for winner in naive_winners(&ruleset, &thing).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The reviews that a real API server sent, posted over TLS to the running binary.
+//! How does the running binary answer the reviews that a real API server sent?
 
 use std::fs;
 

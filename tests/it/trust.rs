@@ -1,4 +1,6 @@
-//! Whom to believe: every sentence of that section of the mapping's documentation, attacks included.
+//! Who is believed for what?
+//!
+//! The tests hold each sentence that the documentation of the mapping says about it, and try attacks on it.
 
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
 use gitlab_iam_webhook::engine::object::component::Component;
@@ -10,7 +12,7 @@ const ROLE: &str = "iam.amazonaws.com/role";
 const INJECT: &str = "gitlab-iam-webhook/inject";
 const ARN: &str = "arn:aws:iam::123456789012:role/";
 
-/// Webservice for everyone, project 42 for one runner, and anything else of jobs taken off.
+/// A mapping that gives webservice and project 42 of one runner a role, and takes anything else of jobs off.
 const MAPPING: &str = "account: \"123456789012\"
 provider: kube2iam
 rules:
@@ -90,9 +92,9 @@ fn a_pod_of_an_old_chart_is_told_only_of_workload_controllers_and_where_no_rule_
 #[test]
 fn the_operator_may_name_more_workload_controllers() {
     let rollouts = "system:serviceaccount:argo-rollouts:argo-rollouts";
-    let bounds =
+    let operator_policy =
         OperatorPolicy { workload_controllers: vec![rollouts.to_owned()], ..OperatorPolicy::default() };
-    let ruleset = ruleset_within(MAPPING, &bounds);
+    let ruleset = ruleset_within(MAPPING, &operator_policy);
     assert_eq!(web().by(rollouts).decide(&ruleset).outcome(), Outcome::Set);
     assert_eq!(web().by("system:serviceaccount:x:argo-rollouts").decide(&ruleset).outcome(), Outcome::NoRule);
 }
@@ -116,7 +118,7 @@ fn a_pod_from_a_runner_is_a_job_and_nothing_else() {
     assert_eq!(role_after(disguised.clone()), None);
     disguised.labels.push(("project.runner.gitlab.com/id".to_owned(), "1337".to_owned()));
     assert_eq!(role_after(disguised), None);
-    // So is what carries the runner's labels, whoever sends it.
+    // A Pod that carries the runner's labels is a job, too, whoever sends it.
     let labelled = web().labelled("manager.runner.gitlab.com/name", "x");
     assert_eq!(role_after(labelled), None);
 }
@@ -130,7 +132,7 @@ fn a_job_reaches_no_rule_that_does_not_name_jobs() {
     by_account.labels.clear();
     assert_eq!(role_after(by_account), Some(format!("{ARN}by-account")), "it is the job that is kept out");
     assert_eq!(role_after(Thing::job("1337").labelled("team", "a")), None);
-    // Nor one that would leave what its author wrote.
+    // It does not reach a rule either that would leave what its author wrote.
     assert_eq!(role_after(Thing::job("1337").labelled("team", "b").annotated(ROLE, "admin")), None);
 }
 
@@ -144,7 +146,7 @@ fn the_author_of_a_job_cannot_opt_out() {
         assert_eq!(role_after(job), Some(format!("{ARN}job-42")));
     }
     assert_eq!(role_after(Thing::job("1337").annotated(INJECT, "disabled").annotated(ROLE, "admin")), None);
-    // Anyone else can.
+    // Any other author can.
     assert_eq!(role_after(web().annotated(INJECT, "disabled")), None);
 }
 
@@ -169,7 +171,7 @@ fn the_author_of_a_job_cannot_bring_a_record_of_what_is_ours() {
 
 #[test]
 fn a_role_that_a_jobs_author_wrote_is_replaced_by_default() {
-    // Also where the mapping keeps everybody else's.
+    // This holds even where the mapping keeps all other foreign roles.
     let text = MAPPING.replacen("provider: kube2iam", "onConflict: keep\nprovider: kube2iam", 1);
     let ruleset = ruleset(&text);
     let mut job =
@@ -196,7 +198,8 @@ rules:
 
 #[test]
 fn the_project_is_the_label_and_nothing_that_its_author_can_write() {
-    // Annotations, the Pod's own name and the forgeable labels say 42; the label that the server fills says 1337.
+    // Annotations, the Pod's own name and the forgeable labels say 42; the label that the server fills says
+    // 1337.
     let mut job = Thing::job("1337").annotated("project.runner.gitlab.com/id", "42");
     job = job
         .labelled("project.runner.gitlab.com/namespace", "platform")
@@ -206,7 +209,7 @@ fn the_project_is_the_label_and_nothing_that_its_author_can_write() {
 
 #[test]
 fn an_old_runners_job_is_known_by_its_annotation() {
-    // Before 17.9 no label of the runner's own is there.
+    // A runner before 17.9 writes no label of its own.
     let mut job = Thing::job("42").annotated("job.runner.gitlab.com/id", "91234").annotated(ROLE, "admin");
     job.labels = vec![("pod".to_owned(), "runner-x-project-42-concurrent-0".to_owned())];
     assert_eq!(
@@ -237,7 +240,7 @@ fn beside_the_role_that_a_job_is_given_its_author_has_no_say() {
 }
 
 #[test]
-fn what_only_takes_away_reaches_jobs_unnamed() {
+fn a_rule_that_only_removes_reaches_jobs_without_naming_them() {
     let text = "rules:\n  - {match: {namespace: ci}, provider: kube2iam, remove: true}\n";
     let ruleset = ruleset(text);
     for job in [Thing::job("42"), web().labelled("x.runner.gitlab.com/y", "z")] {
@@ -330,14 +333,14 @@ fn the_account_default_is_matched_by_its_literal_name_only() {
     {
         assert_eq!(account(rule), Outcome::Set, "{rule}");
     }
-    // A Pod that runs as `default` is matched by component as any other.
+    // A Pod that runs as `default` is matched by component, as any other Pod is.
     let mut pod = web();
     pod.service_account = "default".to_owned();
     assert_eq!(role_after(pod), Some(format!("{ARN}web")));
 }
 
 #[test]
-fn the_namespace_is_the_requests_and_not_the_objects_word() {
+fn the_namespace_is_that_of_the_request_and_not_of_the_object() {
     use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
     let text = "account: \"123456789012\"\nrules:\n  - {match: {namespace: rich}, role: x}\n";
     let mut review = Thing::service_account("kas").to_review();
@@ -361,15 +364,15 @@ fn offline_a_workload_controller_is_assumed_and_no_runner() {
 }
 
 #[test]
-fn a_filled_in_role_outside_the_operators_bound_is_refused_at_the_object() {
-    let bounds = OperatorPolicy {
+fn a_filled_in_role_that_the_operator_does_not_allow_is_refused_at_the_object() {
+    let operator_policy = OperatorPolicy {
         allowed_roles: ["gitlab=arn:aws:iam::123456789012:role/gitlab-*"]
             .map(|text| text.parse::<AllowedRole>().unwrap())
             .to_vec(),
         ..OperatorPolicy::default()
     };
     let text = "account: \"123456789012\"\nrules:\n  - {name: r, match: {component: kas}, role: \"{namespace}-kas\"}\n";
-    let ruleset = ruleset_within(text, &bounds);
+    let ruleset = ruleset_within(text, &operator_policy);
     let inside = Thing::service_account("kas");
     assert_eq!(inside.decide(&ruleset).outcome(), Outcome::Set);
     let mut outside = Thing::service_account("kas");

@@ -1,4 +1,6 @@
-//! What does it hold at once, whatever is thrown at it? Counted by the allocator, so each claim about memory is held to the truth.
+//! How much memory does the engine hold at once, whatever is sent to it?
+//!
+//! The allocator counts it, so that each claim about memory is compared with what is allocated.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +20,8 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// The turn of one test: the allocator counts for the whole process, so the others wait. Taken before anything large is made.
+/// The turn of one test. The allocator counts for the whole process, so that the other tests wait. A test
+/// takes its turn before it makes anything large.
 pub(crate) struct Alone(MutexGuard<'static, ()>);
 
 impl Alone {
@@ -27,8 +30,8 @@ impl Alone {
         Self(TURN.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What `work` came to, the most bytes that were allocated at once while it ran, and the bytes that its outcome holds on to; both
-    /// beyond those that were there before.
+    /// Runs `work`. Returns its outcome, the most bytes that were allocated at once while it ran, and the
+    /// bytes that its outcome holds. Bytes that were allocated before do not count.
     pub(crate) fn peak<T>(&self, work: impl FnOnce() -> T) -> (T, usize, usize) {
         let Self(_turn) = self;
         let before = ALLOCATOR.current_usage();

@@ -1,4 +1,4 @@
-//! No mapping, however hostile, takes more memory than is set apart for it.
+//! Does a mapping take no more memory than is set apart for it, however hostile it is?
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::Alone;
 
 const MIB: usize = 1 << 20;
 
-/// Of the shape that benches/memory has.
+/// Makes a mapping of ordinary rules, as many of them as fit into a ConfigMap.
 fn honest(rules: usize, glob: &str) -> String {
     let mut text = "account: \"123456789012\"\nrules:\n".to_owned();
     for n in 1..=rules {
@@ -27,13 +27,13 @@ fn honest(rules: usize, glob: &str) -> String {
     text
 }
 
-/// As much of `piece` as a ConfigMap holds, between a head and a tail.
+/// Repeats `piece` between a head and a tail, until the text is as long as a ConfigMap holds.
 fn full(head: &str, piece: &str, tail: &str) -> String {
     let count = (MAX_BYTES - head.len() - tail.len()) / piece.len();
     format!("{head}{}{tail}", piece.repeat(count))
 }
 
-/// The same with numbers, but no more than there may be rules.
+/// Repeats numbered pieces likewise, but no more of them than there may be rules.
 fn numbered(head: &str, piece: impl Fn(usize) -> String, tail: &str) -> String {
     let mut text = head.to_owned();
     for number in 0..20_000 {
@@ -58,7 +58,7 @@ fn ten_thousand_rules_take_at_most_8_mib_in_force() {
             text.len(),
             ruleset.weight()
         );
-        // A share of what is allocated is the allocator's own, which the account counts.
+        // The allocator needs some bytes for itself, which the weight counts and `held` does not.
         assert!(held <= ruleset.weight() && ruleset.weight() <= 8 * MIB);
         assert!(peak <= mapping::weight(text.len()));
     }
@@ -71,7 +71,7 @@ fn the_room_for_reading_a_mapping_follows_its_length() {
     assert_eq!(mapping::weight(usize::MAX / 16), 12 * MIB);
 }
 
-/// Texts that were made to weigh much: each with what it is about.
+/// Makes texts that take much memory, each with a word for what it does.
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn hostile() -> Vec<(&'static str, String)> {
     let rules = "account: \"123456789012\"\nrules:\n";
@@ -242,7 +242,7 @@ fn hostile() -> Vec<(&'static str, String)> {
         open
     });
     texts.push(("anchors within anchors", format!("{anchors}{}{}", "x,".repeat(50_000), "]".repeat(150))));
-    // Short texts that stand for much.
+    // These texts are short and stand for much.
     let braces: String = (0..1000).fold(String::new(), |mut list, n| {
         write!(list, "\"{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{{a,b}}{n}\",").unwrap();
         list
@@ -257,7 +257,7 @@ fn hostile() -> Vec<(&'static str, String)> {
     texts
 }
 
-/// What the rule with a number looks at.
+/// Returns what the rule with a number looks at.
 type Rule = Box<dyn Fn(usize) -> String>;
 
 #[test]
@@ -278,7 +278,7 @@ fn the_largest_mappings_that_are_taken_take_no_more_than_is_set_apart() {
     for (what, most, rule) in all {
         let rules = (0..most).map(|n| format!("- {{match: {{{}}}, skip: true}}\n", rule(n)));
         let text = format!("rules:\n{}#", rules.collect::<String>());
-        // What a text may come to follows its length.
+        // A longer text may take more.
         let text = format!("{text}{}", "x".repeat(MAX_BYTES - text.len()));
         assert_eq!(text.len(), MAX_BYTES);
         let (ruleset, peak, held) = alone.peak(|| compile(&text, &OperatorPolicy::default()).unwrap());
@@ -320,7 +320,7 @@ fn no_text_takes_more_to_read_than_is_set_apart_for_it() {
 }
 
 #[test]
-fn advice_is_told_one_after_the_other() {
+fn lints_are_told_one_after_the_other() {
     let alone = Alone::begin();
     let text = honest(10_000, "^");
     let ruleset = compile(&text, &OperatorPolicy::default()).unwrap();

@@ -1,4 +1,4 @@
-//! A review weighs what its bytes weigh, whatever stands in it.
+//! Does a review take no more memory than its bytes and its weight, whatever stands in it?
 
 use gitlab_iam_webhook::engine::admission::mutate::Mode;
 use gitlab_iam_webhook::engine::admission::parse;
@@ -7,7 +7,7 @@ use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 
 use crate::Alone;
 
-/// What any review may take beyond its bytes and its weight.
+/// How many bytes any review may take beyond its own and its weight.
 const SMALL: usize = 32 << 10;
 
 const MAPPING: &str = "account: \"123456789012\"\nonConflict: replace\nrules:\n  - {match: {labels: {team: \"*\"}}, skip: true}\n  - {match: {namespace: \"*\"}, role: given}\n";

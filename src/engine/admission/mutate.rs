@@ -1,7 +1,8 @@
-//! How does an AdmissionReview become an answer? The one pure call of the admission path.
+//! How is an AdmissionReview about a ServiceAccount or a Pod answered?
 //!
-//! A review is read in place, for one generation of the mapping: what neither its rules nor recognition look at is passed over. What
-//! was kept is unescaped only once its size is known ([`Request::weight`]), so that a review never weighs a multiple of its bytes.
+//! A review is read in place, for the rules of one mapping, and only what a decision could read is kept. What
+//! is kept is unescaped only once its size is known ([`Request::weight`]), so that a review never takes a
+//! multiple of its bytes.
 
 use std::borrow::Cow;
 
@@ -17,20 +18,20 @@ use crate::engine::decision::{self, Decision, Outcome};
 use crate::engine::object::provider::Provider;
 use crate::engine::rules::ruleset::Ruleset;
 
-/// How many bytes of JSON a patch of ordinary annotations stays under.
+/// The longest patch in bytes that is encoded in one piece. A patch of ordinary annotations is shorter.
 const SHORT_PATCH: usize = 4 << 10;
 
 /// Whether the answer carries its patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// `/mutate`
+    /// `/mutate` answers with the patch.
     Mutate,
-    /// `/observe`: a rehearsal, the same decision without the patch.
+    /// `/observe` makes the same decision and answers without the patch.
     Observe,
 }
 
 impl Mode {
-    /// The word in metrics and logs.
+    /// Returns the word in metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -40,50 +41,51 @@ impl Mode {
     }
 }
 
-/// The answer, and what there is to say about it. Borrows from the request and the mapping.
+/// The answer to a review, and what there is to say about it. It borrows from the request and the mapping.
 #[derive(Debug)]
 pub struct Reply<'a> {
-    /// The AdmissionReview to send, JSON.
+    /// The AdmissionReview to send, as JSON.
     pub body: Vec<u8>,
     /// `request.uid`
     pub uid: Cow<'a, str>,
-    /// `CREATE`, `UPDATE` and so on.
+    /// The operation, such as `CREATE` or `UPDATE`.
     pub operation: Cow<'a, str>,
-    /// The kind of the object, as sent.
+    /// The kind of the object, as it was sent.
     pub kind: Cow<'a, str>,
     /// `request.namespace`
     pub namespace: Cow<'a, str>,
-    /// The object's name, or its generateName.
+    /// The object's name, or its generateName where it has no name yet.
     pub name: Cow<'a, str>,
-    /// Nothing will be stored.
+    /// Whether the request is a dry run, so that nothing will be stored.
     pub dry_run: bool,
-    /// What a person must know.
+    /// The warnings for a person.
     pub warnings: Vec<String>,
-    /// What was decided, but for its warnings; `None` where the webhook does not act on such a review.
+    /// What was decided, without its warnings; `None` where the webhook does not act on such a review.
     pub decision: Option<Decision<'a>>,
 }
 
 impl Reply<'_> {
-    /// The outcome most worth telling.
+    /// Returns the outcome that is most worth telling.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.decision.as_ref().map_or(Outcome::Undecided, Decision::outcome)
     }
 }
 
-/// Answers one AdmissionReview.
+/// Answers one AdmissionReview. This is the one pure call of the admission path.
 ///
 /// # Errors
-/// When it is none; the HTTP answer is then 400 with this sentence.
+/// Returns an error where the body is no AdmissionReview that can be answered. The HTTP answer is then 400
+/// with its text.
 pub fn respond<'a>(body: &'a [u8], ruleset: &'a Ruleset, mode: Mode) -> Result<Reply<'a>, ReviewError> {
     parse(body, ruleset)?.answer(mode)
 }
 
 impl<'a> Request<'a> {
-    /// Judges it, by the rules that it was read for, and writes the answer.
+    /// Decides on the object by the rules that the request was read for, and writes the answer.
     ///
     /// # Errors
-    /// Where it lacks its object, or holds bytes that are no text.
+    /// Returns an error where the request lacks its object, or holds bytes that are not UTF-8.
     pub fn answer(self, mode: Mode) -> Result<Reply<'a>, ReviewError> {
         let names = self.names()?;
         let (decision, patch, mut warnings) = match self.acts_on() {
@@ -128,8 +130,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A patch's JSON, written in base64 as the API documents it. A long one goes straight into the answer, and is never there as a text of
-/// its own; nearly every patch is short, and encoded faster in one piece.
+/// The JSON of a patch, which is written in base64, as the API documents it. A long one goes straight into
+/// the answer, so that its base64 is never in memory twice. Nearly every patch is short, and is encoded
+/// faster in one piece.
 struct Base64<'a>(&'a [u8]);
 
 impl Serialize for Base64<'_> {
@@ -152,7 +155,8 @@ fn observed(decision: &Decision<'_>) -> String {
     })
 }
 
-/// Rule, role and outcome for each provider, into the API server's audit log.
+/// Returns the rule, the role and the outcome for each provider, which the API server writes into its audit
+/// log.
 fn audit_annotations<'a>(mode: Mode, decision: Option<&'a Decision<'_>>) -> Vec<(&'static str, &'a str)> {
     let mut annotations = Vec::with_capacity(7);
     let told = |outcome| !matches!(outcome, Outcome::NoRule | Outcome::Undecided);

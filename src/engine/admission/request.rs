@@ -1,5 +1,7 @@
-//! What does the API server ask? A review is read in place, for one mapping: what neither its rules nor recognition look at is passed
-//! over.
+//! What does the API server ask?
+//!
+//! A request is read in place, for the rules of one mapping, and only what a decision by these rules could
+//! read is kept.
 
 use std::borrow::Cow;
 
@@ -9,18 +11,18 @@ use crate::engine::object::metadata::{Metadata, Pairs, once};
 use crate::engine::object::subject::{Kind, MAX_NAME, Requester, Subject};
 use crate::engine::rules::ruleset::Ruleset;
 
-/// The longest username that is compared, in bytes. Those that rules and options can name are shorter.
+/// The longest username that is compared, in bytes. Those that rules and flags can name are shorter.
 const MAX_USER: usize = 1024;
 
 /// The members of a request that are read.
 const MEMBERS: [&str; 9] =
     ["uid", "kind", "subResource", "name", "namespace", "operation", "userInfo", "object", "dryRun"];
 
-/// `request` of an AdmissionReview, as far as a decision by one mapping needs it.
+/// The `request` of an AdmissionReview, as far as a decision by one mapping needs it.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub(super) ruleset: &'a Ruleset,
-    /// Empty where it is longer than any that is answered.
+    /// The uid, which is empty where it is longer than any that is answered.
     pub(super) uid: Cow<'a, str>,
     group: Cow<'a, str>,
     version: Cow<'a, str>,
@@ -29,21 +31,36 @@ pub struct Request<'a> {
     name: Cow<'a, str>,
     pub(super) namespace: Cow<'a, str>,
     pub(super) operation: Cow<'a, str>,
-    /// Empty where it is longer than any that a rule can name.
+    /// The username, which is empty where it is longer than any that a rule can name.
     username: Cow<'a, str>,
     pub(super) dry_run: bool,
     pub(super) metadata: Option<Metadata<'a>>,
-    /// What a Pod's `spec` says.
+    /// The ServiceAccount that a Pod's `spec` names, which is empty where it names none.
     service_account: Cow<'a, str>,
-    /// A name that is longer than any in Kubernetes.
+    /// Which member holds a name that is longer than any in Kubernetes, where one does.
     overlong: Option<&'static str>,
 }
 
-/// What an object is called.
+/// Why a request leaves nothing to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Undecidable<'r> {
+    /// This name of the request is longer than any in Kubernetes.
+    #[error("nothing is decided: {0} is longer than any name in Kubernetes")]
+    Overlong(&'static str),
+    /// The webhook configuration sends what this webhook does not act on.
+    #[error(
+        "{operation} of {kind}{slash}{sub_resource} is not for this webhook: mend the webhook configuration",
+        slash = if sub_resource.is_empty() { "" } else { "/" }
+    )]
+    NotForUs { operation: &'r str, kind: &'r str, sub_resource: &'r str },
+}
+
+/// The names of an object.
 pub(super) struct Names<'r> {
-    /// For people: its name, or the beginning of the one that will be made.
+    /// The name for people. It is the generateName where the object has no name yet.
     pub(super) shown: Cow<'r, str>,
-    /// Its name; empty where the API server is still to make one. Rules and trust policies speak of it.
+    /// The name that rules and trust policies speak of. It is empty where the API server is still to make
+    /// one.
     given: Cow<'r, str>,
 }
 
@@ -122,7 +139,7 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// A name; one that is longer than any in Kubernetes is noted.
+    /// Returns a name. One that is longer than any in Kubernetes is noted, and empty.
     fn bounded(&mut self, what: &'static str, text: Option<RawText<'a>>) -> Result<Cow<'a, str>, JsonError> {
         let name = text.unwrap_or_default().within(MAX_NAME)?;
         if name.is_none() {
@@ -131,45 +148,41 @@ impl<'a> Request<'a> {
         Ok(name.unwrap_or_default())
     }
 
-    /// How many bytes it may take at most to judge and to answer it, beyond its own bytes and some kilobytes.
+    /// Returns the most bytes that it can take to decide and to answer, beyond the body itself and some
+    /// kilobytes.
     ///
     /// # Errors
-    /// Where its object is too long to be stored.
+    /// Returns an error where the object has more annotations than can be stored.
     pub fn weight(&self) -> Result<usize, ReviewError> {
         Ok(self.metadata.as_ref().map_or(Ok(0), Metadata::weight)?)
     }
 
-    /// Lends the object as a decision sees it, with what it is called; `None` where there is nothing to decide.
+    /// Gives the object to `see` as a decision sees it. Returns `None` where there is nothing to decide.
     ///
     /// # Errors
-    /// Where it holds bytes that are no text.
+    /// Returns an error where the request holds bytes that are not UTF-8.
     pub fn with_subject<T>(&self, see: impl FnOnce(&Subject<'_>) -> T) -> Result<Option<T>, ReviewError> {
         let (Ok(kind), Some(metadata)) = (self.acts_on(), &self.metadata) else { return Ok(None) };
         let (names, pairs) = (self.names()?, metadata.pairs()?);
         Ok(Some(see(&self.subject(kind, &names, &pairs))))
     }
 
-    /// The kind to decide on, or why there is nothing to decide.
-    pub(super) fn acts_on(&self) -> Result<Kind, String> {
+    /// Returns the kind to decide on, or why there is nothing to decide.
+    pub(super) fn acts_on(&self) -> Result<Kind, Undecidable<'_>> {
         let Self { group, version, kind, sub_resource, operation, .. } = self;
         if let Some(what) = self.overlong {
-            return Err(format!("nothing is decided: {what} is longer than any name in Kubernetes"));
+            return Err(Undecidable::Overlong(what));
         }
         let core = group.is_empty() && version == "v1" && sub_resource.is_empty();
         match (&**kind, &**operation) {
             ("ServiceAccount", "CREATE" | "UPDATE") if core => Ok(Kind::ServiceAccount),
             ("Pod", "CREATE") if core => Ok(Kind::Pod),
-            (kind, _) => {
-                let slash = if sub_resource.is_empty() { "" } else { "/" };
-                Err(format!(
-                    "{operation} of {kind}{slash}{sub_resource} is not for this webhook: mend the webhook configuration"
-                ))
-            }
+            (kind, operation) => Err(Undecidable::NotForUs { operation, kind, sub_resource }),
         }
     }
 
-    /// The one place that says what an object is called. Its name is made by the API server only where neither the request nor the
-    /// object has one, whatever else stands in `generateName`.
+    /// Tells what the object is called. The API server makes a name only where neither the request nor the
+    /// object has one, whatever stands in `generateName`.
     pub(super) fn names(&self) -> Result<Names<'a>, JsonError> {
         let metadata = self.metadata.as_ref();
         let of = |text: Option<RawText<'a>>| shown(text.filter(|text| text.raw_len() > 0));
@@ -192,7 +205,7 @@ impl<'a> Request<'a> {
     ) -> Subject<'s> {
         let service_account = match kind {
             Kind::ServiceAccount => &*names.given,
-            // The API server fills it in before it asks; a Pod without a name runs as `default`.
+            // The API server fills it in before it asks. A Pod that names no account runs as `default`.
             Kind::Pod if self.service_account.is_empty() => "default",
             Kind::Pod => &*self.service_account,
         };
@@ -208,10 +221,10 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Reads a request, to be judged by the rules that it is read for.
+/// Reads a request, to decide on it by these rules.
 ///
 /// # Errors
-/// As [`super::mutate::respond`].
+/// Returns an error as [`super::mutate::respond`] does.
 pub fn parse<'a>(body: &'a [u8], ruleset: &'a Ruleset) -> Result<Request<'a>, ReviewError> {
     let mut request = Request::new(ruleset);
     let mut seen = 0_u32;
@@ -219,7 +232,7 @@ pub fn parse<'a>(body: &'a [u8], ruleset: &'a Ruleset) -> Result<Request<'a>, Re
         let Some((place, member)) = MEMBERS.iter().enumerate().find(|(_, member)| ***member == *name) else {
             return Ok(());
         };
-        // Where a member stands twice, two readers could take different ones.
+        // Of a member that stands twice, another reader could take the other one.
         if seen & 1 << place != 0 {
             return Err(ReviewError::Twice(member));
         }

@@ -1,36 +1,48 @@
-//! May this edit of the mapping's ConfigMap stand? All problems refuse it at the moment of the edit.
+//! May this edit of the mapping's ConfigMap stand?
+//!
+//! A mapping with problems is refused at the moment of the edit, and all of its problems are told.
 
 use serde::Serialize;
 
 use super::wire::{self, MAX_UID, ReviewError};
 use crate::engine::decision::warning;
 use crate::engine::json::{JsonError, RawText, Reader};
-use crate::engine::mapping::first::First;
-use crate::engine::mapping::lints::{self, Advice};
+use crate::engine::mapping::capped_list::CappedList;
+use crate::engine::mapping::lints::{self, Lint};
 use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problem, Problems};
 use crate::engine::object::metadata::{MetadataError, once};
 use crate::engine::object::subject::MAX_NAME;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
 
-/// How many warnings are told: the API server passes on some thousands of characters of them in all.
+/// How many warnings are told. The API server passes on some thousands of characters of warnings in all.
 const MAX_WARNINGS: usize = 20;
 
-/// An edit of the mapping's ConfigMap, apart from the review that it came in.
+/// An edit of the mapping's ConfigMap. It holds nothing of the review that it came in.
 #[derive(Debug)]
 pub struct Edit {
     uid: String,
     name: String,
-    /// The new text; `None` where the edit does not touch it.
-    text: Option<Result<String, Problems>>,
+    mapping: Change,
 }
 
-/// What is to be said about an edit.
+/// What an edit does to the mapping.
+#[derive(Debug)]
+enum Change {
+    /// The edit leaves the mapping's text as it is, or deletes the ConfigMap.
+    Untouched,
+    /// There is no text that could be judged.
+    Unusable(Problems),
+    /// This is the new text.
+    Text(String),
+}
+
+/// The answer to an edit.
 #[derive(Debug)]
 pub struct Verdict {
-    /// How many problems refuse it; 0 where it may stand.
+    /// How many problems the mapping has. The edit may stand where there are none.
     pub problems: usize,
-    /// The mapping that would come into force, where the edit is another one than the text before.
+    /// The mapping that would come into force, where the edit changes it to a good one.
     pub accepted: Option<Ruleset>,
     uid: String,
     status: Option<Status>,
@@ -38,10 +50,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The AdmissionReview to send, JSON, with these warnings before its own: at most 256 KiB.
+    /// Writes the AdmissionReview to send, with `first` before its own warnings. It has at most 256 KiB.
     ///
     /// # Errors
-    /// Never in practice: what is written can be written as JSON.
+    /// Returns an error where it cannot be written as JSON, which does not happen.
     pub fn into_body(mut self, mut first: Vec<String>) -> Result<Vec<u8>, ReviewError> {
         first.append(&mut self.warnings);
         let response =
@@ -69,7 +81,7 @@ struct Status {
     details: Details,
 }
 
-/// What kubectl shows of an invalid object, line by line; `kubectl edit` opens the editor again with it.
+/// What kubectl shows of an invalid object, line by line. `kubectl edit` opens the editor again with it.
 #[derive(Debug, Serialize)]
 struct Details {
     kind: &'static str,
@@ -84,10 +96,11 @@ struct Cause {
     message: String,
 }
 
-/// Takes the edit out of an AdmissionReview, which is not needed any more then. No text is taken that no ConfigMap could hold.
+/// Reads the edit from an AdmissionReview, which may be dropped afterwards. A text that is too long for a
+/// ConfigMap is not copied.
 ///
 /// # Errors
-/// When it is none.
+/// Returns an error where the body is no AdmissionReview.
 pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
     let [mut uid, mut name, mut operation, mut new, mut old] = [None; 5];
     wire::open(body, |member, reader| {
@@ -108,21 +121,25 @@ pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
     if uid.is_empty() {
         return Err(ReviewError::NoUid);
     }
-    // What does not touch the text may always be done, also where the text was broken before.
+    // An edit that does not touch the text is always allowed, even where the text was broken before.
     let untouched =
         operation == "DELETE" || (operation == "UPDATE" && new.map(RawText::raw) == old.map(RawText::raw));
-    let text = match new {
-        _ if untouched => None,
-        None => Some(Err(Problems::of_the_whole(&format!("there is no `data` key `{CONFIG_MAP_KEY}`")))),
-        Some(text) => Some(match text.within(mapping::MAX_BYTES)? {
-            None => Err(Problems::of_the_whole(&mapping::size_message(text.len()))),
-            Some(text) => Ok(text.into_owned()),
-        }),
+    let mapping = match new {
+        _ if untouched => Change::Untouched,
+        None => {
+            let message = format!("there is no `data` key `{CONFIG_MAP_KEY}`");
+            Change::Unusable(Problems::of_the_whole(&message))
+        }
+        Some(text) => match text.within(mapping::MAX_BYTES)? {
+            None => Change::Unusable(Problems::of_the_whole(&mapping::size_message(text.len()))),
+            Some(text) => Change::Text(text.into_owned()),
+        },
     };
-    Ok(Edit { uid, name, text })
+    Ok(Edit { uid, name, mapping })
 }
 
-/// The mapping's text in a ConfigMap, as it was sent: two texts that differ are not unescaped to find out.
+/// Reads the mapping's text in a ConfigMap. It is left as it was sent, so that two texts are compared without
+/// unescaping.
 fn text_of_config_map<'a>(reader: &mut Reader<'a>) -> Result<Option<RawText<'a>>, MetadataError> {
     let mut text = None;
     reader.object(|member, reader| {
@@ -141,24 +158,31 @@ fn text_of_config_map<'a>(reader: &mut Reader<'a>) -> Result<Option<RawText<'a>>
 }
 
 impl Edit {
-    /// How long the text is that is to be judged; `None` where there is nothing to judge.
+    /// Returns how long the text is that is to be judged, or `None` where there is none.
     #[must_use]
     pub fn text_bytes(&self) -> Option<usize> {
-        self.text.as_ref()?.as_ref().ok().map(String::len)
+        match &self.mapping {
+            Change::Text(text) => Some(text.len()),
+            Change::Untouched | Change::Unusable(_) => None,
+        }
     }
 
-    /// Judges it, within [`mapping::weight`] of its text.
+    /// Judges the edit. This takes at most [`mapping::weight`] of its text.
     #[must_use]
-    pub fn judge(self, bounds: &OperatorPolicy) -> Verdict {
-        let Self { uid, name, text } = self;
+    pub fn judge(self, operator_policy: &OperatorPolicy) -> Verdict {
+        let Self { uid, name, mapping } = self;
         let mut verdict = Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() };
-        match text.map(|text| text.and_then(|text| judge(&text, bounds))) {
-            None => {}
-            Some(Ok((ruleset, warnings))) => {
+        let judged = match mapping {
+            Change::Untouched => return verdict,
+            Change::Unusable(problems) => Err(problems),
+            Change::Text(text) => judge(&text, operator_policy),
+        };
+        match judged {
+            Ok((ruleset, warnings)) => {
                 verdict.accepted = Some(ruleset);
                 verdict.warnings = warnings;
             }
-            Some(Err(problems)) => {
+            Err(problems) => {
                 verdict.problems = problems.count();
                 verdict.status = Some(refusal(&problems, name));
             }
@@ -182,19 +206,19 @@ fn refusal(problems: &Problems, name: String) -> Status {
     }
 }
 
-fn judge(text: &str, bounds: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
-    let ruleset = mapping::compile(text, bounds)?;
-    let mut told = First::new(MAX_WARNINGS, Advice::place);
-    lints::each(&ruleset, text.len(), &mut |advice| {
-        if !advice.is_note() {
-            told.add(advice.place(), || advice);
+fn judge(text: &str, operator_policy: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
+    let ruleset = mapping::compile(text, operator_policy)?;
+    let mut told = CappedList::new(Some(MAX_WARNINGS), Lint::place);
+    lints::each(&ruleset, text.len(), &mut |lint| {
+        if !lint.kind.is_note() {
+            told.add(lint.place(), || lint);
         }
     });
     let told = told.into_kept().into_iter();
-    let warnings = told.map(|advice| {
-        let place = advice.at.map(|at| format!("{at}: ")).unwrap_or_default();
-        let rule = advice.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
-        warning(format!("{place}{rule}{}", advice.message))
+    let warnings = told.map(|lint| {
+        let place = lint.at.map(|at| format!("{at}: ")).unwrap_or_default();
+        let rule = lint.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
+        warning(format!("{place}{rule}{}", lint.message))
     });
     Ok((ruleset, warnings.collect()))
 }

@@ -1,4 +1,4 @@
-//! What is an AdmissionReview on the wire, whichever webhook it was sent to? Its envelope is opened and closed here.
+//! How is the envelope of an AdmissionReview read and written?
 
 use std::borrow::Cow;
 
@@ -11,50 +11,51 @@ use crate::engine::object::subject::{MAX_ANNOTATIONS, MAX_NAME};
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// The API server sends 36; the answer repeats it, so it must not be of any length.
+/// The longest uid that is answered, in bytes. The API server sends 36. The answer repeats it, so that it
+/// must be bounded.
 pub(super) const MAX_UID: usize = 128;
 
-/// A body that is no AdmissionReview that could be answered.
+/// Why a body is no AdmissionReview that can be answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    /// Not JSON, or cut off, or with a value of the wrong type.
+    /// It is not JSON, or cut off, or has a value of the wrong type.
     #[error("the body is not an AdmissionReview in JSON")]
     Json(#[from] JsonError),
-    /// An answer that cannot be written, which does not happen.
+    /// The answer cannot be written, which does not happen.
     #[error("writing the answer")]
     Answer(#[source] serde_json::Error),
-    /// A member that can only be there once.
+    /// A member stands there twice, of which there can be only one.
     #[error("the body is not an AdmissionReview in JSON: `{0}` stands there twice")]
     Twice(&'static str),
-    /// An object that nobody could store.
+    /// The object has more annotations than can be stored.
     #[error("the object cannot be stored: its annotations have more than {MAX_ANNOTATIONS} bytes")]
     Annotations,
-    /// An older API.
+    /// It is of another version of the API.
     #[error("`{0}` is not supported: register the webhook with admissionReviewVersions [\"v1\"]")]
     Version(String),
-    /// Another kind altogether.
+    /// It is no AdmissionReview.
     #[error(
         "expected kind AdmissionReview of {API_VERSION}, found kind `{kind}` and apiVersion `{api_version}`"
     )]
     Kind {
-        /// `kind` as sent.
+        /// The `kind` that was sent.
         kind: String,
-        /// `apiVersion` as sent.
+        /// The `apiVersion` that was sent.
         api_version: String,
     },
-    /// No request in it.
+    /// It has no request.
     #[error("the AdmissionReview has no `request`")]
     NoRequest,
-    /// Nothing to answer to.
+    /// It has no uid to answer to.
     #[error("`request.uid` is missing, empty or longer than {MAX_UID} bytes")]
     NoUid,
-    /// A CREATE or UPDATE without its object.
+    /// A CREATE or UPDATE comes without its object.
     #[error("`request.object` is missing, or has no `metadata`")]
     NoObject,
 }
 
 impl ReviewError {
-    /// A word for metrics.
+    /// Returns the word for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -79,7 +80,7 @@ impl From<MetadataError> for ReviewError {
     }
 }
 
-/// Reads an AdmissionReview, lending each member of its request.
+/// Reads an AdmissionReview, and gives each member of its request to `member`.
 pub(super) fn open<'a>(
     body: &'a [u8],
     mut member: impl FnMut(Cow<'a, str>, &mut Reader<'a>) -> Result<(), ReviewError>,
@@ -109,13 +110,14 @@ pub(super) fn open<'a>(
     request.map(drop).ok_or(ReviewError::NoRequest)
 }
 
-/// A text that may be told: what is longer than any name is not.
+/// Returns a text that is shown to people. Where it is longer than any name, it says only that.
 pub(super) fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError> {
     let text = text.unwrap_or_default().within(MAX_NAME)?;
     Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
 }
 
-/// Puts a response into an AdmissionReview. It is written into room for its `long` part, so that it need not grow.
+/// Writes an AdmissionReview with this response. `long` is the length of its longest part, for which room is
+/// reserved.
 pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, ReviewError> {
     let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
     let mut body = Vec::with_capacity(long + 1024);

@@ -1,9 +1,10 @@
-//! How did a decision come about? Each rule tried, and why it did not match.
+//! Which rules were tried for a decision, and why did they not match?
 
 use crate::engine::decision::{self, Decision};
 use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::Subject;
-use crate::engine::rules::rule::{Facts, Rule};
+use crate::engine::rules::facts::Facts;
+use crate::engine::rules::rule::Rule;
 use crate::engine::rules::ruleset::Ruleset;
 
 /// One rule that was tried for one provider.
@@ -11,7 +12,7 @@ use crate::engine::rules::ruleset::Ruleset;
 pub struct Tried<'a> {
     /// The rule.
     pub rule: &'a Rule,
-    /// Why it does not match; `None` for the winner, which is the last.
+    /// Why it does not match. It is `None` for the winner, which is the last one that was tried.
     pub mismatch: Option<String>,
 }
 
@@ -20,18 +21,18 @@ pub struct Tried<'a> {
 pub struct Trace<'a> {
     /// The provider.
     pub provider: Provider,
-    /// Rules of that provider in their order, up to the winner.
+    /// The rules of that provider in their order, up to the winner.
     pub tried: Vec<Tried<'a>>,
 }
 
-/// A decision with the way to it.
+/// A decision, and how it came about.
 #[derive(Clone, Debug)]
 pub struct Explanation<'a> {
-    /// What the labels and the requester came to.
+    /// What is believed of the object.
     pub facts: Facts<'a>,
-    /// For each provider that has a verdict.
+    /// The rules that were tried, for each provider that has a verdict.
     pub traces: Vec<Trace<'a>>,
-    /// The decision itself, by the same function as at admission.
+    /// The decision itself. The same function makes it as at admission.
     pub decision: Decision<'a>,
 }
 

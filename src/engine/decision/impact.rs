@@ -1,10 +1,12 @@
-//! What would a mapping do to the ServiceAccounts that exist? Counted, never named: anybody may ask.
+//! What would a mapping do to the ServiceAccounts that exist?
+//!
+//! They are only counted and never named, because anybody may ask who may edit the mapping.
 
 use crate::engine::decision::{self, Outcome};
 use crate::engine::object::subject::Subject;
 use crate::engine::rules::ruleset::Ruleset;
 
-/// What a mapping would do, added up one object after the other.
+/// Counts what a mapping would do to one object after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Impact {
     seen: usize,
@@ -13,7 +15,7 @@ pub struct Impact {
 }
 
 impl Impact {
-    /// Takes one object, as it stands in the cluster.
+    /// Counts one object as it stands in the cluster.
     pub fn add(&mut self, ruleset: &Ruleset, subject: &Subject<'_>) {
         let decision = decision::decide(ruleset, subject);
         self.seen += 1;
@@ -25,7 +27,8 @@ impl Impact {
         }
     }
 
-    /// For whoever edits the mapping. `complete` says whether every object was seen.
+    /// Returns the counts in words, for whoever edits the mapping. `complete` says whether every object was
+    /// counted.
     #[must_use]
     pub fn warnings(&self, complete: bool) -> Vec<String> {
         let least = if complete { "" } else { "at least " };

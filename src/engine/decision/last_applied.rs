@@ -1,4 +1,6 @@
-//! Which values on an object are ours? The record that we keep on the object itself.
+//! Which values of an object did we apply last?
+//!
+//! We keep a record of them on the object itself, as `kubectl apply` does.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,12 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::engine::object::provider::{Keys, Provider};
 use crate::engine::object::subject::{MAX_ANNOTATIONS, Text};
 
-/// `gitlab-iam-webhook/applied`: canonical JSON, keys sorted, no spaces.
+/// The annotation `gitlab-iam-webhook/applied`. It is canonical JSON, which has its keys sorted and no
+/// spaces.
 ///
-/// Anybody who may write the object can write a record, of any length. Only the keys that we write are kept of it.
+/// Anybody who may write the object can write such a record, and one of any length. Only keys that we write
+/// are read from it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Applied<'a> {
+pub(super) struct LastApplied<'a> {
     #[serde(borrow, deserialize_with = "annotations")]
     annotations: Texts<'a>,
     #[serde(borrow, deserialize_with = "rule_names")]
@@ -24,7 +28,7 @@ pub(super) struct Applied<'a> {
 
 type Texts<'a> = BTreeMap<&'static str, Cow<'a, str>>;
 
-/// The rule that set them: its name alone, or a name for each provider where two rules did.
+/// The name of the rule that set the values, or a name for each provider where two rules did.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum RuleNames<'a> {
@@ -32,17 +36,21 @@ enum RuleNames<'a> {
     Each(Texts<'a>),
 }
 
-impl<'a> Applied<'a> {
-    /// `None` where it is not what we write: then nothing is ours.
+impl<'a> LastApplied<'a> {
+    /// Reads a record. Returns `None` where it is not one that we could have written, so that no value is
+    /// ours.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        // What is longer was never stored on any object.
+        // The API server stores no annotation that is longer.
         (text.len() <= MAX_ANNOTATIONS).then(|| serde_json::from_str(text).ok()).flatten()
     }
 
+    /// Returns the value that was recorded for a key.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(AsRef::as_ref)
     }
 
+    /// Returns the name of the rule that set a provider's values. It is empty where the record does not say
+    /// it.
     pub(super) fn rule_of(&self, provider: &str) -> &str {
         match &self.rule {
             RuleNames::One(name) => name,
@@ -64,7 +72,7 @@ fn rule_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RuleNames<'d
     deserializer.deserialize_any(RuleNamesVisitor)
 }
 
-/// A map of texts, of which those under known keys are kept.
+/// Reads a map of texts, and keeps those whose keys are known. The function returns the known key.
 struct TextsVisitor(fn(&str) -> Option<&'static str>);
 
 impl<'de> Visitor<'de> for TextsVisitor {
@@ -109,7 +117,7 @@ impl<'de> Visitor<'de> for RuleNamesVisitor {
     }
 }
 
-/// What will be ours when the decision has been carried out.
+/// The record of what will be ours once a decision is carried out.
 #[derive(Default)]
 pub(super) struct Record<'a> {
     annotations: Texts<'a>,
@@ -117,6 +125,7 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Records the value of a key, and the rule that gave it to the provider.
     pub(super) fn add(
         &mut self,
         key: &'static str,
@@ -128,7 +137,7 @@ impl<'a> Record<'a> {
         self.rules.insert(provider, rule);
     }
 
-    /// The annotation's text; `None` where nothing is ours.
+    /// Returns the text of the annotation, or `None` where nothing will be ours.
     pub(super) fn to_text(&self) -> Option<String> {
         if self.annotations.is_empty() {
             return None;
@@ -140,7 +149,7 @@ impl<'a> Record<'a> {
         } else {
             RuleNames::Each(borrowed(&self.rules))
         };
-        serde_json::to_string(&Applied { annotations: borrowed(&self.annotations), rule }).ok()
+        serde_json::to_string(&LastApplied { annotations: borrowed(&self.annotations), rule }).ok()
     }
 }
 
@@ -162,7 +171,7 @@ mod tests {
             text,
             r#"{"annotations":{"eks.amazonaws.com/audience":"aud","eks.amazonaws.com/role-arn":"arn"},"rule":"a \"quoted\" rule"}"#
         );
-        let applied = Applied::parse(&text).unwrap();
+        let applied = LastApplied::parse(&text).unwrap();
         assert_eq!(applied.value("eks.amazonaws.com/role-arn"), Some("arn"));
         assert_eq!(applied.rule_of("irsa"), "a \"quoted\" rule");
     }
@@ -174,11 +183,11 @@ mod tests {
         record.add("iam.amazonaws.com/role", "y".into(), "kube2iam", "two".into());
         let text = record.to_text().unwrap();
         assert!(text.ends_with(r#""rule":{"irsa":"one","kube2iam":"two"}}"#), "{text}");
-        assert_eq!(Applied::parse(&text).unwrap().rule_of("kube2iam"), "two");
+        assert_eq!(LastApplied::parse(&text).unwrap().rule_of("kube2iam"), "two");
     }
 
     #[test]
-    fn what_we_did_not_write_is_no_record() {
+    fn a_text_that_we_did_not_write_is_no_record() {
         for text in [
             "",
             "x",
@@ -192,18 +201,18 @@ mod tests {
             r#"{"annotations":{},"rule":{"unknown":1}}"#,
             r#"{"annotations":{},"rule":"x","more":1}"#,
         ] {
-            assert!(Applied::parse(text).is_none(), "{text}");
+            assert!(LastApplied::parse(text).is_none(), "{text}");
         }
         let deep = format!(r#"{{"annotations":{{}},"rule":{}"#, "[".repeat(100_000));
-        assert!(Applied::parse(&deep).is_none());
+        assert!(LastApplied::parse(&deep).is_none());
         let long = format!(r#"{{"annotations":{{}},"rule":"{}"}}"#, "x".repeat(MAX_ANNOTATIONS));
-        assert!(Applied::parse(&long).is_none());
+        assert!(LastApplied::parse(&long).is_none());
     }
 
     #[test]
-    fn of_a_record_only_what_we_write_is_kept() {
+    fn only_keys_that_we_write_are_read_from_a_record() {
         let text = r#"{"annotations":{"x":"y","iam.amazonaws.com/role":"a","iam.amazonaws.com/role":"\u0062"},"rule":{"x":"y","irsa":"r"}}"#;
-        let applied = Applied::parse(text).unwrap();
+        let applied = LastApplied::parse(text).unwrap();
         assert_eq!(applied.annotations, BTreeMap::from([("iam.amazonaws.com/role", "b".into())]));
         assert_eq!(applied.rule, RuleNames::Each(BTreeMap::from([("irsa", "r".into())])));
         for provider in Provider::ALL {
@@ -211,7 +220,7 @@ mod tests {
                 provider.service_account_keys().into_iter().chain([provider.pod_keys()]).flat_map(Keys::iter)
             {
                 let text = format!(r#"{{"annotations":{{"{key}":"v"}},"rule":"r"}}"#);
-                assert_eq!(Applied::parse(&text).unwrap().value(key), Some("v"));
+                assert_eq!(LastApplied::parse(&text).unwrap().value(key), Some("v"));
             }
         }
     }

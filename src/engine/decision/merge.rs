@@ -1,81 +1,121 @@
-//! What do a rule and an object's present annotations come to, one provider after the other?
+//! What becomes of an object's annotations?
+//!
+//! This is a three-way merge of the values that were last applied, those that are present, and those that the
+//! winning rule wants. It is made for one provider after the other.
+//!
+//! A value is ours where it is still exactly what was last applied. Every other value is foreign: somebody
+//! else set it.
+//!
+//! | last applied | present | wanted | what happens |
+//! |---|---|---|---|
+//! | anything | nothing | `v` | `v` is set, and recorded as ours |
+//! | `u` | `u` | `v` | `v` takes the place of our value |
+//! | `u` | `u` | nothing | our value comes off |
+//! | not `v` | `v` | `v` | nothing: the value stays foreign, and is not recorded as ours |
+//! | not `u` | `u` | `v` | a role is a [`Conflict`]; an option follows its role, or stays with a warning |
+//! | not `u` | `u` | nothing | nothing: the value stays, unless its role gives way |
+//!
+//! Where no rule wins, `onNoRule` says whether our values come off. A rule that says `skip` leaves
+//! everything, and one that says `remove` takes everything off.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use super::last_applied::{Applied, Record};
+use super::last_applied::{LastApplied, Record};
+use super::outcome::{Edit, Outcome, Verdict};
+use super::warning::warning;
 use super::was::{Was, is_movable};
-use super::{APPLIED, Edit, Outcome, Verdict, WAS, warning};
 use crate::engine::object::component::Component;
-use crate::engine::object::provider::{
-    IRSA_AUDIENCE, IRSA_SKIP_CONTAINERS, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION, Keys,
-    POD_EXTERNAL_ID, POD_SESSION_NAME, Provider,
-};
-use crate::engine::object::subject::{Kind, Subject, value_of};
-use crate::engine::rules::role_template::{self, Placeholder};
-use crate::engine::rules::rule::{Action, Facts, Grant, OnConflict, OnNoRule, Rule};
+use crate::engine::object::provider::{Keys, Provider, RoleOption};
+use crate::engine::object::subject::{APPLIED, Kind, Subject, WAS, value_of};
+use crate::engine::rules::facts::Facts;
+use crate::engine::rules::role_template::{self, FillError, Placeholder};
+use crate::engine::rules::rule::{Action, Grant, OnConflict, OnNoRule, Rule};
 use crate::engine::rules::ruleset::Ruleset;
 
-/// One object's decision in the making.
-pub(super) struct Settlement<'d, 'r> {
+/// The merge of one object's annotations while it is under way.
+pub(super) struct Merge<'d, 'r> {
     ruleset: &'r Ruleset,
     subject: &'d Subject<'d>,
     facts: &'d Facts<'d>,
-    applied: Option<&'d Applied<'d>>,
+    last_applied: Option<&'d LastApplied<'d>>,
     edits: Vec<Edit<'r>>,
     warnings: Vec<String>,
+    /// What will have been applied once the edits are carried out.
     record: Record<'d>,
-    /// A provider's part of the record was left as it is.
+    /// Some provider's values are left as they are, with what was recorded of them.
     preserved: bool,
     was: Was<'d>,
 }
 
-impl<'d, 'r: 'd> Settlement<'d, 'r> {
+/// What the winning rule wants for one provider.
+struct Wanted<'r> {
+    provider: Provider,
+    keys: &'static Keys,
+    rule: &'r Rule,
+    grant: &'r Grant,
+    role: Cow<'r, str>,
+    on_conflict: OnConflict,
+    /// The object is a job's Pod whose roles are replaced: beside the role that it is given, its author has
+    /// no say.
+    owns_all: bool,
+}
+
+/// What becomes of a foreign role where the rule gives another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Conflict<'d> {
+    /// The foreign role stays, and the rule's role is not written.
+    Stays(&'d str),
+    /// The foreign role gives way to the rule's role.
+    GivesWay(&'d str),
+}
+
+/// Why a rule gives an object no role.
+#[derive(Debug, thiserror::Error)]
+enum NoRole<'r> {
+    #[error(transparent)]
+    Unfillable(#[from] FillError),
+    #[error("{} is outside --allowed-role here", brief(.0))]
+    NotAllowed(Cow<'r, str>),
+}
+
+impl<'d, 'r: 'd> Merge<'d, 'r> {
     pub(super) fn new(
         ruleset: &'r Ruleset,
         subject: &'d Subject<'d>,
         facts: &'d Facts<'d>,
-        applied: Option<&'d Applied<'d>>,
+        last_applied: Option<&'d LastApplied<'d>>,
     ) -> Self {
         Self {
             ruleset,
             subject,
             facts,
-            applied,
+            last_applied,
             edits: Vec::new(),
             warnings: Vec::new(),
             record: Record::default(),
             preserved: false,
-            was: Was::of(subject, applied),
+            was: Was::of(subject, last_applied),
         }
     }
 
-    pub(super) fn settle(
+    /// Merges the annotations of one provider.
+    pub(super) fn merge(
         &mut self,
         provider: Provider,
         keys: &'static Keys,
         winner: Option<&'r Rule>,
     ) -> Verdict<'r> {
-        let mut role = None;
-        let outcome = match winner {
-            None => self.no_rule(provider, keys),
-            Some(rule) => match &rule.action {
-                Action::Skip => {
-                    self.preserve(provider, keys);
-                    Outcome::Skipped
-                }
-                Action::Remove => self.remove(rule, keys),
-                Action::Role(grant) => {
-                    let (given, outcome) = self.grant(provider, keys, rule, grant);
-                    role = given;
-                    outcome
-                }
-            },
+        let (outcome, role) = match winner.map(|rule| (rule, &rule.action)) {
+            None => (self.without_rule(provider, keys), None),
+            Some((_, Action::Skip)) => (self.skip(provider, keys), None),
+            Some((rule, Action::Remove)) => (self.remove(rule, keys), None),
+            Some((rule, Action::Role(grant))) => self.grant(provider, keys, rule, grant),
         };
         Verdict { provider, rule: winner, role, outcome }
     }
 
-    /// The edits with that of our record, and the warnings. `present` is the record's text on the object.
+    /// The edits, with that of the record, and the warnings. `present` is the record's text on the object.
     pub(super) fn finish(mut self, present: Option<&str>) -> (Vec<Edit<'r>>, Vec<String>) {
         let wanted = self.record.to_text();
         // On a job's Pod the record is not read, so it is only written with what it records.
@@ -85,41 +125,48 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         }
         if !stays && wanted.as_deref() != present {
             match wanted {
-                Some(text) => self.edit(APPLIED, Some(Cow::Owned(text))),
+                Some(text) => {
+                    self.edit(APPLIED, Some(Cow::Owned(text)));
+                }
                 // A text that we did not write is left; so is one on a job's Pod, which is not even read.
-                None if self.applied.is_some() => self.edit(APPLIED, None),
+                None if self.last_applied.is_some() => {
+                    self.edit(APPLIED, None);
+                }
                 None => {}
             }
         }
         (self.edits, self.warnings)
     }
 
-    fn current(&self, key: &str) -> Option<&'d str> {
+    fn present(&self, key: &str) -> Option<&'d str> {
         value_of(self.subject.annotations, key)
     }
 
-    /// Still exactly what our record says.
+    /// Whether the value that is present is still exactly what was last applied.
     fn is_ours(&self, key: &str) -> bool {
-        let current = self.current(key);
-        current.is_some() && self.applied.and_then(|applied| applied.value(key)) == current
+        let present = self.present(key);
+        present.is_some() && self.last_applied.and_then(|applied| applied.value(key)) == present
     }
 
-    /// Gives a key this value, or takes it off; what was wished for the key before is forgotten.
-    fn edit(&mut self, key: &'static str, value: Option<Cow<'r, str>>) {
+    /// Gives a key this value, or takes it off, in place of an earlier edit of the key. Returns whether the
+    /// object changes by it.
+    fn edit(&mut self, key: &'static str, value: Option<Cow<'r, str>>) -> bool {
         self.edits.retain(|edit| edit.key != key);
-        if self.current(key) != value.as_deref() {
+        let changes = self.present(key) != value.as_deref();
+        if changes {
             self.edits.push(Edit { key, value });
         }
+        changes
     }
 
     fn warn(&mut self, text: impl fmt::Display) {
         self.warnings.push(warning(text));
     }
 
-    /// Leaves a provider's values, and what the record says of them.
+    /// Leaves a provider's values, and what was recorded of them.
     fn preserve(&mut self, provider: Provider, keys: &'static Keys) {
         self.preserved = true;
-        let Some(applied) = self.applied else { return };
+        let Some(applied) = self.last_applied else { return };
         for key in keys.iter() {
             if let Some(value) = applied.value(key) {
                 let rule = applied.rule_of(provider.name());
@@ -128,20 +175,27 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         }
     }
 
-    fn no_rule(&mut self, provider: Provider, keys: &'static Keys) -> Outcome {
-        let ours: Vec<&'static str> = keys.iter().filter(|key| self.is_ours(key)).collect();
-        if self.ruleset.defaults().on_no_rule == OnNoRule::Keep {
-            self.preserve(provider, keys);
-            return if ours.is_empty() { Outcome::NoRule } else { Outcome::Orphaned };
-        }
-        if ours.is_empty() {
-            return Outcome::NoRule;
-        }
-        self.withdraw(keys);
-        Outcome::Removed
+    fn skip(&mut self, provider: Provider, keys: &'static Keys) -> Outcome {
+        self.preserve(provider, keys);
+        Outcome::Skipped
     }
 
-    /// Takes our values off; what `replace` had put away comes back, if it may be given here.
+    fn without_rule(&mut self, provider: Provider, keys: &'static Keys) -> Outcome {
+        let has_ours = keys.iter().any(|key| self.is_ours(key));
+        match self.ruleset.defaults().on_no_rule {
+            OnNoRule::Keep => {
+                self.preserve(provider, keys);
+                if has_ours { Outcome::Orphaned } else { Outcome::NoRule }
+            }
+            OnNoRule::Remove if has_ours => {
+                self.withdraw(keys);
+                Outcome::Removed
+            }
+            OnNoRule::Remove => Outcome::NoRule,
+        }
+    }
+
+    /// Takes our values off. The role that ours had replaced comes back, if it may be given here.
     fn withdraw(&mut self, keys: &'static Keys) {
         if self.is_ours(keys.role) {
             let comes_back = match self.was {
@@ -163,39 +217,44 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             };
             self.edit(keys.role, comes_back);
         }
-        self.take_off_ours(keys.options.iter().copied());
+        self.take_off_our_options(keys);
     }
 
-    /// Anybody who may write the object can write a `was`, and a record that goes with it.
+    /// Whether a role in `was` may be given here. This is asked because anybody who may write the object can
+    /// write a `was`, and a record that goes with it.
     fn may_come_back(&self, was: &str) -> bool {
-        let bounds = self.ruleset.bounds();
-        // Without a bound anything may stand there, and comes back as it was.
-        let is_role = bounds.allowed_roles.is_empty() || role_template::is_role(was);
-        is_movable(was) && is_role && bounds.allows(self.subject.namespace, was)
+        let operator_policy = self.ruleset.operator_policy();
+        // Where the operator allows any role, any text may stand there, and comes back as it was.
+        let is_role = operator_policy.allowed_roles.is_empty() || role_template::is_role(was);
+        is_movable(was) && is_role && operator_policy.allows(self.subject.namespace, was)
     }
 
     /// Takes a provider's annotations off, whoever set them. What `was` holds is a person's, and stays.
     fn remove(&mut self, rule: &Rule, keys: &'static Keys) -> Outcome {
-        let foreign = self.current(keys.role).filter(|_| !self.is_ours(keys.role));
+        let foreign = self.present(keys.role).filter(|_| !self.is_ours(keys.role));
         if let Some(foreign) = foreign {
             self.warn(format_args!("removed role {}: rule {} says remove", brief(foreign), rule.name));
         }
-        self.take_off_all(keys)
+        if self.take_off_all(keys) { Outcome::Removed } else { Outcome::InStep }
     }
 
-    fn take_off_all(&mut self, keys: &'static Keys) -> Outcome {
-        let before = self.edits.len();
+    /// Returns whether anything was there to be taken off.
+    fn take_off_all(&mut self, keys: &'static Keys) -> bool {
+        let mut changes = false;
         for key in keys.iter().chain(keys.read_only.iter().copied()) {
-            self.edit(key, None);
+            changes |= self.edit(key, None);
         }
-        if self.edits.len() > before { Outcome::Removed } else { Outcome::InStep }
+        changes
     }
 
-    fn take_off_ours(&mut self, keys: impl Iterator<Item = &'static str>) {
-        for key in keys {
-            if self.is_ours(key) {
-                self.edit(key, None);
-            }
+    /// Returns whether the value was ours, and thus is taken off.
+    fn take_off_ours(&mut self, key: &'static str) -> bool {
+        self.is_ours(key) && self.edit(key, None)
+    }
+
+    fn take_off_our_options(&mut self, keys: &'static Keys) {
+        for option in keys.options {
+            self.take_off_ours(option.key());
         }
     }
 
@@ -205,104 +264,130 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         keys: &'static Keys,
         rule: &'r Rule,
         grant: &'r Grant,
-    ) -> (Option<Cow<'r, str>>, Outcome) {
+    ) -> (Outcome, Option<Cow<'r, str>>) {
         let default =
             if self.facts.is_job { OnConflict::Replace } else { self.ruleset.defaults().on_conflict };
         let on_conflict = grant.on_conflict.unwrap_or(default);
+        let owns_all = self.facts.is_job && on_conflict == OnConflict::Replace;
         let role = match self.role_for(grant) {
             Ok(role) => role,
             Err(reason) => {
                 self.warn(format_args!("no role from rule {}: {reason}", rule.name));
-                self.refuse(keys, on_conflict);
-                return (None, Outcome::Refused);
+                self.refuse(keys, owns_all);
+                return (Outcome::Refused, None);
             }
         };
-        let writes_role = self.subject.kind == Kind::ServiceAccount
+        let wanted = Wanted { provider, keys, rule, grant, role, on_conflict, owns_all };
+        let carries_role = self.subject.kind == Kind::ServiceAccount
             || provider != Provider::Irsa
             || grant.irsa.annotate_pods == Some(true);
-        // Beside the role that a job is given, its author has no say.
-        let owns_all = self.facts.is_job && on_conflict == OnConflict::Replace;
-        let before = self.edits.len();
-        let mut replaced = false;
-        if writes_role {
-            let foreign =
-                self.current(keys.role).filter(|current| *current != role && !self.is_ours(keys.role));
-            if let Some(foreign) = foreign {
-                if on_conflict == OnConflict::Keep || !(owns_all || self.can_put_away(provider, foreign)) {
-                    self.warn(format_args!(
-                        "kept role {}, not {} (rule {})",
-                        brief(foreign),
-                        brief(&role),
-                        rule.name
-                    ));
-                    self.take_off_ours(keys.options.iter().copied());
-                    return (Some(role), Outcome::Kept);
-                }
+        let outcome = if carries_role { self.set_role(&wanted) } else { self.set_options_alone(&wanted) };
+        (outcome, Some(wanted.role))
+    }
+
+    /// Merges the role and its options.
+    fn set_role(&mut self, wanted: &Wanted<'r>) -> Outcome {
+        let Wanted { keys, rule, role, .. } = wanted;
+        match self.conflict(wanted) {
+            Some(Conflict::Stays(foreign)) => {
+                self.warn(format_args!(
+                    "kept role {}, not {} (rule {})",
+                    brief(foreign),
+                    brief(role),
+                    rule.name
+                ));
+                self.take_off_our_options(keys);
+                Outcome::Kept
+            }
+            Some(Conflict::GivesWay(foreign)) => {
                 self.warn(format_args!(
                     "replaced role {} by {} (rule {})",
                     brief(foreign),
-                    brief(&role),
+                    brief(role),
                     rule.name
                 ));
                 self.put_away(foreign);
-                replaced = true;
+                self.apply(wanted, keys.role, role.clone());
+                self.set_options(wanted, true);
+                Outcome::Replaced
             }
-            if self.current(keys.role).is_none() || replaced || self.is_ours(keys.role) {
-                self.record.add(keys.role, role.clone(), provider.name(), Cow::Borrowed(&rule.name));
-                self.edit(keys.role, Some(role.clone()));
+            None => {
+                // The same role by somebody else's hand is as wanted, and not ours.
+                let may_set = self.present(keys.role).is_none() || self.is_ours(keys.role);
+                let role_changes = may_set && self.apply(wanted, keys.role, role.clone());
+                let options_change = self.set_options(wanted, wanted.owns_all);
+                if role_changes || options_change { Outcome::Set } else { Outcome::InStep }
             }
-        } else {
-            self.take_off_ours(std::iter::once(keys.role));
         }
-        for key in keys.options {
-            self.option(provider, key, option_value(grant, key), rule, replaced || owns_all);
-        }
-        let outcome = if replaced {
-            Outcome::Replaced
-        } else if self.edits.len() > before {
+    }
+
+    /// Merges the options on a Pod whose role stands on its ServiceAccount.
+    fn set_options_alone(&mut self, wanted: &Wanted<'r>) -> Outcome {
+        let role_changes = self.take_off_ours(wanted.keys.role);
+        let options_change = self.set_options(wanted, wanted.owns_all);
+        if role_changes || options_change {
             Outcome::Set
-        } else if writes_role {
-            Outcome::InStep
         } else if self.subject.service_account == "default" {
             Outcome::DefaultAccount
         } else {
             Outcome::OnServiceAccount
-        };
-        (Some(role), outcome)
-    }
-
-    /// One option beside a role that is ours or becomes ours.
-    fn option(
-        &mut self,
-        provider: Provider,
-        key: &'static str,
-        wanted: Option<Cow<'r, str>>,
-        rule: &'r Rule,
-        taken_over: bool,
-    ) {
-        let current = self.current(key);
-        let may_change = current.is_none() || taken_over || self.is_ours(key);
-        match wanted {
-            // There already, by somebody else's hand: as wished, and not ours.
-            Some(wanted) if current == Some(wanted.as_ref()) && !self.is_ours(key) => {}
-            Some(wanted) if may_change => {
-                self.record.add(key, wanted.clone(), provider.name(), Cow::Borrowed(&rule.name));
-                self.edit(key, Some(wanted));
-            }
-            Some(wanted) => {
-                let short = key.rsplit('/').next().unwrap_or(key);
-                let current = current.unwrap_or_default();
-                self.warn(format_args!("kept {short} {current}, rule {} wants {wanted}", rule.name));
-            }
-            None if may_change => self.edit(key, None),
-            None => {}
         }
     }
 
-    /// No role can be given: nothing of ours stays, and on a job's Pod nothing that its author wrote either.
-    fn refuse(&mut self, keys: &'static Keys, on_conflict: OnConflict) {
-        if self.facts.is_job && on_conflict == OnConflict::Replace {
-            if let Some(foreign) = self.current(keys.role) {
+    fn conflict(&self, wanted: &Wanted<'r>) -> Option<Conflict<'d>> {
+        let Wanted { provider, keys, role, on_conflict, owns_all, .. } = wanted;
+        let foreign =
+            self.present(keys.role).filter(|present| *present != *role && !self.is_ours(keys.role))?;
+        let gives_way =
+            *on_conflict == OnConflict::Replace && (*owns_all || self.can_put_away(*provider, foreign));
+        Some(if gives_way { Conflict::GivesWay(foreign) } else { Conflict::Stays(foreign) })
+    }
+
+    /// Sets a value and records it as ours. Returns whether the object changes by it.
+    fn apply(&mut self, wanted: &Wanted<'r>, key: &'static str, value: Cow<'r, str>) -> bool {
+        self.record.add(key, value.clone(), wanted.provider.name(), Cow::Borrowed(&wanted.rule.name));
+        self.edit(key, Some(value))
+    }
+
+    /// Merges the options beside a role that is ours or becomes ours; `taken_over` says that foreign ones
+    /// give way. Returns whether any of them changes.
+    fn set_options(&mut self, wanted: &Wanted<'r>, taken_over: bool) -> bool {
+        let mut change = false;
+        for option in wanted.keys.options {
+            change |= self.set_option(wanted, *option, wanted.grant.option(*option), taken_over);
+        }
+        change
+    }
+
+    fn set_option(
+        &mut self,
+        wanted: &Wanted<'r>,
+        option: RoleOption,
+        value: Option<Cow<'r, str>>,
+        taken_over: bool,
+    ) -> bool {
+        let key = option.key();
+        let present = self.present(key);
+        let may_change = present.is_none() || taken_over || self.is_ours(key);
+        match value {
+            // The same value by somebody else's hand is as wanted, and not ours.
+            Some(value) if present == Some(value.as_ref()) && !self.is_ours(key) => false,
+            Some(value) if may_change => self.apply(wanted, key, value),
+            Some(value) => {
+                let short = key.rsplit('/').next().unwrap_or(key);
+                let present = present.unwrap_or_default();
+                self.warn(format_args!("kept {short} {present}, rule {} wants {value}", wanted.rule.name));
+                false
+            }
+            None => may_change && self.edit(key, None),
+        }
+    }
+
+    /// Leaves nothing of ours where no role can be given, and on a job's Pod nothing that its author wrote
+    /// either.
+    fn refuse(&mut self, keys: &'static Keys, owns_all: bool) {
+        if owns_all {
+            if let Some(foreign) = self.present(keys.role) {
                 self.put_away(foreign);
             }
             self.take_off_all(keys);
@@ -311,8 +396,8 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         }
     }
 
-    /// `was` holds one value. Where a Pod has two foreign roles the one that is read goes there, and the role-arn, which
-    /// EKS ignores on Pods, is kept rather than lost.
+    /// Whether a foreign role can go into `was`, which holds one value. Where a Pod has two foreign roles,
+    /// the one that is read goes there; the role-arn, which EKS ignores on Pods, is kept rather than lost.
     fn can_put_away(&self, provider: Provider, foreign: &str) -> bool {
         let second = self.subject.kind == Kind::Pod && provider == Provider::Irsa;
         let free = matches!(self.was, Was::Empty | Was::Ended);
@@ -327,7 +412,7 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
         }
     }
 
-    fn role_for(&self, grant: &'r Grant) -> Result<Cow<'r, str>, String> {
+    fn role_for(&self, grant: &'r Grant) -> Result<Cow<'r, str>, NoRole<'r>> {
         let value = |placeholder| match placeholder {
             Placeholder::Namespace => Some(self.subject.namespace),
             Placeholder::ServiceAccount => Some(self.subject.service_account),
@@ -335,34 +420,16 @@ impl<'d, 'r: 'd> Settlement<'d, 'r> {
             Placeholder::Release => self.facts.release,
             Placeholder::Project => self.facts.project,
         };
-        let role = grant.role.fill(value).map_err(|error| error.to_string())?;
-        if self.ruleset.bounds().allows(self.subject.namespace, &role) {
+        let role = grant.role.fill(value)?;
+        if self.ruleset.operator_policy().allows(self.subject.namespace, &role) {
             Ok(role)
         } else {
-            Err(format!("{} is outside --allowed-role here", brief(&role)))
+            Err(NoRole::NotAllowed(role))
         }
     }
 }
 
-/// The value that a rule's options give an annotation.
-fn option_value<'r>(grant: &'r Grant, key: &str) -> Option<Cow<'r, str>> {
-    fn text(value: Option<&str>) -> Option<Cow<'_, str>> {
-        value.map(Cow::Borrowed)
-    }
-    match key {
-        IRSA_AUDIENCE => text(grant.irsa.audience.as_deref()),
-        IRSA_STS_REGIONAL_ENDPOINTS => {
-            grant.irsa.sts_regional_endpoints.map(|on| if on { "true" } else { "false" }.into())
-        }
-        IRSA_TOKEN_EXPIRATION => grant.irsa.token_expiration.map(|seconds| seconds.to_string().into()),
-        IRSA_SKIP_CONTAINERS => text(grant.irsa.skip_containers.as_deref()),
-        POD_EXTERNAL_ID => text(grant.pod.external_id.as_deref()),
-        POD_SESSION_NAME => text(grant.pod.session_name.as_deref()),
-        _ => None,
-    }
-}
-
-/// `123456789012:role/NAME` for an ARN: two of them fit one warning.
+/// Shortens an ARN to `123456789012:role/NAME`, so that two of them fit into one warning.
 fn brief(role: &str) -> &str {
     match role.split_once(":iam::") {
         Some((_, rest)) => rest,

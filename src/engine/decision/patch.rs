@@ -4,12 +4,13 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::Value;
 
-use crate::engine::decision::Edit;
+use super::outcome::Edit;
 use crate::engine::object::subject::{Pair, value_of};
 
-/// A patch that touches single annotation keys, and nothing else.
+/// Makes a patch that adds, replaces and removes single annotations, and touches nothing else.
 ///
-/// `annotations` is what the object carries, `None` where the map itself is absent or null and must be made first.
+/// `annotations` are those of the object. Where it is `None` the object has no map of annotations, and the
+/// patch adds one.
 #[must_use]
 pub fn patch(edits: &[Edit<'_>], annotations: Option<&[Pair<'_>]>) -> Patch {
     let Some(present) = annotations else {

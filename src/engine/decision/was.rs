@@ -1,26 +1,27 @@
-//! What becomes of the role that `replace` put away?
+//! What becomes of the role that `onConflict: replace` put away?
 
-use super::WAS;
-use super::last_applied::Applied;
+use super::last_applied::LastApplied;
 use crate::engine::object::provider::Provider;
-use crate::engine::object::subject::{Subject, value_of};
+use crate::engine::object::subject::{Subject, WAS, value_of};
 use crate::engine::rules::arn::MAX_ARN;
 
-/// `gitlab-iam-webhook/was` of one object: it holds one value.
+/// The annotation `gitlab-iam-webhook/was` of one object. It holds at most one role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Was<'d> {
-    /// Nothing is put away, or it has come back.
+    /// No role is put away, or it has come back.
     Empty,
-    /// It comes back when our role goes.
+    /// This role was put away, and comes back once our role comes off.
     Waiting(&'d str),
-    /// A role of ours is no longer on the object as we set it. Somebody withdrew it, and with it what it stood for.
+    /// A role was put away, but our role is no longer on the object as we set it. Whoever took ours off did
+    /// not want the old one back either, so that it never comes back.
     Ended,
-    /// This decision put a role away.
+    /// This very decision put a role away.
     Taken,
 }
 
 impl<'d> Was<'d> {
-    pub(super) fn of(subject: &'d Subject<'d>, applied: Option<&Applied<'_>>) -> Self {
+    /// Tells it from the object's annotations and the record of what was last applied.
+    pub(super) fn of(subject: &'d Subject<'d>, applied: Option<&LastApplied<'_>>) -> Self {
         let current = |key| value_of(subject.annotations, key);
         let is_withdrawn = |role| {
             let recorded = applied.and_then(|applied| applied.value(role));
@@ -36,7 +37,7 @@ impl<'d> Was<'d> {
     }
 }
 
-/// Whether a value is short enough to be a role. One that is not can be used by nobody, and moving it to another
+/// Whether a value is short enough to be a role. A longer one is of use to nobody, and moving it to another
 /// annotation would make the answer longer than the question.
 pub(super) fn is_movable(role: &str) -> bool {
     role.len() <= MAX_ARN

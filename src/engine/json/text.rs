@@ -1,14 +1,18 @@
-//! Which text stands in a string of JSON? Measured before it is unescaped, and then taken without room to spare.
+//! What text does a JSON string stand for, and how long is it?
+//!
+//! The length is known before anything is unescaped, so that a string that is too long is never copied.
 
 use std::borrow::Cow;
 use std::str::Chars;
 
-use super::{JsonError, find_either};
+use super::error::JsonError;
+use super::find::find_either;
 
-/// The longest name of a member that is compared, in bytes: a label's, 253 and `/` and 63.
+/// The longest name of a member that is compared, in bytes. It is a label's: a prefix of 253, a slash and a
+/// name of 63.
 const LONGEST_NAME: usize = 317;
 
-/// A JSON text as it was sent, without its quotes: with its escapes, and not yet known to be UTF-8.
+/// A JSON string as it was sent: without its quotes, with its escapes, and not yet known to be UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawText<'a> {
     pub(super) raw: &'a [u8],
@@ -17,13 +21,13 @@ pub struct RawText<'a> {
 }
 
 impl<'a> RawText<'a> {
-    /// How many bytes it takes as it was sent.
+    /// Returns how many bytes it has as it was sent.
     #[must_use]
     pub fn raw_len(self) -> usize {
         self.raw.len()
     }
 
-    /// How many bytes it has without its escapes, counted in place.
+    /// Returns how many bytes the text has, without unescaping it.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "an empty text is of no special interest")]
     pub fn len(self) -> usize {
@@ -43,12 +47,12 @@ impl<'a> RawText<'a> {
         bytes
     }
 
-    /// The text itself, copied only where escapes stand in it.
+    /// Returns the text, which is copied only where it has escapes.
     ///
     /// # Errors
-    /// Where it is no text.
+    /// Returns an error where it is not UTF-8, or has an escape that JSON does not know.
     pub fn to_text(self) -> Result<Cow<'a, str>, JsonError> {
-        let no_text = JsonError { expected: "a text in UTF-8 with JSON's escapes", at: self.at };
+        let no_text = JsonError::new("a text in UTF-8 with JSON's escapes", self.at);
         if !self.has_escapes {
             return std::str::from_utf8(self.raw).map(Cow::Borrowed).map_err(|_| no_text);
         }
@@ -61,33 +65,35 @@ impl<'a> RawText<'a> {
         Ok(Cow::Owned(text))
     }
 
-    /// The text, where it has at most so many bytes.
+    /// Returns the text, or `None` where it has more than `most` bytes.
     ///
     /// # Errors
-    /// Where it is no text.
+    /// Returns an error as [`Self::to_text`] does.
     pub fn within(self, most: usize) -> Result<Option<Cow<'a, str>>, JsonError> {
-        // No escape makes six bytes of less than one.
+        // The longest escape takes six bytes, and stands for at least one.
         if self.raw.len() > most.saturating_mul(6) || self.len() > most {
             return Ok(None);
         }
         self.to_text().map(Some)
     }
 
-    /// The text as the name of a member that somebody may be looking for; empty where it is longer than any of these.
+    /// Returns the text as the name of a member. It is empty where it is longer than any name that is looked
+    /// for.
     ///
     /// # Errors
-    /// Where it is no text.
+    /// Returns an error as [`Self::to_text`] does.
     pub fn to_name(self) -> Result<Cow<'a, str>, JsonError> {
         self.within(LONGEST_NAME).map(Option::unwrap_or_default)
     }
 
-    /// The bytes as they were sent.
+    /// Returns the bytes as they were sent.
     #[must_use]
     pub fn raw(self) -> &'a [u8] {
         self.raw
     }
 
-    /// The place of this text in a list that is sorted by length, and by the bytes among equals: most misses are told by the length.
+    /// Finds this text in a list that is sorted by length, and by the bytes where the lengths are the same.
+    /// The length alone rules out most texts that are not in the list.
     #[must_use]
     pub fn place_in<T: AsRef<str>>(self, sorted: &[T]) -> Option<usize> {
         let unescaped = if self.has_escapes { Some(self.to_name().ok()?) } else { None };
@@ -100,7 +106,8 @@ impl<'a> RawText<'a> {
     }
 }
 
-/// How many bytes a `\u` escape's four digits stand for: half of four for each half of a pair.
+/// Returns how many bytes of UTF-8 the four digits of a `\u` escape stand for. A character beyond U+FFFF has
+/// four bytes and takes two escapes, so that each of these counts two.
 fn utf8_len(digits: &[u8]) -> usize {
     let unit = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
     match unit.and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or_default() {
@@ -110,7 +117,7 @@ fn utf8_len(digits: &[u8]) -> usize {
     }
 }
 
-/// The character that an escape stands for, after its backslash.
+/// Reads the rest of an escape behind its backslash, and returns the character that it stands for.
 fn unescape(rest: &mut Chars<'_>) -> Option<char> {
     Some(match rest.next()? {
         'b' => '\u{8}',

@@ -1,21 +1,22 @@
-//! Where does a mapping stand in the manifest of a ConfigMap?
+//! How is a mapping read out of the manifest of a ConfigMap?
 
 use super::{CONFIG_MAP_KEY, Problem, Problems, conclude, is_config_map, read};
-use crate::engine::mapping::first::First;
+use crate::engine::mapping::capped_list::CappedList;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{self, Node, Position};
 
-/// Reads a mapping from a file of the user's own: the bare text, or the manifest of a ConfigMap that holds it under `mapping.yaml`.
+/// Reads a mapping from a file of the user's own. The file holds the bare text, or the manifest of a
+/// ConfigMap that holds it under `mapping.yaml`.
 ///
 /// # Errors
-/// Every problem in it.
-pub fn compile_file(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Problems> {
-    let mut problems = First::new(usize::MAX, |problem: &Problem| problem.at);
-    // What is no YAML is no manifest either, and says so as a mapping.
+/// Returns every problem in it.
+pub fn compile_file(text: &str, operator_policy: &OperatorPolicy) -> Result<Ruleset, Problems> {
+    let mut problems = CappedList::new(None, |problem: &Problem| problem.at);
+    // A text that is not YAML is read as a mapping, which reports it.
     let documents = yaml::read(text).unwrap_or_default();
     let Some(config_map) = documents.iter().find(|document| is_config_map(document)) else {
-        let ruleset = read(text, bounds, &mut problems);
+        let ruleset = read(text, operator_policy, &mut problems);
         return conclude(ruleset, problems);
     };
     let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
@@ -31,7 +32,7 @@ pub fn compile_file(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Prob
         problems.add(holder.at, || Problem::new(holder.at, "", &message));
         return conclude(None, problems);
     };
-    let ruleset = read(inner, bounds, &mut problems);
+    let ruleset = read(inner, operator_policy, &mut problems);
     let origin = Origin::of(holder);
     conclude(ruleset, problems).map_err(|Problems { first, more }| {
         let first = first.into_iter().map(|problem| origin.outside(problem)).collect();
@@ -39,11 +40,13 @@ pub fn compile_file(text: &str, bounds: &OperatorPolicy) -> Result<Ruleset, Prob
     })
 }
 
-/// Where the text of a ConfigMap's value stands in the manifest around it.
+/// How the places in a mapping's text become places in the manifest around it.
 enum Origin {
-    /// A `|` block: line 1 of the text is this line, and each line is indented by so many columns.
+    /// The text is a `|` block. Its line 1 is this line of the manifest, and each line is indented by so many
+    /// columns.
     Block { first_line: u32, indent: u32 },
-    /// Quoted or folded: lines inside do not stand in the source as they are.
+    /// The text is quoted or folded, so that its lines do not stand in the manifest as they are. It begins
+    /// here.
     Scalar(Position),
 }
 
@@ -51,7 +54,7 @@ impl Origin {
     fn of(node: &Node<'_>) -> Self {
         match node.as_scalar().filter(|scalar| scalar.literal_block) {
             Some(scalar) => {
-                // The node begins at the first line that is not blank.
+                // The node's place is its first line that is not blank.
                 let blank = scalar.text.chars().take_while(|c| *c == '\n').fold(0, |lines, _| lines + 1);
                 Self::Block { first_line: node.at.line - blank, indent: node.at.column - 1 }
             }

@@ -1,8 +1,9 @@
 //! What does a rule's `match` say?
 
-use super::options::{is_dns_label, is_dns_name};
-use super::reader::{Path, Reader};
+use super::dns_label::{is_dns_label, is_dns_name};
+use super::reader::{Allowed, Path, Reader};
 use crate::engine::object::component::{Component, ComponentSet};
+use crate::engine::rules::facts::is_controller;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::rule::Criteria;
 use crate::engine::yaml::{Node, ScalarKind};
@@ -10,16 +11,16 @@ use crate::engine::yaml::{Node, ScalarKind};
 pub(super) const KEYS: [&str; 7] =
     ["component", "namespace", "serviceAccount", "release", "labels", "project", "runner"];
 
-/// Far more than anyone asks for; keeps the cost of one rule in bounds.
+/// How many labels one rule may ask for. It bounds what one rule costs, and is far more than anyone needs.
 const MAX_LABELS: usize = 64;
 
 pub(super) fn read(
     node: &Node<'_>,
     path: Path<'_>,
-    bounds: &OperatorPolicy,
+    operator_policy: &OperatorPolicy,
     reader: &mut Reader<'_>,
 ) -> Option<Criteria> {
-    let fields = reader.fields(node, path, &KEYS)?;
+    let fields = reader.fields(node, path, Allowed::Only(&KEYS))?;
     let mut criteria = Criteria::default();
     for (key, value) in fields.iter() {
         let path = path.key(key);
@@ -29,9 +30,9 @@ pub(super) fn read(
             "serviceAccount" => criteria.service_accounts = reader.globs(value, path),
             "release" => criteria.releases = reader.globs(value, path),
             "project" => criteria.projects = projects(value, path, reader),
-            "runner" => criteria.runners = runners(value, path, bounds, reader),
+            "runner" => criteria.runners = runners(value, path, operator_policy, reader),
             _ => {
-                if let Some(labels) = reader.fields(value, path, &[]) {
+                if let Some(labels) = reader.fields(value, path, Allowed::Any) {
                     if labels.is_empty() {
                         reader.report(value.at, path, "an empty mapping matches nothing; leave the key out");
                     }
@@ -117,7 +118,7 @@ fn projects(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Box<[Bo
 fn runners(
     node: &Node<'_>,
     path: Path<'_>,
-    bounds: &OperatorPolicy,
+    operator_policy: &OperatorPolicy,
     reader: &mut Reader<'_>,
 ) -> Box<[Box<str>]> {
     let mut runners = Vec::new();
@@ -131,9 +132,7 @@ fn runners(
             ),
             Some((namespace, name)) if is_dns_label(namespace) && is_dns_name(name) => {
                 let user = format!("system:serviceaccount:{namespace}:{name}");
-                // Any other of Kubernetes' own controllers, too, makes Pods or what Pods are made of.
-                let is_kubernetes_own = namespace == "kube-system" && name.ends_with("-controller");
-                if is_kubernetes_own || bounds.is_workload_controller(&user) {
+                if is_controller(&user, operator_policy) {
                     let message = format!(
                         "`{text}` is a controller, and every Pod that it makes would be taken for a job: name the account of the runner's manager"
                     );

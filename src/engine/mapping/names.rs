@@ -1,4 +1,7 @@
-//! What is a rule called? As it says, or after what it matches; unique in either case.
+//! What is a rule called?
+//!
+//! A rule is called as it says, or after what it matches where it says nothing. The name is unique in either
+//! case.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,16 +12,23 @@ use crate::engine::yaml::{Node, Value};
 /// The longest name, in characters.
 pub(super) const MAX_NAME: usize = 63;
 
-/// The names of the rules so far. Names that were given win; made ones give way with a number.
+/// The names that rules say themselves. A name that was made is changed by a number where another rule has
+/// it.
 ///
-/// They are held by their hashes, of 64 bits: there may be 20,000, and their texts are in the rules.
+/// Only hashes of 64 bits are held: there may be 20,000 names, and their texts are in the rules.
 #[derive(Default)]
 pub(super) struct Names {
     given: HashMap<u64, u32>,
 }
 
-/// Marks a name that was made, until all given ones are known.
-const MADE: char = '\u{0}';
+/// Where a rule's name comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameOrigin {
+    /// The rule says it.
+    Given,
+    /// It was made from what the rule matches, and gives way to others with a number.
+    Made,
+}
 
 fn hash(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -27,7 +37,8 @@ fn hash(name: &str) -> u64 {
 }
 
 impl Names {
-    /// The line of the rule that has the name already.
+    /// Takes a name that a rule on this line says. Returns the line of the rule that has the name already, if
+    /// one has it.
     pub(super) fn given(&mut self, name: &str, line: u32) -> Option<u32> {
         let key = hash(name);
         if let Some(first) = self.given.get(&key) {
@@ -37,33 +48,29 @@ impl Names {
         None
     }
 
-    /// A name that `settle` makes unique.
-    pub(super) fn made(mut name: String) -> Box<str> {
-        name.insert(0, MADE);
-        name.into()
-    }
-
-    /// Makes the made names unique.
-    pub(super) fn settle(self, rules: &mut [Rule]) {
+    /// Makes every name unique that was made. `origins` says of each rule where its name comes from.
+    pub(super) fn make_unique(self, rules: &mut [Rule], origins: &[NameOrigin]) {
         let mut taken: HashSet<u64> = self.given.into_keys().collect();
         let mut counts: HashMap<u64, u32> = HashMap::new();
-        for rule in rules {
-            let Some(base) = rule.name.strip_prefix(MADE) else {
-                continue;
-            };
+        for (rule, _) in rules.iter_mut().zip(origins).filter(|(_, origin)| **origin == NameOrigin::Made) {
             // The counter only rises, so that many rules of one name do not try each other's numbers.
-            let count = counts.entry(hash(base)).or_insert(0);
-            let mut name: Box<str> = base.into();
-            while !taken.insert(hash(&name)) {
-                *count = (*count).max(1) + 1;
-                name = format!("{base}#{count}").into();
+            let count = counts.entry(hash(&rule.name)).or_insert(0);
+            if taken.insert(hash(&rule.name)) {
+                continue;
             }
-            rule.name = name;
+            rule.name = loop {
+                *count = (*count).max(1) + 1;
+                let name = format!("{}#{count}", rule.name);
+                if taken.insert(hash(&name)) {
+                    break name.into();
+                }
+            };
         }
     }
 }
 
-/// A name in the making, which takes no more than it may hold: an alias can stand for a long text many times.
+/// A name while it is made. It takes no more than it may hold, because an alias can stand for a long text
+/// many times.
 #[derive(Default)]
 struct Growing {
     text: String,
@@ -108,7 +115,7 @@ impl Growing {
     }
 }
 
-/// `component=webservice,sidekiq namespace=legacy`
+/// Makes a name from what a rule matches, such as `component=webservice,sidekiq namespace=legacy`.
 pub(super) fn made_name(node: Option<&Node<'_>>) -> String {
     let mut name = Growing::default();
     for (key, value) in node.and_then(Node::as_mapping).unwrap_or_default() {

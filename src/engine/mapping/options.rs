@@ -1,22 +1,23 @@
-//! What do a provider's option blocks say?
+//! What do the option blocks `irsa`, `kube2iam` and `kiam` say?
 
-use super::reader::{Path, Reader};
+use super::dns_label::is_dns_label;
+use super::reader::{Allowed, Path, Reader};
 use crate::engine::rules::rule::{IrsaOptions, PodOptions};
 use crate::engine::yaml::{Node, ScalarKind};
 
-/// Seconds that the EKS webhook takes for a token (its README; AWS STS takes no longer).
+/// How many seconds the EKS webhook takes for a token, as its README says. AWS STS takes no longer ones.
 const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
 
-/// The longest audience, in bytes (the service model of IAM, `clientIDType`).
+/// The longest audience in bytes, which is that of `clientIDType` in the service model of IAM.
 const MAX_AUDIENCE: usize = 255;
 
-/// How many bytes the names of containers may come to, joined: more than any Pod has.
+/// How many bytes the joined names of containers may have. No Pod has that many.
 const MAX_CONTAINERS: usize = 4096;
 
 pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> IrsaOptions {
     let known = ["stsRegionalEndpoints", "tokenExpiration", "audience", "annotatePods", "skipContainers"];
     let mut options = IrsaOptions::default();
-    let Some(fields) = reader.fields(node, path, &known) else {
+    let Some(fields) = reader.fields(node, path, Allowed::Only(&known)) else {
         return options;
     };
     for (key, value) in fields.iter() {
@@ -81,10 +82,10 @@ fn token_expiration(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) ->
     seconds
 }
 
-/// kube2iam's and kiam's block.
+/// Reads the block of kube2iam or of kiam.
 pub(super) fn pod(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> PodOptions {
     let mut options = PodOptions::default();
-    let Some(fields) = reader.fields(node, path, &["externalId", "sessionName"]) else {
+    let Some(fields) = reader.fields(node, path, Allowed::Only(&["externalId", "sessionName"])) else {
         return options;
     };
     let mut take = |key: &str, extra: &str, longest: usize| {
@@ -99,14 +100,14 @@ pub(super) fn pod(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> P
         reader.report(value.at, path, message);
         None
     };
-    // Grammar: the STS service model, `externalIdType` and `roleSessionNameType`.
+    // The grammar is that of `externalIdType` and `roleSessionNameType` in the service model of STS.
     options.external_id = take("externalId", ":/", 1224);
     options.session_name = take("sessionName", "", 64);
     options
 }
 
 impl IrsaOptions {
-    /// These, and what they leave open from `defaults`.
+    /// Returns these options, with the `defaults` for those that are not set.
     pub(super) fn or(self, defaults: &Self) -> Self {
         Self {
             audience: self.audience.or_else(|| defaults.audience.clone()),
@@ -119,24 +120,11 @@ impl IrsaOptions {
 }
 
 impl PodOptions {
-    /// These, and what they leave open from `defaults`.
+    /// Returns these options, with the `defaults` for those that are not set.
     pub(super) fn or(self, defaults: &Self) -> Self {
         Self {
             external_id: self.external_id.or_else(|| defaults.external_id.clone()),
             session_name: self.session_name.or_else(|| defaults.session_name.clone()),
         }
     }
-}
-
-/// What Kubernetes takes for names of containers and namespaces.
-pub(super) fn is_dns_label(name: &str) -> bool {
-    (1..=63).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-/// What Kubernetes takes for names of ServiceAccounts.
-pub(super) fn is_dns_name(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(is_dns_label)
 }

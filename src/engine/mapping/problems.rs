@@ -1,36 +1,36 @@
-//! What is wrong with a mapping, and how much of that is told?
+//! What is wrong with a mapping?
 
 use std::fmt;
 
-use super::START;
 use crate::engine::yaml::Position;
 
-/// How many problems are told where memory is not the user's own; the rest is counted.
+/// How many problems are kept where memory is not the user's own. The rest is only counted.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// The most bytes of a problem's path, and of its message: both quote what the mapping says.
+/// The most bytes of a problem's path and of its message, which both quote the mapping.
 const MAX_PATH: usize = 250;
 const MAX_MESSAGE: usize = 500;
 
 /// One thing that is wrong with a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands in the text that was read.
+    /// The place in the text.
     pub at: Position,
-    /// Where it stands in the mapping: `rules[2].match.component`. Empty for the mapping as a whole.
+    /// The path in the mapping, such as `rules[2].match.component`. It is empty for the mapping as a whole.
     pub path: String,
     /// What is wrong, and what would be right.
     pub message: String,
 }
 
 impl Problem {
-    /// What is quoted in them is cut to what a log or an answer can take.
+    /// Makes a problem. Its path and its message are cut to what a log or an answer can take.
     pub(super) fn new(at: Position, path: &str, message: &str) -> Self {
         Self { at, path: shorten(path, MAX_PATH), message: shorten(message, MAX_MESSAGE) }
     }
 }
 
-/// Leaves out the middle of a long text: a sentence says at its ends what it is about. One line in any case.
+/// Leaves out the middle of a long text, because a sentence says at its ends what it is about. Makes one line
+/// of it in any case.
 fn shorten(text: &str, longest: usize) -> String {
     let parts = if text.len() <= longest {
         [text, "", ""]
@@ -52,28 +52,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What is wrong with a mapping.
+/// All that is wrong with a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
-    /// In the order of the text.
+    /// The first problems, in the order of the text.
     pub first: Vec<Problem>,
-    /// How many more there are.
+    /// How many more problems there are.
     pub more: usize,
 }
 
 impl Problems {
-    /// The one problem of a text as a whole.
+    /// Makes the only problem of a text, which is about the text as a whole.
     pub(in crate::engine) fn of_the_whole(message: &str) -> Self {
-        Self { first: vec![Problem::new(START, "", message)], more: 0 }
+        Self { first: vec![Problem::new(Position::START, "", message)], more: 0 }
     }
 
-    /// How many there are in all.
+    /// Returns how many problems there are in all.
     #[must_use]
     pub fn count(&self) -> usize {
         self.first.len() + self.more
     }
 
-    /// `and 3 more`, where there are more.
+    /// Returns `and 3 more` where there are more than the first ones.
     #[must_use]
     pub fn rest(&self) -> Option<String> {
         (self.more > 0).then(|| format!("and {} more", self.more))

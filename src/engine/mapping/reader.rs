@@ -1,27 +1,29 @@
-//! How are values taken out of the tree, and problems gathered on the way?
+//! How are values read from the tree of a mapping, and problems reported?
 
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{Problem, match_block};
-use crate::engine::mapping::first::First;
+use super::capped_list::CappedList;
+use super::problems::Problem;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::glob::{Glob, GlobError};
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
-/// The longest list of one criterion; keeps the cost of one rule in bounds.
+/// How many members a list may have. It bounds what one rule costs.
 const MAX_LIST: usize = 1000;
 
-/// The longest text in bytes: twice the longest ARN that IAM allows, for its placeholders.
+/// The longest text in bytes. It is twice the longest ARN that IAM allows, which leaves room for
+/// placeholders.
 const MAX_TEXT: usize = 4096;
 
-/// The longest key in bytes, which is a label's: a prefix of 253, a slash and a name of 63.
+/// The longest key in bytes. It is a label's: a prefix of 253, a slash and a name of 63.
 const MAX_KEY: usize = 317;
 
-/// Nothing longer is likened to known words: that takes steps, and finds nothing.
+/// The longest word that is compared with known words, in bytes. A longer one takes many steps and is like
+/// none of them.
 const MAX_LIKENED: usize = 64;
 
-/// The way from the top of the mapping to a value, made into text only for a problem.
+/// The path from the top of the mapping to a value. It is made into text only for a problem.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'p> {
     Root,
@@ -50,21 +52,33 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// How many steps it may take to read a mapping: one for each byte of a text, aliases followed, and for each that a brace makes. A text
-/// of 1 MiB without aliases takes two million.
+/// How many steps it may take to read a mapping. Each byte of a text takes one, where aliases are followed,
+/// and so does each byte that a brace makes. A mapping of 1 MiB without aliases takes two million steps.
 const MAX_READING: usize = 40_000_000;
 
-/// Gathers problems; whatever cannot be read is reported and left out.
+/// Reads values, and gathers problems. A value that cannot be read is reported and left out.
 pub(super) struct Reader<'r> {
-    problems: &'r mut First<Problem>,
-    /// What is left of [`MAX_READING`].
+    problems: &'r mut CappedList<Problem>,
+    /// The steps that are left of [`MAX_READING`].
     steps: Steps,
+}
+
+/// Which keys may stand in a mapping.
+#[derive(Clone, Copy)]
+pub(super) enum Allowed<'k> {
+    /// Any key may stand there.
+    Any,
+    /// Only these keys may stand there.
+    Only(&'k [&'k str]),
+    /// Only `keys` may stand there, and whoever writes one of `inner` is told that it belongs under the key
+    /// `block`.
+    OnlyOrUnder { keys: &'k [&'k str], block: &'k str, inner: &'k [&'k str] },
 }
 
 /// The entries of a mapping whose keys have been checked.
 pub(super) struct Fields<'n, 't> {
     entries: Vec<(&'n str, &'n Node<'t>)>,
-    /// No key was left out for being unknown, twice there, or no text.
+    /// Whether no key was left out because it is unknown, stands there twice or is no text.
     pub(super) whole: bool,
 }
 
@@ -83,7 +97,7 @@ impl<'n, 't> Fields<'n, 't> {
 }
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(problems: &'r mut First<Problem>) -> Self {
+    pub(super) fn new(problems: &'r mut CappedList<Problem>) -> Self {
         Self { problems, steps: Steps::new(MAX_READING) }
     }
 
@@ -91,7 +105,7 @@ impl<'r> Reader<'r> {
         self.problems.add(at, || Problem::new(at, &path.to_string(), &message.into()));
     }
 
-    /// A word that is none of those that are known.
+    /// Reports a word that is none of those that are known.
     pub(super) fn report_unknown(
         &mut self,
         at: Position,
@@ -103,17 +117,17 @@ impl<'r> Reader<'r> {
         self.problems.add(at, || Problem::new(at, &path.to_string(), &unknown(what, found, known)));
     }
 
-    /// No problem has been found so far.
-    pub(super) fn is_content(&self) -> bool {
+    /// Whether no problem has been found so far.
+    pub(super) fn has_no_problem(&self) -> bool {
         self.problems.count() == 0
     }
 
-    /// The entries of a mapping. `known` is empty where any key may stand.
+    /// Reads the entries of a mapping whose keys are allowed. Every other key is reported.
     pub(super) fn fields<'n, 't>(
         &mut self,
         node: &'n Node<'t>,
         path: Path<'_>,
-        known: &[&str],
+        allowed: Allowed<'_>,
     ) -> Option<Fields<'n, 't>> {
         let Some(entries) = node.as_mapping() else {
             self.report(node.at, path, format!("must be a mapping, found {}", node.describe()));
@@ -136,11 +150,14 @@ impl<'r> Reader<'r> {
                 self.report(name.at, path.key(key), format!("the key `{key}` stands here twice"));
                 continue;
             }
-            if !known.is_empty() && !known.contains(&key) {
-                if known.contains(&"match") && match_block::KEYS.contains(&key) {
-                    self.report(name.at, path.key(key), format!("`{key}` belongs under `match`"));
-                } else {
-                    self.report_unknown(name.at, path.key(key), "key", key, known);
+            if let Allowed::Only(keys) | Allowed::OnlyOrUnder { keys, .. } = allowed
+                && !keys.contains(&key)
+            {
+                match allowed {
+                    Allowed::OnlyOrUnder { block, inner, .. } if inner.contains(&key) => {
+                        self.report(name.at, path.key(key), format!("`{key}` belongs under `{block}`"));
+                    }
+                    _ => self.report_unknown(name.at, path.key(key), "key", key, keys),
                 }
                 continue;
             }
@@ -149,7 +166,8 @@ impl<'r> Reader<'r> {
         Some(Fields { whole: taken.len() == entries.len(), entries: taken })
     }
 
-    /// Whether so many more steps may be taken; where not, that has been reported, and nothing more is read.
+    /// Takes steps, and returns whether that many were left. Where not, this is reported, and nothing more is
+    /// read.
     fn may_take(&mut self, steps: usize, at: Position, path: Path<'_>) -> bool {
         if self.is_exhausted() {
             return false;
@@ -169,7 +187,7 @@ impl<'r> Reader<'r> {
         );
     }
 
-    /// Nothing more is read.
+    /// Whether the steps are used up, so that nothing more is read.
     pub(super) fn is_exhausted(&self) -> bool {
         self.steps.are_used_up()
     }
@@ -198,7 +216,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub(super) fn word<T: Copy>(
         &mut self,
         node: &Node<'_>,
@@ -215,7 +233,7 @@ impl<'r> Reader<'r> {
         found
     }
 
-    /// One value or a list of them, each with its own path; an empty list is a problem.
+    /// Reads one value, or a list of values, each with its own path. An empty list is a problem.
     pub(super) fn each<'n, 't>(
         &mut self,
         node: &'n Node<'t>,
@@ -261,7 +279,7 @@ impl<'r> Reader<'r> {
     }
 }
 
-/// Why a value is not text, and how it becomes text.
+/// Says why a value is not text, and how it becomes text.
 fn not_text(node: &Node<'_>) -> String {
     match node.as_scalar() {
         Some(scalar) if scalar.kind != ScalarKind::Null => {
@@ -277,14 +295,14 @@ fn not_text(node: &Node<'_>) -> String {
     }
 }
 
-/// The beginning of a text that may be of any length.
+/// Returns the beginning of a text that may be of any length.
 pub(super) fn brief(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_LIKENED)).unwrap_or_default()
 }
 
-/// `unknown key `rol`; did you mean `role`?`
+/// Says that a word is unknown, and names the known word that it is most like, or all known words.
 fn unknown(what: &str, found: &str, known: &[&str]) -> String {
-    // Half of GitLab's names begin with it, and nobody remembers which half.
+    // Half of GitLab's components begin with `gitlab-`, and nobody remembers which half.
     let other_spelling = match found.strip_prefix("gitlab-") {
         Some(rest) => rest.to_owned(),
         None => format!("gitlab-{found}"),

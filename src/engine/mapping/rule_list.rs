@@ -1,9 +1,10 @@
-//! What do the rules come to together?
+//! How do the rules of a mapping become a ruleset, and what may they take together?
 
 use std::collections::HashSet;
 
-use super::names::Names;
-use super::reader::{Path, Reader};
+use super::match_block;
+use super::names::{NameOrigin, Names};
+use super::reader::{Allowed, Path, Reader};
 use super::rules::{RULE_KEYS, RuleReading};
 use super::top::Top;
 use crate::engine::object::provider::{Provider, ProviderSet};
@@ -12,25 +13,27 @@ use crate::engine::rules::rule::Rule;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{Node, Position};
 
-/// More cannot be written out within a ConfigMap, only by aliases.
+/// How many rules a mapping may have. More do not fit into a ConfigMap unless aliases stand for them.
 const MAX_RULES: usize = 20_000;
 
-/// How many steps all globs of a mapping may take on one object, at the worst: some milliseconds.
+/// How many steps all globs of a mapping may take on one object at the worst. They take some milliseconds.
 const MAX_STEPS: usize = 1_000_000;
 
-/// How many different labels the rules may look at: a decision looks for each on the object.
+/// How many different labels the rules may look at. A decision looks for each of them on the object.
 const MAX_LABEL_KEYS: usize = 256;
 
-/// The rules as they come, one after the other.
+/// Takes the rules of a mapping one after the other.
 pub(super) struct RuleList<'a> {
     top: &'a Top,
-    bounds: &'a OperatorPolicy,
-    /// The most bytes that they may come to.
+    operator_policy: &'a OperatorPolicy,
+    /// The most bytes that all rules may take.
     max_weight: usize,
-    /// How many have come.
+    /// How many rules have been taken.
     count: usize,
-    /// Only while there is no problem: with one there will be no ruleset.
+    /// The rules so far. They are dropped at the first problem, because there will be no ruleset then.
     rules: Vec<Rule>,
+    /// Where the name of each rule comes from.
+    origins: Vec<NameOrigin>,
     weight: usize,
     steps: usize,
     label_keys: HashSet<Box<str>>,
@@ -39,13 +42,14 @@ pub(super) struct RuleList<'a> {
 }
 
 impl<'a> RuleList<'a> {
-    pub(super) fn new(top: &'a Top, bounds: &'a OperatorPolicy, max_weight: usize) -> Self {
+    pub(super) fn new(top: &'a Top, operator_policy: &'a OperatorPolicy, max_weight: usize) -> Self {
         Self {
             top,
-            bounds,
+            operator_policy,
             max_weight,
             count: 0,
             rules: Vec::new(),
+            origins: Vec::new(),
             weight: 0,
             steps: 0,
             label_keys: HashSet::new(),
@@ -54,7 +58,7 @@ impl<'a> RuleList<'a> {
         }
     }
 
-    /// Is told how many there will be. `None` where they are too many.
+    /// Makes room for so many rules. Returns `None` where they are too many.
     pub(super) fn expect(&mut self, count: usize, at: Position, reader: &mut Reader<'_>) -> Option<()> {
         if count > MAX_RULES {
             let message = format!("has {count} rules, at most {MAX_RULES} are served");
@@ -73,12 +77,20 @@ impl<'a> RuleList<'a> {
         if reader.is_exhausted() {
             return;
         }
-        let Some(fields) = reader.fields(item, path, &RULE_KEYS) else {
+        let allowed = Allowed::OnlyOrUnder { keys: &RULE_KEYS, block: "match", inner: &match_block::KEYS };
+        let Some(fields) = reader.fields(item, path, allowed) else {
             return;
         };
-        let reading = RuleReading { fields: &fields, node: item, path, top: self.top, bounds: self.bounds };
-        let Some(rule) = reading.read(reader, &mut self.names) else { return };
-        // `skip` without a provider stands for all, and claims neither; a rule that names both has been reported.
+        let reading = RuleReading {
+            fields: &fields,
+            node: item,
+            path,
+            top: self.top,
+            operator_policy: self.operator_policy,
+        };
+        let Some((rule, origin)) = reading.read(reader, &mut self.names) else { return };
+        // `skip` without a provider stands for all of them, and so does not say which of the two a mapping
+        // uses. A rule that names both has been reported.
         let both = ProviderSet::default().with(Provider::Kube2iam).with(Provider::Kiam);
         if !rule.providers.covers(both) {
             for provider in rule.providers.iter().filter(|provider| *provider != Provider::Irsa) {
@@ -97,14 +109,15 @@ impl<'a> RuleList<'a> {
             }
         }
         self.weigh(&rule, path, reader);
-        if reader.is_content() {
+        if reader.has_no_problem() {
             self.rules.push(rule);
+            self.origins.push(origin);
         } else {
-            self.rules = Vec::new();
+            (self.rules, self.origins) = (Vec::new(), Vec::new());
         }
     }
 
-    /// What all rules together come to is bounded; the rule with which they go over is told.
+    /// Adds up what the rules take. The rule with which they take too much is reported.
     fn weigh(&mut self, rule: &Rule, path: Path<'_>, reader: &mut Reader<'_>) {
         let (weight, steps) = (rule.weight(), rule.steps());
         if goes_over(&mut self.weight, weight, self.max_weight) {
@@ -132,17 +145,17 @@ impl<'a> RuleList<'a> {
         }
     }
 
-    /// The ruleset, where there is no problem.
+    /// Returns the ruleset, where there is no problem.
     pub(super) fn finish(mut self, reader: &Reader<'_>) -> Option<Ruleset> {
-        if !reader.is_content() {
+        if !reader.has_no_problem() {
             return None;
         }
-        self.names.settle(&mut self.rules);
-        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.bounds.clone()))
+        self.names.make_unique(&mut self.rules, &self.origins);
+        Some(Ruleset::new(self.rules, self.top.defaults.clone(), self.operator_policy.clone()))
     }
 }
 
-/// Adds to a sum. Whether that took it over the most that it may be; what comes after that did not.
+/// Adds to a sum. Returns whether this very addition took the sum over the most that it may be.
 fn goes_over(sum: &mut usize, more: usize, most: usize) -> bool {
     let before = *sum;
     *sum += more;

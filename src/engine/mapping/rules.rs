@@ -1,11 +1,12 @@
 //! What does a rule say, and does it make sense?
 
 use super::match_block;
-use super::names::{MAX_NAME, Names, made_name};
+use super::names::{MAX_NAME, NameOrigin, Names, made_name};
 use super::options;
 use super::reader::{Fields, Path, Reader};
 use super::top::{BAD_ACCOUNT, ON_CONFLICT, Top, account, partition, providers};
 use crate::engine::object::provider::{Provider, ProviderSet};
+use crate::engine::rules::facts::is_written_by_runner;
 use crate::engine::rules::glob::Glob;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::role_template::{self, Placeholder, Role};
@@ -28,18 +29,13 @@ pub(super) const RULE_KEYS: [&str; 13] = [
     "kiam",
 ];
 
-/// Labels of a job's Pod that its author cannot set: the runner takes them from the server or from its own settings.
-fn is_trusted_label(label: &str) -> bool {
-    label == "project.runner.gitlab.com/root-namespace-id" || label.starts_with("manager.runner.gitlab.com/")
-}
-
 /// One rule while it is read.
 pub(super) struct RuleReading<'a, 'n, 't> {
     pub(super) fields: &'a Fields<'n, 't>,
     pub(super) node: &'n Node<'t>,
     pub(super) path: Path<'a>,
     pub(super) top: &'a Top,
-    pub(super) bounds: &'a OperatorPolicy,
+    pub(super) operator_policy: &'a OperatorPolicy,
 }
 
 impl<'n, 't> RuleReading<'_, 'n, 't> {
@@ -51,7 +47,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         self.field(key).and_then(|(node, path)| reader.boolean(node, path)).unwrap_or(false)
     }
 
-    /// `skip` or `remove` is there and says neither true nor false, which has been reported.
+    /// Whether `skip` or `remove` says neither true nor false, which has been reported.
     fn has_bad_flag(&self) -> bool {
         let is_boolean = |node: &Node<'_>| {
             node.as_scalar().is_some_and(|scalar| matches!(scalar.kind, ScalarKind::Boolean(_)))
@@ -59,10 +55,10 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         ["skip", "remove"].iter().any(|key| self.fields.get(key).is_some_and(|node| !is_boolean(node)))
     }
 
-    pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<Rule> {
+    pub(super) fn read(&self, reader: &mut Reader<'_>, names: &mut Names) -> Option<(Rule, NameOrigin)> {
         let criteria = match self.field("match") {
-            Some((node, path)) => match_block::read(node, path, self.bounds, reader),
-            // Its criteria may stand beside where it should be, which has been reported.
+            Some((node, path)) => match_block::read(node, path, self.operator_policy, reader),
+            // The criteria may stand in the rule itself, which has been reported.
             None if !self.fields.whole => None,
             None => {
                 reader.report(
@@ -78,7 +74,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let role = self.field("role");
         let named = self.field("provider").and_then(|(node, path)| providers(node, path, reader));
         let providers = named.unwrap_or(if skip { ProviderSet::ALL } else { self.top.providers });
-        let name = self.name(reader, names);
+        let (name, origin) = self.name(reader, names);
 
         if skip && remove {
             let at = self.fields.get("remove").map_or(self.node.at, |node| node.at);
@@ -127,10 +123,10 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             (.., Some(grant)) => Action::Role(Box::new(grant)),
             _ => return None,
         };
-        Some(Rule { name, at: self.node.at, criteria, providers, action })
+        Some((Rule { name, at: self.node.at, criteria, providers, action }, origin))
     }
 
-    /// The role with its options.
+    /// Reads the role with its options.
     fn grant(
         &self,
         providers: ProviderSet,
@@ -169,7 +165,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
         if let Some(criteria) = criteria {
             if let Some(fixed) = role.fixed()
-                && !self.bounds.allows_somewhere(&criteria.namespaces, fixed)
+                && !self.operator_policy.allows_somewhere(&criteria.namespaces, fixed)
             {
                 let message = format!("`{fixed}` is outside what the operator allows (--allowed-role)");
                 reader.report(node.at, path, message);
@@ -230,7 +226,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         (irsa, pod)
     }
 
-    /// A rule about jobs must not look at what a job's author can set.
+    /// Reports what a rule about jobs must not look at, because the author of a job can set it.
     fn check_job_rule(&self, criteria: &Criteria, grant: Option<&Grant>, reader: &mut Reader<'_>) {
         if !criteria.names_runner_job() {
             return;
@@ -265,10 +261,11 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             steered(at(&["release"]), match_path.key("release"), "the release");
         }
         let labels_path = match_path.key("labels");
-        for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_trusted_label(label)) {
+        for (label, _) in criteria.labels.iter().filter(|(label, _)| !is_written_by_runner(label)) {
             steered(at(&["labels", label]), labels_path.key(label), "this label");
         }
-        // A rule that only takes away reaches all the more by a glob.
+        // A rule that only removes annotations may use a glob: whoever chooses the namespace only loses by
+        // it.
         let only_takes = self.fields.get("remove").is_some();
         if !only_takes && !criteria.namespaces.iter().all(Glob::is_literal) {
             let what = "a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE)";
@@ -287,12 +284,12 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
     }
 
-    fn name(&self, reader: &mut Reader<'_>, names: &mut Names) -> Box<str> {
+    fn name(&self, reader: &mut Reader<'_>, names: &mut Names) -> (Box<str>, NameOrigin) {
         let Some((node, path)) = self.field("name") else {
-            return Names::made(made_name(self.fields.get("match")));
+            return (made_name(self.fields.get("match")).into(), NameOrigin::Made);
         };
         let Some(name) = reader.text(node, path) else {
-            return Box::default();
+            return (Box::default(), NameOrigin::Given);
         };
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
             reader.report(node.at, path, format!("must be 1 to {MAX_NAME} characters"));
@@ -300,6 +297,6 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         if let Some(line) = names.given(name, node.at.line) {
             reader.report(node.at, path, format!("the name `{name}` is taken by the rule on line {line}"));
         }
-        name.into()
+        (name.into(), NameOrigin::Given)
     }
 }

@@ -1,7 +1,7 @@
-//! What do the mapping's defaults say?
+//! What does a mapping say beside its rules?
 
 use super::options;
-use super::reader::{Path, Reader, brief};
+use super::reader::{Allowed, Path, Reader, brief};
 use crate::engine::object::provider::{Provider, ProviderSet};
 use crate::engine::rules::arn::{self, PARTITIONS};
 use crate::engine::rules::rule::{IrsaOptions, OnConflict, OnNoRule, PodOptions};
@@ -13,13 +13,13 @@ const TOP_KEYS: [&str; 9] =
 pub(super) const ON_CONFLICT: [(&str, OnConflict); 2] =
     [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
 const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
-/// Stands in for an account that is none.
+/// This account stands in for one that has been reported as bad, so that roles are still checked.
 pub(super) const BAD_ACCOUNT: &str = "000000000000";
 
-/// What rules fall back on.
+/// The defaults of a mapping, which hold where a rule says nothing.
 pub(super) struct Top {
     pub(super) defaults: Defaults,
-    /// Twelve zeros where it is there and bad: that has been reported, and roles are checked as if it were good.
+    /// The account of roles without one. It is [`BAD_ACCOUNT`] where the mapping has a bad one.
     pub(super) account: Option<Box<str>>,
     pub(super) partition: &'static str,
     pub(super) providers: ProviderSet,
@@ -29,10 +29,10 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// Reads what stands beside the rules. The list of rules comes with it.
+    /// Reads what stands beside the rules. Returns the list of rules with it.
     pub(super) fn read<'n, 't>(node: &'n Node<'t>, reader: &mut Reader<'_>) -> Option<(Self, &'n Node<'t>)> {
         let path = Path::Root;
-        let fields = reader.fields(node, path, &TOP_KEYS)?;
+        let fields = reader.fields(node, path, Allowed::Only(&TOP_KEYS))?;
         let mut defaults = Defaults::default();
         let field = |key: &'static str| fields.get(key).map(|node| (node, path.key(key)));
         if let Some((node, path)) = field("onConflict") {
@@ -70,7 +70,7 @@ impl Top {
     }
 }
 
-/// 12 digits. An unquoted number is taken where YAML cannot have changed it.
+/// Reads an account of 12 digits. An unquoted number is taken where YAML cannot have changed it.
 pub(super) fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> Option<&'n str> {
     let Some(scalar) = node.as_scalar().filter(|s| matches!(s.kind, ScalarKind::Text | ScalarKind::Number))
     else {

@@ -1,10 +1,11 @@
 //! Which part of GitLab is this object?
 //!
-//! Known by labels that the charts set and no value can rename: `chart` is the sub-chart's own name and version,
-//! while `app` follows `nameOverride` and `app.kubernetes.io/name` is the release on GitLab's Pods. ServiceAccounts have
-//! carried it since chart 4.0, Pods since 4.9 (minio's bucket Job since 4.13): an older Pod has `app` and `release`
-//! alone, which many a chart writes, so it is no component, and only said to look like one. The objects are in
-//! `tests/data/gitlab-objects.yaml`.
+//! A component is known by the label `chart`, which holds the sub-chart's own name and version: no value of a
+//! chart renames it. The label `app` follows `nameOverride`, and `app.kubernetes.io/name` is the release on
+//! GitLab's Pods. ServiceAccounts have carried `chart` since chart 4.0, Pods since 4.9 (the Pod of minio's
+//! bucket Job since 4.13). An older Pod carries only `app` and `release`, which many charts write. It is no
+//! component, and is only said to look like one. `tests/data/gitlab-objects.yaml` holds the objects of the
+//! charts.
 
 use std::borrow::Cow;
 
@@ -40,21 +41,21 @@ pub enum Component {
 /// Who makes the component's objects.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// GitLab's own charts: what `"*"` stands for.
+    /// GitLab's own charts make it. They are what `"*"` stands for.
     Gitlab,
-    /// A chart of its own, vendored by GitLab's.
+    /// A chart of another project makes it, which GitLab's chart includes.
     Vendored,
-    /// The runner makes job Pods itself.
+    /// GitLab Runner makes it, without a chart.
     Runner,
 }
 
 struct Row {
     component: Component,
     name: &'static str,
-    /// The sub-charts that make it, newest first.
+    /// The names of the sub-charts that make it, the newest first.
     charts: &'static [&'static str],
     origin: Origin,
-    /// No ServiceAccount is ever this component.
+    /// Only Pods are this component, never ServiceAccounts.
     pods_only: bool,
 }
 
@@ -68,14 +69,15 @@ const fn row(
     Row { component, name, charts, origin, pods_only }
 }
 
-/// In the order of [`Component`], which `rows_stand_in_the_order_of_the_enum` checks.
+/// One row for each component, in the order of [`Component`]: `rows_stand_in_the_order_of_the_enum` checks
+/// it.
 const TABLE: [Row; 20] = [
     row(Component::Webservice, "webservice", &["webservice"], Origin::Gitlab, false),
     row(Component::Sidekiq, "sidekiq", &["sidekiq"], Origin::Gitlab, false),
-    // Renamed from task-runner in chart 5.5.0.
+    // Chart 5.5.0 renamed task-runner to toolbox.
     row(Component::Toolbox, "toolbox", &["toolbox", "task-runner"], Origin::Gitlab, false),
     row(Component::Registry, "registry", &["registry"], Origin::Gitlab, false),
-    // The Jobs of the registry chart; told apart in `recognise`.
+    // These are the Jobs of the registry chart, which `recognise` tells apart.
     row(Component::RegistryMigrations, "registry-migrations", &[], Origin::Gitlab, true),
     row(Component::Gitaly, "gitaly", &["gitaly"], Origin::Gitlab, false),
     row(Component::Praefect, "praefect", &["praefect"], Origin::Gitlab, false),
@@ -89,41 +91,41 @@ const TABLE: [Row; 20] = [
     row(Component::Spamcheck, "spamcheck", &["spamcheck"], Origin::Gitlab, false),
     row(Component::Zoekt, "zoekt", &["gitlab-zoekt"], Origin::Vendored, false),
     row(Component::Openbao, "openbao", &["openbao"], Origin::Vendored, false),
-    // Part of GitLab's chart repository, and always run as `default`.
+    // GitLab's chart repository has its own minio, which always runs as `default`.
     row(Component::Minio, "minio", &["minio"], Origin::Gitlab, true),
     row(Component::Runner, "runner", &["gitlab-runner"], Origin::Vendored, false),
     row(Component::RunnerJob, "runner-job", &[], Origin::Runner, true),
 ];
 
 impl Component {
-    /// Every component.
+    /// Returns every component.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.component)
     }
 
-    /// How many there are; `component as usize` is below it.
+    /// How many components there are. `component as usize` is less than that.
     pub const COUNT: usize = TABLE.len();
 
-    /// The name in a mapping.
+    /// Returns the name that a mapping uses.
     #[must_use]
     pub fn name(self) -> &'static str {
         TABLE.get(self as usize).map_or("", |row| row.name)
     }
 
-    /// The component of that name, `task-runner` included.
+    /// Returns the component that a mapping calls so. `task-runner` is taken for toolbox.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let name = if name == "task-runner" { "toolbox" } else { name };
         TABLE.iter().find(|row| row.name == name).map(|row| row.component)
     }
 
-    /// No ServiceAccount is ever this component: runner-job, registry-migrations, minio.
+    /// Whether only Pods are this component, never ServiceAccounts: runner-job, registry-migrations, minio.
     #[must_use]
     pub fn is_pods_only(self) -> bool {
         TABLE.get(self as usize).is_some_and(|row| row.pods_only)
     }
 
-    /// What is said of a Pod that looks like this component without its `chart` label.
+    /// Returns what is said of a Pod that looks like this component, but lacks the `chart` label.
     #[must_use]
     pub fn resemblance(self) -> String {
         let labelled_since = if self == Self::Minio { "4.13" } else { "4.9" };
@@ -135,12 +137,12 @@ impl Component {
     }
 }
 
-/// The components that a rule names.
+/// A set of components, such as those that a rule names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ComponentSet(u32);
 
 impl ComponentSet {
-    /// What `"*"` stands for: every component that GitLab's own charts make.
+    /// Returns what `"*"` stands for: every component that GitLab's own charts make.
     #[must_use]
     pub fn gitlab() -> Self {
         TABLE
@@ -149,7 +151,7 @@ impl ComponentSet {
             .fold(Self::default(), |set, row| set.with(row.component))
     }
 
-    /// With one more. `registry` brings its migration Jobs, which share its ServiceAccount.
+    /// Adds a component. With `registry` come its migration Jobs, which share its ServiceAccount.
     #[must_use]
     pub fn with(self, component: Component) -> Self {
         let migrations =
@@ -157,54 +159,57 @@ impl ComponentSet {
         Self(self.0 | 1 << component as u32 | migrations)
     }
 
-    /// With all of another.
+    /// Adds all components of another set.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether it is in.
+    /// Whether the set holds this component.
     #[must_use]
     pub fn contains(self, component: Component) -> bool {
         self.0 & 1 << component as u32 != 0
     }
 
-    /// Whether all of `other` are in.
+    /// Whether the set holds all components of another.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Whether none is in.
+    /// Whether the set holds no component.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Each of them.
+    /// Returns the components one after the other.
     pub fn iter(self) -> impl Iterator<Item = Component> {
         Component::all().filter(move |component| self.contains(*component))
     }
 }
 
-/// What an object's labels say about it.
+/// What an object's labels claim about it. Whether that is believed is for `rules::facts` to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Labelled<'a> {
-    /// The component, but for runner-job.
+pub struct Claims<'a> {
+    /// The component. It is never runner-job, which no label proves.
     pub component: Option<Component>,
-    /// The component that a Pod without one looks like: it carries what Pods of charts before 4.9 carry.
+    /// The component that a Pod looks like, where it has none but carries the labels that Pods of charts
+    /// before 4.9 have.
     pub resembles: Option<Component>,
-    /// The Helm release: `release`, or `app.kubernetes.io/instance` for charts without it.
+    /// The Helm release. It is the label `release`, or `app.kubernetes.io/instance` for charts that do not
+    /// write that.
     pub release: Option<&'a str>,
     /// The GitLab project that `project.runner.gitlab.com/id` names.
     pub project: Option<&'a str>,
-    /// It carries labels (or, before runner 17.9, annotations) that GitLab Runner writes on the Pods of jobs.
+    /// Whether it carries labels that GitLab Runner writes on the Pods of jobs, or the annotation that it
+    /// wrote before version 17.9.
     pub runner_labels: bool,
 }
 
-/// Reads the labels once.
+/// Reads what the labels claim.
 #[must_use]
-pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<'a>]) -> Labelled<'a> {
+pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<'a>]) -> Claims<'a> {
     let mut chart = None;
     let mut helm_chart = None;
     let mut app = None;
@@ -245,7 +250,7 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         };
         *slot = Some(value.as_ref());
     }
-    // Runners before 17.9 set no labels of their own, only this annotation.
+    // Runners before 17.9 set no labels of their own. They set only this annotation.
     runner_labels |= annotations.iter().any(|(key, _)| key == "job.runner.gitlab.com/id");
 
     let by_chart = || {
@@ -256,7 +261,7 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         Component::from_chart(chart_name(chart)?)
     };
     let vendored = || {
-        // zoekt and openbao: their Pods have no `app`, `chart` or `release`.
+        // The Pods of zoekt and openbao have no `app`, `chart` or `release`.
         instance?;
         let chart = helm_chart.and_then(chart_name).or(name)?;
         Component::from_chart(chart)
@@ -280,10 +285,10 @@ pub fn recognise<'a>(kind: Kind, labels: &'a [Pair<'a>], annotations: &'a [Pair<
         is_old.then_some(component)
     };
     let resembles = if kind == Kind::Pod && component.is_none() { resembles() } else { None };
-    Labelled { component, resembles, release: release.or(instance), project, runner_labels }
+    Claims { component, resembles, release: release.or(instance), project, runner_labels }
 }
 
-/// `webservice-9.10.0` is of the chart `webservice`.
+/// Returns the name of a chart from the value of its label: `webservice` of `webservice-9.10.0`.
 fn chart_name(label: &str) -> Option<&str> {
     label
         .match_indices('-')
@@ -291,13 +296,14 @@ fn chart_name(label: &str) -> Option<&str> {
         .and_then(|(dash, _)| label.get(..dash))
 }
 
-/// Whether a label is one of GitLab Runner's: its domain is `runner.gitlab.com` or below it.
+/// Whether a label belongs to GitLab Runner, because its domain is `runner.gitlab.com` or ends with that.
 pub(super) fn is_runner_key(key: &[u8]) -> bool {
     let domain = find_either(key, b'/', b'/').and_then(|slash| key.get(..slash));
     let start = domain.and_then(|domain| domain.strip_suffix(b"runner.gitlab.com"));
     start.is_some_and(|start| start.last().is_none_or(|last| *last == b'.'))
 }
 
+/// Whether the object is the Pod of `helm test`.
 fn is_helm_test(annotations: &[Pair<'_>]) -> bool {
     annotations.iter().any(|(key, value)| {
         key == "helm.sh/hook" && value.split(',').any(|hook| hook.trim().starts_with("test"))
@@ -347,7 +353,7 @@ mod tests {
         assert_eq!(of(Kind::Pod, &[("app", "webservice"), ("release", "gitlab")]), None);
         assert_eq!(of(Kind::Pod, &[("app", "webservice"), ("chart", "webservice"), ("release", "x")]), None);
         assert_eq!(of(Kind::Pod, &[("app", "x"), ("chart", "webservices-1.0"), ("release", "x")]), None);
-        // The name of another vendored chart in `app.kubernetes.io/name` is the release of a GitLab chart, not a component.
+        // Only zoekt and openbao are known by `app.kubernetes.io/name`.
         let labels = [("app.kubernetes.io/name", "registry"), ("app.kubernetes.io/instance", "x")];
         assert_eq!(of(Kind::Pod, &labels), None);
     }
@@ -356,9 +362,9 @@ mod tests {
     fn a_pod_of_an_old_chart_is_no_component_and_looks_like_one() {
         let looks_like = |kind, labels: &[(&str, &str)], annotations: &[(&str, &str)]| {
             let (labels, annotations) = (pairs(labels), pairs(annotations));
-            let labelled = recognise(kind, &labels, &annotations);
-            assert_eq!(labelled.component, None);
-            labelled.resembles.map(Component::resemblance)
+            let claims = recognise(kind, &labels, &annotations);
+            assert_eq!(claims.component, None);
+            claims.resembles.map(Component::resemblance)
         };
         let sidekiq = [("app", "sidekiq"), ("release", "prod"), ("pod-template-hash", "5d6f7c9b8b")];
         assert_eq!(
@@ -369,7 +375,7 @@ mod tests {
         assert!(looks_like(Kind::Pod, &task_runner, &[]).unwrap().starts_with("looks like toolbox of"));
         let buckets = [("app", "minio"), ("release", "prod"), ("job-name", "create-buckets")];
         assert!(looks_like(Kind::Pod, &buckets, &[]).unwrap().contains("before 4.13"));
-        // Nothing of the kind, each for one reason.
+        // Each of these looks like no component, for a reason of its own.
         assert_eq!(looks_like(Kind::ServiceAccount, &sidekiq, &[]), None);
         assert_eq!(looks_like(Kind::Pod, &sidekiq[..1], &[]), None);
         assert_eq!(looks_like(Kind::Pod, &sidekiq[1..], &[]), None);

@@ -1,4 +1,6 @@
-//! Which ServiceAccounts and Pods does a manifest make? YAML or JSON, one or many, lists, workloads with Pod templates.
+//! Which ServiceAccounts and Pods does a manifest make?
+//!
+//! A manifest is YAML or JSON. It may hold several documents, lists, and workloads with Pod templates.
 
 use std::borrow::Cow;
 
@@ -8,15 +10,15 @@ use crate::engine::yaml::{self, Node, Position, SyntaxError};
 /// A ServiceAccount, a Pod, or the Pod that a workload's template makes.
 #[derive(Clone, Debug)]
 pub struct Object<'t> {
-    /// Where it begins in the text.
+    /// The place where it begins in the text.
     pub at: Position,
-    /// What it will be.
+    /// The kind of the object that is made.
     pub kind: Kind,
-    /// The kind that stands in the manifest: `Deployment` for the template in one.
+    /// The kind that stands in the manifest. For the Pod of a Deployment's template it is `Deployment`.
     pub written_kind: Cow<'t, str>,
-    /// The name that stands in the manifest; a generateName where there is none.
+    /// The name that stands in the manifest, or the generateName where there is no name.
     pub name: Cow<'t, str>,
-    /// `metadata.namespace`, where it is there.
+    /// `metadata.namespace`, where the manifest says it.
     pub namespace: Option<Cow<'t, str>>,
     service_account: Cow<'t, str>,
     labels: Vec<Pair<'t>>,
@@ -26,26 +28,26 @@ pub struct Object<'t> {
 /// Why a manifest cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// Not YAML.
+    /// It is not YAML.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
-    /// A label or annotation that is no text, which the API server refuses.
+    /// A label or an annotation has a value that is no text, which the API server refuses.
     #[error("{at}: {map}.{key} must be text, but YAML reads {text} as {found}: write it in quotes")]
     NotText {
-        /// Where it stands.
+        /// The place of the value.
         at: Position,
-        /// `labels` or `annotations`.
+        /// The map that it stands in, which is `labels` or `annotations`.
         map: &'static str,
-        /// Its key.
+        /// The key of the value.
         key: String,
-        /// Its value as written.
+        /// The value as it is written.
         text: String,
-        /// What YAML takes it for.
+        /// The type that YAML gives it.
         found: &'static str,
     },
 }
 
-/// Where a workload keeps its Pod template.
+/// The path from each kind of workload to its Pod template.
 const TEMPLATES: [(&str, &[&str]); 8] = [
     ("Deployment", &["spec", "template"]),
     ("StatefulSet", &["spec", "template"]),
@@ -58,13 +60,13 @@ const TEMPLATES: [(&str, &[&str]); 8] = [
 ];
 
 impl Object<'_> {
-    /// The Pod that a workload makes, and not an object that stands in the manifest itself.
+    /// Whether it is the Pod that a workload makes, and not an object that stands in the manifest itself.
     #[must_use]
     pub fn is_template(&self) -> bool {
         self.written_kind != self.kind.name()
     }
 
-    /// As a decision sees it, in this namespace where the manifest names none.
+    /// Returns the object as a decision sees it. It is in `default_namespace` where the manifest names none.
     #[must_use]
     pub fn subject<'s>(&'s self, default_namespace: &'s str, requester: Requester<'s>) -> Subject<'s> {
         Subject {
@@ -79,10 +81,10 @@ impl Object<'_> {
     }
 }
 
-/// Reads every object that a decision can be made on; other kinds are passed over.
+/// Reads every object that a decision can be made on, and skips those of other kinds.
 ///
 /// # Errors
-/// The first thing that kubectl or the API server would refuse.
+/// Returns the first thing that kubectl or the API server would refuse.
 pub fn read(text: &str) -> Result<Vec<Object<'_>>, ManifestError> {
     let mut objects = Vec::new();
     for document in yaml::read(text)? {
@@ -106,7 +108,8 @@ fn collect<'t>(node: &Node<'t>, objects: &mut Vec<Object<'t>>) -> Result<(), Man
             if let Some(template) = path.and_then(|path| node.at_path(path)) {
                 let mut pod = object(node, template, Kind::Pod)?;
                 if matches!(kind, "Job" | "CronJob") {
-                    // The Job controller writes it on every Pod, and the registry's migrations are known by it.
+                    // The Job controller writes it on every Pod, and the registry's migrations are known by
+                    // it.
                     pod.labels.push(("job-name".into(), pod.name.clone()));
                 }
                 objects.push(pod);
@@ -116,7 +119,8 @@ fn collect<'t>(node: &Node<'t>, objects: &mut Vec<Object<'t>>) -> Result<(), Man
     Ok(())
 }
 
-/// `outer` has the name and the namespace, `inner` the labels, the annotations and the Pod's spec.
+/// Reads an object. `outer` has the name and the namespace, and `inner` has the labels, the annotations and
+/// the Pod's spec.
 fn object<'t>(outer: &Node<'t>, inner: &Node<'t>, kind: Kind) -> Result<Object<'t>, ManifestError> {
     let text = |node: &Node<'t>, path: &[&str]| -> Option<Cow<'t, str>> {
         node.at_path(path)?.as_scalar().map(|scalar| scalar.text.clone()).filter(|text| !text.is_empty())
@@ -149,7 +153,7 @@ fn pairs<'t>(node: &Node<'t>, map: &'static str) -> Result<Vec<Pair<'t>>, Manife
         let Some(key) = key.as_scalar() else { continue };
         match (value.as_text(), value.as_scalar()) {
             (Some(_), Some(scalar)) => pairs.push((key.text.clone(), scalar.text.clone())),
-            // The API server takes null for absent.
+            // The API server takes null as if the key were absent.
             _ if value.is_null() => {}
             (_, scalar) => {
                 return Err(ManifestError::NotText {

@@ -1,18 +1,18 @@
-//! What of an object's `metadata` is kept, and how much may that be?
+//! Which parts of an object's `metadata` are kept, and how much memory may they take?
 //!
-//! Anybody who may create a ServiceAccount or a Pod can send metadata of megabytes: the API server validates it only after it has
-//! asked the mutating webhooks. So labels and annotations are taken as they were sent, and of them only what some decision could
-//! read: the keys below, and the label keys that some rule names. Each key is kept once; where it stands twice the last one counts,
-//! as for the API server.
+//! Anybody who may create a ServiceAccount or a Pod can send megabytes of metadata: the API server validates
+//! it only after it has asked the mutating webhooks. Labels and annotations are therefore kept as they were
+//! sent, and only those that a decision could read: the keys below, and the label keys that some rule names.
+//! Each key is kept once. Where it stands twice the last one counts, as for the API server.
 
 use std::borrow::Cow;
 
 use crate::engine::json::{JsonError, RawText, Reader};
 use crate::engine::object::component::is_runner_key;
-use crate::engine::object::provider;
+use crate::engine::object::provider::{self, RoleOption};
 use crate::engine::object::subject::{APPLIED, INJECT, MAX_ANNOTATIONS, MAX_LABEL, Pair, WAS};
 
-/// The labels that recognition reads, sorted by length.
+/// The labels that [`super::component::recognise`] reads, and the opt-out, sorted by length.
 const LABELS: [&str; 12] = [
     "app",
     "chart",
@@ -35,32 +35,33 @@ const ANNOTATIONS: [&str; 13] = [
     provider::POD_ROLE,
     "job.runner.gitlab.com/id",
     INJECT,
-    provider::IRSA_AUDIENCE,
+    RoleOption::IrsaAudience.key(),
     provider::IRSA_ROLE,
     APPLIED,
-    provider::POD_EXTERNAL_ID,
-    provider::POD_SESSION_NAME,
-    provider::IRSA_SKIP_CONTAINERS,
-    provider::IRSA_TOKEN_EXPIRATION,
-    provider::IRSA_STS_REGIONAL_ENDPOINTS,
+    RoleOption::PodExternalId.key(),
+    RoleOption::PodSessionName.key(),
+    RoleOption::IrsaSkipContainers.key(),
+    RoleOption::IrsaTokenExpiration.key(),
+    RoleOption::IrsaStsRegionalEndpoints.key(),
 ];
 
-/// Stands in for the value of a label that is too long. It is too long itself, and so matches nothing.
+/// This text stands in for the value of a label that is too long. It is too long itself, so that no rule
+/// matches it.
 pub const OVERLONG: &str = "a value that is longer than the 63 bytes that a label's value may have at most";
 
-/// Stands in for any label of GitLab Runner's that no rule names.
+/// This key stands in for all labels of GitLab Runner's that no rule names.
 const RUNNER_KEY: &str = "runner.gitlab.com/";
 
 /// Why metadata cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// No JSON, or of another shape.
+    /// It is not JSON, or JSON of another shape.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// A member that can only be there once.
+    /// A member stands there twice, of which there can be only one.
     #[error("`{0}` stands there twice")]
     Twice(&'static str),
-    /// Nobody could store it.
+    /// The annotations are longer than any that are stored.
     #[error("its annotations have more than {MAX_ANNOTATIONS} bytes, which Kubernetes does not store")]
     TooLong,
 }
@@ -78,31 +79,32 @@ pub struct Metadata<'a> {
     pub namespace: Option<RawText<'a>>,
     /// `resourceVersion`
     pub resource_version: Option<RawText<'a>>,
-    /// The object is on its way out: `deletionTimestamp` is there.
+    /// The object is being deleted, because it has a `deletionTimestamp`.
     pub is_deleted: bool,
-    /// What is kept of each key that is wanted, in the order in which they are wanted.
+    /// The values of [`LABELS`] and then of `of_rules`, each in its place; `None` where the object has no
+    /// such label.
     labels: Vec<Option<RawText<'a>>>,
-    /// Some label is one of GitLab Runner's.
+    /// Some other label belongs to GitLab Runner.
     has_runner_label: bool,
-    /// `None` where there is no map of annotations.
+    /// The values of [`ANNOTATIONS`], each in its place; `None` where the object has no map of annotations.
     annotations: Option<Box<[Option<RawText<'a>>; ANNOTATIONS.len()]>>,
 }
 
-/// Labels and annotations, unescaped, in the form that a decision reads.
+/// Labels and annotations in the form that a decision reads, which is unescaped.
 #[derive(Debug, Default)]
 pub struct Pairs<'a> {
-    /// Of the labels, those that some decision could read.
+    /// The labels that a decision could read.
     pub labels: Vec<Pair<'a>>,
-    /// Of the annotations likewise; `None` where there is no map of them.
+    /// The annotations that a decision could read; `None` where the object has no map of annotations.
     pub annotations: Option<Vec<Pair<'a>>>,
 }
 
 impl<'a> Metadata<'a> {
-    /// Reads a `metadata` object, and of its labels those that recognition reads and those with these keys. `None` where it is
-    /// `null`.
+    /// Reads a `metadata` object, and keeps the labels with these keys beside those that are always kept.
+    /// Returns `None` where it is `null`.
     ///
     /// # Errors
-    /// Where it is no such object.
+    /// Returns an error where it is no such object.
     pub fn read(reader: &mut Reader<'a>, label_keys: &'a [Box<str>]) -> Result<Option<Self>, MetadataError> {
         let mut metadata = Self {
             of_rules: label_keys,
@@ -152,7 +154,7 @@ impl<'a> Metadata<'a> {
                         *slot = Some(value);
                     }
                 }
-                // Also one whose name is too long to be any label's.
+                // This sees the raw key, so that a key which is too long to be looked up counts as well.
                 None => self.has_runner_label |= is_runner_key(key.raw()),
             }
             Ok::<_, MetadataError>(())
@@ -177,10 +179,10 @@ impl<'a> Metadata<'a> {
         Ok(())
     }
 
-    /// How many bytes it may take at most to unescape what is kept and to write it into an answer.
+    /// Returns the most bytes that it can take to unescape what is kept and to write it into an answer.
     ///
     /// # Errors
-    /// [`MetadataError::TooLong`], before any of it is unescaped.
+    /// Returns [`MetadataError::TooLong`], before anything is unescaped.
     pub fn weight(&self) -> Result<usize, MetadataError> {
         let values = self.annotations.iter().flat_map(|kept| kept.iter().flatten());
         let (mut raw, mut bytes) = (0, 0);
@@ -191,15 +193,16 @@ impl<'a> Metadata<'a> {
         if bytes > MAX_ANNOTATIONS {
             return Err(MetadataError::TooLong);
         }
-        // Unescaped (with the copy that unescaping makes), put away as `was`, and in the patch; escaped again and in base64, first
-        // alone and then in the body.
+        // The unescaped bytes are there four times: with the copy that unescaping makes, in `was`, and in the
+        // patch. The escaped bytes are there three times: in the patch's JSON, in its base64, and in the
+        // body.
         Ok(4 * bytes + 3 * raw)
     }
 
     /// Unescapes what was kept.
     ///
     /// # Errors
-    /// Where a text is none, or the annotations are too long.
+    /// Returns an error where a value is not UTF-8, or where the annotations are too long.
     pub fn pairs(&self) -> Result<Pairs<'a>, MetadataError> {
         self.weight()?;
         let label_keys = LABELS.into_iter().chain(self.of_rules.iter().map(|key| &**key));
@@ -232,7 +235,7 @@ impl<'a> Metadata<'a> {
 /// Puts a member into its place.
 ///
 /// # Errors
-/// Where there is one already.
+/// Returns an error where the place is taken.
 pub(in crate::engine) fn once<T>(
     slot: &mut Option<T>,
     name: &'static str,
@@ -245,9 +248,9 @@ pub(in crate::engine) fn once<T>(
     Ok(())
 }
 
-/// The value of a label or an annotation.
+/// Reads the value of a label or an annotation.
 fn text<'a>(reader: &mut Reader<'a>) -> Result<RawText<'a>, JsonError> {
-    // Go takes null for an empty text.
+    // Go reads null as an empty string, and so does the API server.
     Ok(reader.text()?.unwrap_or_default())
 }
 
@@ -255,7 +258,7 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<RawText<'a>, JsonError> {
 mod tests {
     use super::*;
 
-    /// What some rules name, in the order that is promised.
+    /// The label keys that some rules name, sorted as [`Metadata::read`] needs them.
     fn label_keys() -> [Box<str>; 2] {
         ["team".into(), "a.b/c".into()]
     }
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_sorted_so_that_it_is_found() {
+    fn the_keys_are_sorted_so_that_they_are_found() {
         let order = |key: &&'static str| (key.len(), *key);
         assert!(LABELS.is_sorted_by_key(order) && ANNOTATIONS.is_sorted_by_key(order));
         for provider in provider::Provider::ALL {
@@ -321,14 +324,14 @@ mod tests {
             let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &label_keys).unwrap().unwrap();
             metadata.weight()
         };
-        // What is sent with six bytes for one may be stored.
+        // A byte may be sent as an escape of six, and it is the byte that is stored.
         assert!(read(&"\\u003c".repeat(MAX_ANNOTATIONS)).is_ok());
         assert_eq!(read(&"\\u003c".repeat(MAX_ANNOTATIONS + 1)), Err(MetadataError::TooLong));
         assert_eq!(read(&"x".repeat(MAX_ANNOTATIONS)), Ok(7 * MAX_ANNOTATIONS));
     }
 
     #[test]
-    fn metadata_of_another_shape_is_told() {
+    fn metadata_of_another_shape_is_an_error() {
         let label_keys = label_keys();
         let error = |text: &str| {
             Metadata::read(&mut Reader::new(text.as_bytes()), &label_keys).unwrap_err().to_string()

@@ -1,9 +1,9 @@
-//! Who reads the annotations, on which objects, under which keys?
+//! Which annotations do IRSA, kube2iam and kiam read, and on which objects?
 
-/// What turns an annotation into AWS credentials.
+/// A program that turns an annotation into AWS credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
-    /// IAM roles for service accounts: the EKS pod-identity webhook reads the ServiceAccount.
+    /// IAM roles for service accounts. The EKS pod-identity webhook reads the ServiceAccount.
     Irsa,
     /// kube2iam reads the Pod.
     Kube2iam,
@@ -14,26 +14,45 @@ pub enum Provider {
 /// The annotations of one provider on one kind of object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Keys {
-    /// The role.
+    /// The key of the role.
     pub role: &'static str,
-    /// Everything that goes with the role and comes off with it.
-    pub options: &'static [&'static str],
-    /// What is read there although we never write it: `remove` takes it off as well.
+    /// The options that go with the role and come off with it.
+    pub options: &'static [RoleOption],
+    /// The keys that the provider reads although we never write them. `remove` takes them off as well.
     pub read_only: &'static [&'static str],
 }
 
-/// `eks.amazonaws.com/audience`
-pub const IRSA_AUDIENCE: &str = "eks.amazonaws.com/audience";
-/// `eks.amazonaws.com/sts-regional-endpoints`
-pub const IRSA_STS_REGIONAL_ENDPOINTS: &str = "eks.amazonaws.com/sts-regional-endpoints";
-/// `eks.amazonaws.com/token-expiration`
-pub const IRSA_TOKEN_EXPIRATION: &str = "eks.amazonaws.com/token-expiration";
-/// `eks.amazonaws.com/skip-containers`
-pub const IRSA_SKIP_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
-/// `iam.amazonaws.com/external-id`
-pub const POD_EXTERNAL_ID: &str = "iam.amazonaws.com/external-id";
-/// `iam.amazonaws.com/session-name`
-pub const POD_SESSION_NAME: &str = "iam.amazonaws.com/session-name";
+/// What a rule can set beside a role, by the annotation that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleOption {
+    /// `eks.amazonaws.com/audience`
+    IrsaAudience,
+    /// `eks.amazonaws.com/sts-regional-endpoints`
+    IrsaStsRegionalEndpoints,
+    /// `eks.amazonaws.com/token-expiration`
+    IrsaTokenExpiration,
+    /// `eks.amazonaws.com/skip-containers`
+    IrsaSkipContainers,
+    /// `iam.amazonaws.com/external-id`
+    PodExternalId,
+    /// `iam.amazonaws.com/session-name`
+    PodSessionName,
+}
+
+impl RoleOption {
+    /// Returns the key of its annotation.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::IrsaAudience => "eks.amazonaws.com/audience",
+            Self::IrsaStsRegionalEndpoints => "eks.amazonaws.com/sts-regional-endpoints",
+            Self::IrsaTokenExpiration => "eks.amazonaws.com/token-expiration",
+            Self::IrsaSkipContainers => "eks.amazonaws.com/skip-containers",
+            Self::PodExternalId => "iam.amazonaws.com/external-id",
+            Self::PodSessionName => "iam.amazonaws.com/session-name",
+        }
+    }
+}
 
 /// `eks.amazonaws.com/role-arn`
 pub const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
@@ -42,19 +61,29 @@ pub const POD_ROLE: &str = "iam.amazonaws.com/role";
 
 const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
     role: IRSA_ROLE,
-    options: &[IRSA_AUDIENCE, IRSA_STS_REGIONAL_ENDPOINTS, IRSA_TOKEN_EXPIRATION],
+    options: &[
+        RoleOption::IrsaAudience,
+        RoleOption::IrsaStsRegionalEndpoints,
+        RoleOption::IrsaTokenExpiration,
+    ],
     read_only: &[],
 };
-const IRSA_ON_PODS: Keys =
-    Keys { role: IRSA_ROLE, options: &[IRSA_SKIP_CONTAINERS], read_only: &[IRSA_TOKEN_EXPIRATION] };
-const KUBE2IAM_ON_PODS: Keys =
-    Keys { role: POD_ROLE, options: &[POD_EXTERNAL_ID, POD_SESSION_NAME], read_only: &[] };
+const IRSA_ON_PODS: Keys = Keys {
+    role: IRSA_ROLE,
+    options: &[RoleOption::IrsaSkipContainers],
+    read_only: &[RoleOption::IrsaTokenExpiration.key()],
+};
+const KUBE2IAM_ON_PODS: Keys = Keys {
+    role: POD_ROLE,
+    options: &[RoleOption::PodExternalId, RoleOption::PodSessionName],
+    read_only: &[],
+};
 
 impl Provider {
-    /// Every provider.
+    /// All providers.
     pub const ALL: [Self; 3] = [Self::Irsa, Self::Kube2iam, Self::Kiam];
 
-    /// The name in a mapping.
+    /// Returns the name that a mapping uses.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -64,13 +93,13 @@ impl Provider {
         }
     }
 
-    /// The keys on ServiceAccounts; kube2iam and kiam have none there.
+    /// Returns the keys on ServiceAccounts, where kube2iam and kiam have none.
     #[must_use]
     pub fn service_account_keys(self) -> Option<&'static Keys> {
         (self == Self::Irsa).then_some(&IRSA_ON_SERVICE_ACCOUNTS)
     }
 
-    /// The keys on Pods.
+    /// Returns the keys on Pods.
     #[must_use]
     pub fn pod_keys(self) -> &'static Keys {
         match self {
@@ -81,45 +110,39 @@ impl Provider {
 }
 
 impl Keys {
-    /// Whether `key` is one of them.
-    #[must_use]
-    pub fn contains(&self, key: &str) -> bool {
-        self.role == key || self.options.contains(&key)
-    }
-
-    /// All of them, the role first.
+    /// Returns the keys of the role and of its options.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.role).chain(self.options.iter().copied())
+        std::iter::once(self.role).chain(self.options.iter().map(|option| option.key()))
     }
 }
 
-/// Which providers a rule speaks for.
+/// A set of providers, such as those that a rule decides for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProviderSet(u8);
 
 impl ProviderSet {
-    /// irsa, kube2iam and kiam.
+    /// The set of all providers.
     pub const ALL: Self = Self(0b111);
 
-    /// With one more.
+    /// Adds a provider.
     #[must_use]
     pub fn with(self, provider: Provider) -> Self {
         Self(self.0 | 1 << provider as u8)
     }
 
-    /// Whether it is in.
+    /// Whether the set holds this provider.
     #[must_use]
     pub fn contains(self, provider: Provider) -> bool {
         self.0 & 1 << provider as u8 != 0
     }
 
-    /// Whether all of `other` are in.
+    /// Whether the set holds all providers of another.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Each of them.
+    /// Returns the providers one after the other.
     pub fn iter(self) -> impl Iterator<Item = Provider> {
         Provider::ALL.into_iter().filter(move |provider| self.contains(*provider))
     }

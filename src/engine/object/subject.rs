@@ -1,13 +1,13 @@
-//! What may a decision look at? Exactly this, borrowed from wherever the object came from.
+//! What may a decision look at?
 
 use std::borrow::{Borrow, Cow};
 
 use serde::{Deserialize, Serialize};
 
-/// A label or annotation.
+/// A label or an annotation: its key and its value.
 pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Text that borrows from the JSON it was read from, where no escape stands in it.
+/// A text that was read from JSON. It borrows from the JSON unless it has escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As Kubernetes writes it.
+    /// Returns the name that Kubernetes gives the kind.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,35 +38,37 @@ impl Kind {
     }
 }
 
-/// Who asks for the object.
+/// Who requests the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester<'a> {
-    /// `request.userInfo.username`, which the API server vouches for.
+    /// The API server says `request.userInfo.username`, and vouches for it.
     User(&'a str),
-    /// Not known, as in a file: a Pod is taken to come from its workload's controller, never from a runner.
+    /// Nobody is known to request it, as in a file. A Pod is then taken to come from its workload's
+    /// controller, and never from a runner.
     Assumed,
 }
 
-/// One object as a decision sees it.
+/// One object as a decision sees it. It borrows from wherever the object came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// Its kind.
+    /// The kind of the object.
     pub kind: Kind,
-    /// `request.namespace`, never the object's own word for it.
+    /// `request.namespace`, and never what the object itself says.
     pub namespace: &'a str,
     /// The object's name, or its generateName.
     pub name: &'a str,
-    /// A ServiceAccount's own name, a Pod's `spec.serviceAccountName` (`default` where it names none).
+    /// The name of a ServiceAccount itself, or `spec.serviceAccountName` of a Pod (`default` where it names
+    /// none).
     pub service_account: &'a str,
     /// `metadata.labels`.
     pub labels: &'a [Pair<'a>],
     /// `metadata.annotations`.
     pub annotations: &'a [Pair<'a>],
-    /// Who asks.
+    /// Who requests the object.
     pub requester: Requester<'a>,
 }
 
-/// The value under a key, the last one where it stands twice.
+/// Returns the value under a key. Where the key stands twice the last one counts.
 #[must_use]
 pub fn value_of<'a>(pairs: &'a [Pair<'a>], key: &str) -> Option<&'a str> {
     pairs.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_ref())
@@ -79,21 +81,22 @@ pub const MAX_NAME: usize = 253;
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
 pub const MAX_LABEL: usize = 63;
 
-/// The most bytes that all annotations of an object may have together, names and values: more is not stored by the API server
-/// (`TotalAnnotationSizeLimitB` in k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
+/// The most bytes that the keys and values of all annotations of an object may have together: the API server
+/// stores no more (`TotalAnnotationSizeLimitB` in k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
 pub const MAX_ANNOTATIONS: usize = 256 << 10;
 
-/// Our own annotation: what we set, as canonical JSON.
+/// The key of our own annotation that records what we set, as canonical JSON.
 pub const APPLIED: &str = "gitlab-iam-webhook/applied";
 
-/// Our own annotation: the role that `replace` put away, as it was.
+/// The key of our own annotation that keeps the role which `onConflict: replace` replaced.
 pub const WAS: &str = "gitlab-iam-webhook/was";
 
-/// Label or annotation that freezes an object when it is `disabled`; the namespace's label of the same name opts in.
+/// The key of the label or annotation that freezes an object where its value is `disabled`. The label of the
+/// same key on a namespace opts the namespace in.
 pub const INJECT: &str = "gitlab-iam-webhook/inject";
 
 impl Subject<'_> {
-    /// Label or annotation `gitlab-iam-webhook/inject: disabled`.
+    /// Whether the object has the label or annotation `gitlab-iam-webhook/inject: disabled`.
     #[must_use]
     pub fn is_opted_out(&self) -> bool {
         [self.labels, self.annotations].iter().any(|pairs| value_of(pairs, INJECT) == Some("disabled"))

@@ -1,6 +1,6 @@
-//! Is this text an IAM role that AWS could hold?
+//! Is this text the name or the ARN of a role that IAM could hold?
 //!
-//! Grammar: the service models of IAM and STS, `roleNameType`, `pathType` and `arnType`
+//! The grammar is that of `roleNameType`, `pathType` and `arnType` in the service models of IAM and STS
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
 
 /// The partitions in which IAM roles live, as ARNs spell them.
@@ -12,60 +12,60 @@ const MAX_PATH: usize = 512;
 /// The longest ARN that IAM takes.
 pub const MAX_ARN: usize = 2048;
 
-/// Why a text is no role. The messages are for whoever wrote it.
+/// Why a text is no role. Each message is for whoever wrote the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoleError {
-    /// Not `arn:partition:iam::account:role/...`
+    /// It does not look like `arn:partition:iam::account:role/...`.
     #[error("`{0}` is not a role ARN: it must look like arn:aws:iam::123456789012:role/NAME")]
     Shape(String),
-    /// A session of a role, which cannot be assumed again.
+    /// It is a session of a role, which cannot be assumed again.
     #[error(
         "`{0}` is the session of a role, not a role: it must look like arn:aws:iam::123456789012:role/NAME"
     )]
     Session(String),
-    /// A user, an instance profile and so on.
+    /// It is a user, an instance profile or another resource of IAM.
     #[error("`{0}` is not a role: after the account must come role/NAME")]
     Resource(String),
-    /// IAM has no regions.
+    /// It names a region, although IAM has none.
     #[error(
         "`{0}` names a region, but IAM roles have none: leave it empty, as in arn:aws:iam::123456789012:role/NAME"
     )]
     Region(String),
-    /// A partition that AWS does not have.
+    /// It names a partition that AWS does not have.
     #[error("unknown partition `{0}`: known are {known}", known = PARTITIONS.join(", "))]
     Partition(String),
-    /// Not 12 digits.
+    /// The account has not 12 digits.
     #[error("the account `{0}` must be 12 digits")]
     Account(String),
-    /// Nothing at all.
+    /// It is empty.
     #[error("the role is empty")]
     Empty,
-    /// Nothing after the last slash.
+    /// Nothing follows the last slash.
     #[error("the role `{0}` has no name after its last `/`")]
     NoName(String),
-    /// Too long.
+    /// The name is too long.
     #[error("the role name `{0}` has {1} characters, IAM allows {MAX_NAME}")]
     NameLength(String, usize),
-    /// A character that IAM does not take.
+    /// The name holds a character that IAM does not take.
     #[error("the role name `{0}` holds `{1}`: IAM allows letters, digits and _+=,.@-")]
     NameCharacter(String, char),
-    /// `/` at the start of a bare role.
+    /// A role without an ARN begins with a slash.
     #[error("the role `{0}` must not begin with `/`: write the path without it, as in backup/NAME")]
     LeadingSlash(String),
-    /// A path that is too long or holds what it must not.
+    /// The path is too long, has an empty part, or holds a character that IAM does not take.
     #[error(
         "the role path `{0}` must be at most {MAX_PATH} characters from `!` to `~`, without an empty part"
     )]
     Path(String),
-    /// A whole that is too long.
+    /// The ARN as a whole is too long.
     #[error("the role ARN has {0} characters, IAM allows {MAX_ARN}")]
     Length(usize),
 }
 
-/// Checks an AWS account id: 12 digits.
+/// Checks that an AWS account id has 12 digits.
 ///
 /// # Errors
-/// [`RoleError::Account`].
+/// Returns [`RoleError::Account`] where it has not.
 pub fn check_account(account: &str) -> Result<(), RoleError> {
     if account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()) {
         Ok(())
@@ -77,7 +77,7 @@ pub fn check_account(account: &str) -> Result<(), RoleError> {
 /// Checks a full role ARN.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// Returns the first thing that is wrong with it.
 pub fn check_arn(arn: &str) -> Result<(), RoleError> {
     let mut parts = arn.splitn(6, ':');
     let mut next = || parts.next();
@@ -112,7 +112,7 @@ pub fn check_arn(arn: &str) -> Result<(), RoleError> {
 /// Checks a role without its ARN: `NAME` or `path/NAME`.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// Returns the first thing that is wrong with it.
 pub fn check_path_and_name(role: &str) -> Result<(), RoleError> {
     let (path, name) = role.rsplit_once('/').map_or((None, role), |(path, name)| (Some(path), name));
     if role.starts_with('/') {
@@ -133,7 +133,7 @@ pub fn check_path_and_name(role: &str) -> Result<(), RoleError> {
     }
     if let Some(path) = path {
         let printable = path.bytes().all(|b| (b'!'..=b'~').contains(&b));
-        // IAM counts the slashes at both ends.
+        // IAM counts the slashes at both ends of a path.
         if !printable || path.len() + 2 > MAX_PATH || path.split('/').any(str::is_empty) {
             return Err(RoleError::Path(path.to_owned()));
         }

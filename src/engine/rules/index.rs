@@ -1,32 +1,36 @@
-//! Which rules can match an object at all? Few of many, found by the values that it has.
+//! Which rules can match an object at all?
 //!
-//! To ask every rule would cost as much as there are rules, so each is filed under its most selective criterion: the one
-//! whose values the fewest rules share. `tests/it/properties.rs` holds the outcome against a naive scan.
+//! Trying every rule would take longer the more rules there are. So each rule is filed under its most
+//! selective criterion, which is the one whose values the fewest rules share, and the values of an object
+//! find the rules to try. The property tests compare the outcome with that of trying every rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::engine::object::component::Component;
 use crate::engine::object::subject::{Requester, Subject};
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::glob::{Glob, Head};
-use crate::engine::rules::rule::{Criteria, Facts, Rule};
+use crate::engine::rules::rule::{Criteria, Rule};
 
-/// Rule numbers by what the rules look at.
+/// The numbers of the rules by what they look at.
 ///
-/// What a rule is filed under is kept as a hash only: 20 bytes for a rule. Where two are the same, rules are tried that do not match.
+/// Only the hash of what a rule is filed under is kept, which takes 20 bytes for a rule. Where two hashes are
+/// the same by chance, a rule is tried that does not match.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// Ascending by hash, then by rule.
+    /// The entries, ascending by hash and then by rule.
     entries: Box<[Entry]>,
-    /// For each beginning of a hash the first entry with it; and where the last ones end.
+    /// The first entry of each bucket, and at last the end of all entries. A bucket is of hashes that begin
+    /// alike.
     starts: Box<[u32]>,
-    /// In the order of [`Field`].
+    /// What is filed for each field but labels, in the order of [`Field::place`].
     fixed: [Filed; 6],
-    /// Ascending by key.
+    /// What is filed for each label, ascending by the label's key.
     labels: Box<[(Box<str>, Filed)]>,
 }
 
-/// A rule filed under a hash, which is in halves so that nothing is lost to alignment.
+/// A rule that is filed under a hash. The hash is kept in halves, so that alignment takes no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     high: u32,
@@ -37,13 +41,13 @@ struct Entry {
 /// What is filed for one field.
 #[derive(Debug, Default)]
 struct Filed {
-    /// There are whole values.
+    /// Whether rules are filed under whole values.
     exact: bool,
-    /// The lengths of literal prefixes, ascending, to try only those.
+    /// The lengths of the prefixes under which rules are filed, ascending. Only these are tried.
     prefixes: Box<[usize]>,
 }
 
-/// What a rule is filed for.
+/// A field of an object that a criterion looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Field<'r> {
     ServiceAccount,
@@ -55,12 +59,14 @@ enum Field<'r> {
     Label(&'r str),
 }
 
-/// Rules that are always candidates are filed under this hash, which is as good as any.
+/// The hash under which rules are filed that are always tried, because no criterion has a literal beginning.
+/// Any number would do.
 const REST: u64 = 0;
 
 type Filing<'r> = (Field<'r>, Vec<Head<'r>>);
 
-/// Every criterion under which a rule can be filed: all its alternatives have a literal beginning.
+/// Returns every criterion under which a rule can be filed, because all its alternatives have a literal
+/// beginning.
 fn filings(criteria: &Criteria) -> Vec<Filing<'_>> {
     fn globs<'r>(field: Field<'r>, globs: &'r [Glob]) -> Option<Filing<'r>> {
         let heads: Vec<Head<'r>> = globs.iter().flat_map(Glob::heads).collect();
@@ -86,15 +92,16 @@ fn filings(criteria: &Criteria) -> Vec<Filing<'_>> {
 }
 
 impl Field<'_> {
-    fn place(self) -> usize {
+    /// The place in [`Index::fixed`]; a label has none.
+    fn place(self) -> Option<usize> {
         match self {
-            Self::ServiceAccount => 0,
-            Self::Namespace => 1,
-            Self::Release => 2,
-            Self::Project => 3,
-            Self::Runner => 4,
-            Self::Component => 5,
-            Self::Label(_) => usize::MAX,
+            Self::ServiceAccount => Some(0),
+            Self::Namespace => Some(1),
+            Self::Release => Some(2),
+            Self::Project => Some(3),
+            Self::Runner => Some(4),
+            Self::Component => Some(5),
+            Self::Label(_) => None,
         }
     }
 }
@@ -116,7 +123,7 @@ fn hash(field: Field<'_>, head: Head<'_>) -> u64 {
     hasher.finish()
 }
 
-/// Of a hash that begins with `high`, the bucket among so many.
+/// Returns the bucket of a hash whose first half is `high`, where there are so many buckets.
 fn bucket(high: u32, buckets: usize) -> usize {
     let scaled = (u64::from(high) * buckets as u64) >> 32;
     usize::try_from(scaled).unwrap_or_default()
@@ -129,7 +136,7 @@ fn narrow(number: usize) -> u32 {
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
         let all = || rules.iter().flat_map(|rule| filings(&rule.criteria));
-        // Reserved exactly: of a large mapping it is megabytes.
+        // The room is reserved exactly, because a large mapping takes megabytes.
         let mut sharing = Vec::with_capacity(all().map(|(_, heads)| heads.len()).sum());
         sharing.extend(all().flat_map(|(field, heads)| heads.into_iter().map(move |head| hash(field, head))));
         sharing.sort_unstable();
@@ -140,7 +147,8 @@ impl Index {
         let mut entries = Vec::with_capacity(sharing.len().max(rules.len()));
         let mut filed: BTreeMap<Field<'_>, (bool, BTreeSet<usize>)> = BTreeMap::new();
         for (rule, number) in rules.iter().zip(0..) {
-            // The criterion whose worst value the fewest rules share; at par a whole value beats a prefix.
+            // This is the criterion whose most frequent value the fewest rules share. Among equals a whole
+            // value is better than a prefix.
             let best = filings(&rule.criteria).into_iter().min_by_key(|(field, heads)| {
                 heads.iter().map(|head| (shared(hash(*field, *head)), matches!(head, Head::Prefix(_)))).max()
             });
@@ -166,7 +174,7 @@ impl Index {
         let (mut fixed, mut labels) = (<[Filed; 6]>::default(), Vec::new());
         for (field, (exact, prefixes)) in filed {
             let filed = Filed { exact, prefixes: prefixes.into_iter().collect() };
-            match (field, fixed.get_mut(field.place())) {
+            match (field, field.place().and_then(|place| fixed.get_mut(place))) {
                 (Field::Label(key), _) => labels.push((key.into(), filed)),
                 (_, Some(place)) => *place = filed,
                 (_, None) => {}
@@ -175,7 +183,7 @@ impl Index {
         Self { entries: entries.into(), starts, fixed, labels: labels.into() }
     }
 
-    /// Every rule filed under this hash, ascending.
+    /// Returns the entries of this hash, ascending by rule.
     fn find(&self, hash: u64) -> &[Entry] {
         let wanted = Entry::new(hash, 0);
         let bucket = bucket(wanted.high, self.starts.len() - 1);
@@ -186,14 +194,14 @@ impl Index {
         entries.get(..entries.partition_point(|entry| !wanted.is_before(entry))).unwrap_or_default()
     }
 
-    /// Rules that are always candidates.
+    /// Returns the rules that are always tried.
     pub(super) fn rest(&self) -> impl Iterator<Item = u32> {
         self.find(REST).iter().map(|entry| entry.rule)
     }
 
-    /// The rules that may match, ascending, each once.
-    pub(super) fn candidates<'i>(&'i self, subject: &Subject<'_>, facts: &Facts<'_>) -> Merge<'i> {
-        let mut merge = Merge::new(self.find(REST));
+    /// Returns the rules that may match an object, ascending, each once.
+    pub(super) fn candidates<'i>(&'i self, subject: &Subject<'_>, facts: &Facts<'_>) -> Candidates<'i> {
+        let mut candidates = Candidates::new(self.find(REST));
         let user = match subject.requester {
             Requester::User(user) => Some(user),
             Requester::Assumed => None,
@@ -208,21 +216,23 @@ impl Index {
         ];
         for (field, value) in values {
             if let Some(value) = value {
-                self.look_up(field, value, &mut merge);
+                self.look_up(field, value, &mut candidates);
             }
         }
         if !self.labels.is_empty() {
             for (key, value) in subject.labels {
-                self.look_up(Field::Label(key), value, &mut merge);
+                self.look_up(Field::Label(key), value, &mut candidates);
             }
         }
-        merge.ready()
+        candidates.ready()
     }
 
-    /// The rules filed under what `criteria` begin with: each rule that covers them is among these.
-    pub(super) fn filed_like<'i>(&'i self, criteria: &Criteria) -> Merge<'i> {
-        let mut merge = Merge::new(self.find(REST));
-        // A covering rule holds for each alternative, so the first of each criterion finds it.
+    /// Returns the rules that are filed under what `criteria` begin with. Every rule that covers them is
+    /// among these.
+    pub(super) fn filed_like<'i>(&'i self, criteria: &Criteria) -> Candidates<'i> {
+        let mut candidates = Candidates::new(self.find(REST));
+        // A rule that covers these criteria covers each alternative, so that the first of each criterion
+        // finds it.
         let globs = [
             (Field::ServiceAccount, &criteria.service_accounts),
             (Field::Namespace, &criteria.namespaces),
@@ -230,11 +240,11 @@ impl Index {
         ];
         let labels = criteria.labels.iter().map(|(key, globs)| (Field::Label(key), globs));
         for (field, globs) in globs.into_iter().chain(labels) {
-            // A glob can only be covered by itself or by a shorter prefix.
+            // A glob is covered only by itself or by a shorter prefix.
             if let Some(Head::Exact(text) | Head::Prefix(text)) =
                 globs.first().and_then(|glob| glob.heads().next())
             {
-                self.look_up(field, text, &mut merge);
+                self.look_up(field, text, &mut candidates);
             }
         }
         let component = criteria.components.iter().next();
@@ -245,44 +255,47 @@ impl Index {
         ];
         for (field, value) in values {
             if let Some(value) = value {
-                self.look_up(field, value, &mut merge);
+                self.look_up(field, value, &mut candidates);
             }
         }
-        merge.ready()
+        candidates.ready()
     }
 
-    fn look_up<'i>(&'i self, field: Field<'_>, value: &str, merge: &mut Merge<'i>) {
+    fn look_up<'i>(&'i self, field: Field<'_>, value: &str, candidates: &mut Candidates<'i>) {
         let filed = match field {
             Field::Label(key) => {
                 let place = self.labels.binary_search_by(|(known, _)| (**known).cmp(key));
                 place.ok().and_then(|place| self.labels.get(place)).map(|(_, filed)| filed)
             }
-            _ => self.fixed.get(field.place()),
+            _ => field.place().and_then(|place| self.fixed.get(place)),
         };
         let Some(filed) = filed else { return };
         if filed.exact {
-            merge.add(self.find(hash(field, Head::Exact(value))));
+            candidates.add(self.find(hash(field, Head::Exact(value))));
         }
         for length in &filed.prefixes {
-            // `get` is `None` beyond the value's end and inside a character.
+            // `get` returns `None` beyond the value's end and inside a character.
             if let Some(prefix) = value.get(..*length) {
-                merge.add(self.find(hash(field, Head::Prefix(prefix))));
+                candidates.add(self.find(hash(field, Head::Prefix(prefix))));
             }
         }
     }
 }
 
-/// More lists than these are put in order at once; an object can be made to have hundreds.
+/// How many lists are merged step by step. More of them are sorted at once: an object can be made to have
+/// hundreds.
 const FEW: usize = 16;
 
-/// Several ascending lists as one.
-pub(super) struct Merge<'i> {
-    /// Few, so the smallest head is found by looking at each.
+/// Several ascending lists of rules, merged into one.
+pub(super) struct Candidates<'i> {
+    /// The rest of each list. There are few, so that the smallest first entry is found by looking at each
+    /// list.
     lists: Vec<&'i [Entry]>,
+    /// The rules where there were too many lists.
     ordered: std::vec::IntoIter<u32>,
 }
 
-impl<'i> Merge<'i> {
+impl<'i> Candidates<'i> {
     fn new(list: &'i [Entry]) -> Self {
         let mut lists = Vec::with_capacity(FEW);
         lists.push(list);
@@ -306,7 +319,7 @@ impl<'i> Merge<'i> {
     }
 }
 
-impl Iterator for Merge<'_> {
+impl Iterator for Candidates<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {

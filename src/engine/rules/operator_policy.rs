@@ -1,42 +1,27 @@
-//! What does the operator fix with flags, and no mapping can exceed?
+//! What does the operator of the webhook allow, whatever a mapping says?
 
 use crate::engine::rules::glob::{Glob, Head};
 
-/// What the operator fixes with flags, and no mapping can exceed.
+/// What the operator fixes with flags. Whoever edits the mapping cannot go beyond it.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorPolicy {
-    /// Usernames that are believed as workload controllers beside Kubernetes' own.
+    /// The usernames that are believed as workload controllers, beside Kubernetes' own.
     pub workload_controllers: Vec<String>,
-    /// Roles that may be handed out; empty means any.
+    /// The roles that may be given. Where the list is empty, any role may be given.
     pub allowed_roles: Vec<AllowedRole>,
 }
 
-/// `[NAMESPACE-GLOB=]ARN-GLOB`
+/// Roles that may be given in some namespaces. The operator writes it as `[NAMESPACE-GLOB=]ARN-GLOB`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedRole {
-    /// In which namespaces; `None` means any.
+    /// The namespaces in which the roles may be given; `None` for every namespace.
     pub namespace: Option<Glob>,
-    /// Which roles, by the whole value of the annotation.
+    /// The roles, by the whole value of the annotation.
     pub role: Glob,
 }
 
-/// Kubernetes' own workload controllers: with `--use-service-account-credentials` (EKS, kubeadm) and without.
-const WORKLOAD_CONTROLLERS: [&str; 5] = [
-    "system:serviceaccount:kube-system:replicaset-controller",
-    "system:serviceaccount:kube-system:statefulset-controller",
-    "system:serviceaccount:kube-system:daemon-set-controller",
-    "system:serviceaccount:kube-system:job-controller",
-    "system:kube-controller-manager",
-];
-
 impl OperatorPolicy {
-    /// Whether this username is a workload controller.
-    #[must_use]
-    pub fn is_workload_controller(&self, user: &str) -> bool {
-        WORKLOAD_CONTROLLERS.contains(&user) || self.workload_controllers.iter().any(|known| known == user)
-    }
-
-    /// Whether `role` may be handed out in `namespace`.
+    /// Whether `role` may be given in `namespace`.
     #[must_use]
     pub fn allows(&self, namespace: &str, role: &str) -> bool {
         self.allowed_roles.is_empty()
@@ -46,13 +31,15 @@ impl OperatorPolicy {
             })
     }
 
-    /// Whether `role` may be handed out anywhere that these namespace globs (none means all) can reach.
+    /// Whether `role` may be given in some namespace that these globs can match. No glob at all stands for
+    /// every namespace.
     #[must_use]
     pub fn allows_somewhere(&self, namespaces: &[Glob], role: &str) -> bool {
         let reaches = |allowed: &Glob| {
             namespaces.is_empty()
                 || namespaces.iter().any(|glob| {
-                    // Only a literal namespace is known for certain not to match.
+                    // Whether two globs can match the same name is not looked into: only a literal is sure
+                    // not to match.
                     let mut heads = glob.heads();
                     heads.any(|head| match head {
                         Head::Exact(name) => allowed.matches(name),
@@ -79,7 +66,8 @@ impl std::str::FromStr for AllowedRole {
             }
             glob(text)
         };
-        // A role name may hold `=`, a namespace may not hold `:` or `/`: the first `=` parts them only where it can.
+        // The name of a role may hold `=`, too. What stands before the first `=` is a namespace only where it
+        // has no `:` and no `/`: no namespace has these, and every ARN has.
         match text.split_once('=') {
             Some((namespace, arn)) if !namespace.contains([':', '/']) => {
                 Ok(Self { namespace: Some(glob(namespace)?), role: role(arn)? })

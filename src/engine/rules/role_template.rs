@@ -1,4 +1,4 @@
-//! How does a role in the mapping become the value for one object?
+//! How does the role of a rule become the role for one object?
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,27 +6,27 @@ use std::fmt;
 use crate::engine::rules::arn::{self, RoleError};
 use crate::engine::rules::cost::allocated;
 
-/// Text that an object fills in.
+/// A part of a role that each object fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholder {
-    /// `{namespace}`
+    /// `{namespace}` is the namespace of the object.
     Namespace,
-    /// `{serviceAccount}`
+    /// `{serviceAccount}` is the name of its ServiceAccount.
     ServiceAccount,
-    /// `{component}`
+    /// `{component}` is its component.
     Component,
-    /// `{release}`
+    /// `{release}` is its Helm release.
     Release,
-    /// `{project}`
+    /// `{project}` is the GitLab project of a job.
     Project,
 }
 
 impl Placeholder {
-    /// Every placeholder.
+    /// All placeholders.
     pub const ALL: [Self; 5] =
         [Self::Namespace, Self::ServiceAccount, Self::Component, Self::Release, Self::Project];
 
-    /// The name between the braces.
+    /// Returns the name between the braces.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -51,26 +51,27 @@ enum Part {
     Fill(Placeholder),
 }
 
-/// A role as a rule gives it, completed to an ARN where the account is known.
+/// A role as a rule says it. It is completed to an ARN where the account is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role(Box<[Part]>);
 
-/// Whether a text is a role as a provider reads it: a full ARN, or a path and name.
+/// Whether a provider would read this text as a role, because it is a full ARN, or a name with or without a
+/// path.
 #[must_use]
 pub fn is_role(text: &str) -> bool {
     if is_arn(text) { arn::check_arn(text).is_ok() } else { arn::check_path_and_name(text).is_ok() }
 }
 
-/// Why a text in `role` is none.
+/// Why the text of a rule's `role` is no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// `{` without `}` or the reverse.
+    /// A `{` has no `}`, or the reverse.
     #[error("`{{` and `}}` do not pair up in the role `{0}`")]
     Unpaired(String),
-    /// A placeholder that does not exist.
+    /// It holds a placeholder that does not exist.
     #[error("unknown placeholder `{{{0}}}`: known are {known}", known = known())]
     Unknown(String),
-    /// A placeholder before the role's path and name.
+    /// A placeholder stands before the path and name of the role.
     #[error("`{0}` cannot stand here: placeholders belong in the path and name of the role, after role/")]
     Misplaced(Placeholder),
     /// The text around the placeholders is no role.
@@ -82,28 +83,31 @@ fn known() -> String {
     Placeholder::ALL.map(|placeholder| placeholder.to_string()).join(", ")
 }
 
-/// Why one object gets no role from a rule.
+/// Why an object cannot fill the role of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FillError {
     /// The object has nothing to fill a placeholder with.
     #[error("{0} cannot be filled: the object has none")]
     Missing(Placeholder),
-    /// What the object has cannot stand in a role's name.
+    /// The object has a value that cannot stand in a role's name.
     #[error("{0} cannot be filled with `{1}`: only letters, digits and _.- may stand there")]
     Unfit(Placeholder, String),
-    /// The whole is no role.
+    /// The role is no role once it is filled.
     #[error(transparent)]
     Grammar(#[from] RoleError),
 }
 
 impl Role {
-    /// Reads a role: a full ARN, or a name (with a path) that `prefix` completes (`arn:aws:iam::123456789012:role/`).
+    /// Reads a role. It is a full ARN, or a name with or without a path that `prefix` completes, as in
+    /// `arn:aws:iam::123456789012:role/`.
     ///
     /// # Errors
-    /// A sentence for whoever wrote it. What only shows with the placeholders filled is left to [`Role::fill`].
+    /// Returns what is wrong with it, in words for whoever wrote it. What shows only once the placeholders
+    /// are filled is left to [`Role::fill`].
     pub fn new(text: &str, prefix: Option<&str>) -> Result<Self, TemplateError> {
         let mut parts = split(text)?;
-        // Grammar is checked with the shortest possible filling.
+        // The grammar is checked with each placeholder filled by one letter, which is the shortest that it
+        // can be.
         let sample: String = parts
             .iter()
             .map(|part| match part {
@@ -129,7 +133,7 @@ impl Role {
         Ok(Self(parts.into()))
     }
 
-    /// How many bytes it holds beside itself.
+    /// Returns how many bytes it holds on the heap.
     #[must_use]
     pub fn weight(&self) -> usize {
         let texts = self.0.iter().map(|part| match part {
@@ -139,12 +143,12 @@ impl Role {
         allocated(size_of_val(&*self.0)) + texts.sum::<usize>()
     }
 
-    /// The placeholders that it needs.
+    /// Returns the placeholders in it.
     pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> {
         self.0.iter().filter_map(placeholder)
     }
 
-    /// The value, where no object has a say in it.
+    /// Returns the role where it has no placeholder, and is the same for every object.
     #[must_use]
     pub fn fixed(&self) -> Option<&str> {
         match &*self.0 {
@@ -153,10 +157,10 @@ impl Role {
         }
     }
 
-    /// The value for one object. `value` gives what the object has for a placeholder.
+    /// Fills the role for one object. `value` returns what the object has for a placeholder.
     ///
     /// # Errors
-    /// Why this object can have no role from here.
+    /// Returns why the object cannot fill it.
     pub fn fill<'a>(
         &self,
         value: impl Fn(Placeholder) -> Option<&'a str>,
@@ -172,7 +176,8 @@ impl Role {
                     let value = value(*placeholder)
                         .filter(|value| !value.is_empty())
                         .ok_or(FillError::Missing(*placeholder))?;
-                    // A value must not reach out of the name's part it stands in: no `/`, no `:`, no `*`.
+                    // A value must not end the part of the ARN that it stands in, so that it has no `/`, `:`
+                    // or `*`.
                     let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
                     if !value.chars().all(fits) {
                         return Err(FillError::Unfit(*placeholder, value.to_owned()));
@@ -195,7 +200,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// A full ARN, by its beginning. kube2iam and kiam read it the same way.
+/// Whether a text is meant as a full ARN, because it begins like one. kube2iam and kiam tell it in the same
+/// way.
 #[must_use]
 pub fn is_arn(text: &str) -> bool {
     text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("arn:"))
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_is_no_role() {
+    fn a_role_that_an_object_cannot_fill_is_an_error() {
         assert_eq!(fill("x-{release}", None).unwrap_err(), "{release} cannot be filled: the object has none");
         assert_eq!(
             fill("x-{serviceAccount}", None).unwrap_err(),

@@ -1,56 +1,82 @@
 //! Does one rule match one object, and if not, why not?
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
 use crate::engine::object::component::{Component, ComponentSet};
-use crate::engine::object::provider::ProviderSet;
-use crate::engine::object::subject::{Kind, MAX_LABEL, MAX_NAME, Subject, value_of};
+use crate::engine::object::provider::{ProviderSet, RoleOption};
+use crate::engine::object::subject::{Kind, MAX_LABEL, MAX_NAME, Requester, Subject, value_of};
 use crate::engine::rules::cost::Steps;
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::glob::Glob;
 use crate::engine::rules::role_template::Role;
 use crate::engine::yaml::Position;
 
-/// One rule of the mapping.
+/// One rule of a mapping.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Unique in its mapping.
+    /// The name, which no other rule of the mapping has.
     pub name: Box<str>,
-    /// Where it stands in the mapping.
+    /// The place where it stands in the mapping.
     pub at: Position,
-    /// What it looks at.
+    /// What it looks at in an object.
     pub criteria: Criteria,
     /// The providers that it decides for.
     pub providers: ProviderSet,
-    /// What it does.
+    /// What it does to an object that it matches.
     pub action: Action,
 }
 
 /// What a rule does with what it matches.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Gives a role.
+    /// It gives a role.
     Role(Box<Grant>),
-    /// Leaves the object alone.
+    /// It leaves the object alone.
     Skip,
-    /// Takes the provider's annotations off, whoever set them.
+    /// It takes the provider's annotations off, whoever set them.
     Remove,
 }
 
 /// A role and what goes with it.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The role, once for each object.
+    /// The role, whose placeholders each object fills.
     pub role: Role,
-    /// `onConflict` as the rule says it; `None` leaves it to the mapping, or to `replace` for job Pods.
+    /// `onConflict` as the rule says it. Where it is `None` the mapping's default holds, and `replace` for
+    /// the Pods of jobs.
     pub on_conflict: Option<OnConflict>,
-    /// irsa's options.
+    /// The options of irsa.
     pub irsa: Rare<IrsaOptions>,
-    /// kube2iam's and kiam's options.
+    /// The options of kube2iam and kiam.
     pub pod: Rare<PodOptions>,
 }
 
-/// What few rules have. Where it is as if it were not there it takes no room.
+impl Grant {
+    /// Returns the value that the rule gives an option, as the annotation carries it, or `None` where the
+    /// rule does not set the option.
+    #[must_use]
+    pub fn option(&self, option: RoleOption) -> Option<Cow<'_, str>> {
+        fn text(value: Option<&str>) -> Option<Cow<'_, str>> {
+            value.map(Cow::Borrowed)
+        }
+        match option {
+            RoleOption::IrsaAudience => text(self.irsa.audience.as_deref()),
+            RoleOption::IrsaStsRegionalEndpoints => {
+                self.irsa.sts_regional_endpoints.map(|on| if on { "true" } else { "false" }.into())
+            }
+            RoleOption::IrsaTokenExpiration => {
+                self.irsa.token_expiration.map(|seconds| seconds.to_string().into())
+            }
+            RoleOption::IrsaSkipContainers => text(self.irsa.skip_containers.as_deref()),
+            RoleOption::PodExternalId => text(self.pod.external_id.as_deref()),
+            RoleOption::PodSessionName => text(self.pod.session_name.as_deref()),
+        }
+    }
+}
+
+/// A part that few rules have. Where it has only default values it takes no memory on the heap.
 #[derive(Clone, Debug, Default)]
 pub struct Rare<T>(pub(super) Option<Box<T>>);
 
@@ -84,118 +110,102 @@ impl Deref for Rare<PodOptions> {
     }
 }
 
-/// What happens to a role that is there, differs and is not ours.
+/// What happens to a role on an object that differs from the rule's and is not ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
-    /// It stays, with a warning.
+    /// The role stays, with a warning.
     #[default]
     Keep,
-    /// Ours takes its place, with a warning; `gitlab-iam-webhook/was` keeps it.
+    /// The rule's role takes its place, with a warning, and `gitlab-iam-webhook/was` keeps it.
     Replace,
 }
 
 /// What happens to our own values when no rule wins any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnNoRule {
-    /// They stay, counted as orphans.
+    /// Our values stay, and the object counts as an orphan.
     #[default]
     Keep,
-    /// They come off, and what `replace` put away comes back.
+    /// Our values come off, and the role that `replace` put away comes back.
     Remove,
 }
 
-/// Options of irsa, as annotation values.
+/// The options of irsa.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IrsaOptions {
-    /// Audience of the token.
+    /// The audience of the token.
     pub audience: Option<Box<str>>,
-    /// `true` or `false`.
+    /// Whether the SDK uses the endpoint of STS in its own region.
     pub sts_regional_endpoints: Option<bool>,
-    /// Seconds, 600 to 86400.
+    /// How long a token is valid, in seconds from 600 to 86400.
     pub token_expiration: Option<u32>,
-    /// Write the role on Pods as well.
+    /// Whether the role is written on Pods as well.
     pub annotate_pods: Option<bool>,
-    /// Container names, joined by commas.
+    /// The names of the containers that get no credentials, joined by commas.
     pub skip_containers: Option<Box<str>>,
 }
 
-/// Options of kube2iam and kiam.
+/// The options of kube2iam and kiam.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodOptions {
-    /// STS external id.
+    /// The external id for STS.
     pub external_id: Option<Box<str>>,
-    /// STS session name.
+    /// The session name for STS.
     pub session_name: Option<Box<str>>,
 }
 
-/// A label, and what its value is to match.
-pub type Labelled = (Box<str>, Box<[Glob]>);
+/// The key of a label, and the globs of which its value must match one.
+pub type LabelCriterion = (Box<str>, Box<[Glob]>);
 
-/// What a rule looks at. An empty list is a criterion that the rule does not have.
+/// What a rule looks at. An empty list stands for a criterion that the rule does not have.
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
-    /// `component`
+    /// The components of `component`.
     pub components: ComponentSet,
-    /// `namespace`
+    /// The globs of `namespace`.
     pub namespaces: Box<[Glob]>,
-    /// `serviceAccount`
+    /// The globs of `serviceAccount`.
     pub service_accounts: Box<[Glob]>,
-    /// `release`
+    /// The globs of `release`.
     pub releases: Box<[Glob]>,
-    /// `labels`
-    pub labels: Box<[Labelled]>,
-    /// `project`
+    /// The labels of `labels`.
+    pub labels: Box<[LabelCriterion]>,
+    /// The project ids of `project`.
     pub projects: Box<[Box<str>]>,
-    /// `runner`, as usernames: `system:serviceaccount:NAMESPACE:NAME`
+    /// The runners of `runner` as usernames, which are `system:serviceaccount:NAMESPACE:NAME`.
     pub runners: Box<[Box<str>]>,
-    /// The Pods of CI jobs are within reach: the rule names runner-job, or it only takes away.
+    /// Whether the rule can match the Pods of CI jobs, because it names runner-job or only removes
+    /// annotations.
     pub reaches_jobs: bool,
 }
 
-/// Why a rule does not match an object: the first criterion that does not hold.
+/// Why a rule does not match an object. It is the first criterion that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch<'a> {
-    /// A job's Pod gets roles only from rules that name runner-job.
+    /// The object is the Pod of a job, and the rule does not name runner-job.
     RunnerJob,
-    /// The rule is about job Pods, the object is none.
+    /// The rule is about the Pods of jobs, and the object is none.
     NotAJob,
-    /// The `default` ServiceAccount is matched only by its literal name.
+    /// The object is the ServiceAccount `default`, and the rule does not name it literally.
     DefaultAccount,
-    /// Another component, or none.
+    /// The object is another component, or none.
     Component(Option<Component>),
-    /// Another namespace.
+    /// The object is in another namespace.
     Namespace(&'a str),
-    /// Another ServiceAccount.
+    /// The object has another ServiceAccount.
     ServiceAccount(&'a str),
-    /// Another release, or none.
+    /// The object is of another release, or of none.
     Release(Option<&'a str>),
-    /// A label that differs or is missing.
+    /// The object's label of this key has another value, or is missing.
     Label(&'a str, Option<&'a str>),
-    /// Another project, or none.
+    /// The job is of another project, or of none that is known.
     Project(Option<&'a str>),
-    /// Another requester, or one that is not known.
+    /// Somebody else requests the object, or nobody who is known.
     Runner(Option<&'a str>),
 }
 
-/// What is known of an object once its labels have been read and believed or not.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// The component that is believed.
-    pub component: Option<Component>,
-    /// The component that the labels claim, where it is not believed of this requester.
-    pub disbelieved: Option<Component>,
-    /// The component that a Pod of a chart before 4.9 looks like, which its labels do not prove.
-    pub resembles: Option<Component>,
-    /// The Pod of a CI job.
-    pub is_job: bool,
-    /// The Helm release.
-    pub release: Option<&'a str>,
-    /// The GitLab project of a job.
-    pub project: Option<&'a str>,
-}
-
 impl Criteria {
-    /// Whether no criterion is there at all.
+    /// Whether the rule has no criterion at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.components.is_empty()
@@ -207,18 +217,19 @@ impl Criteria {
             && self.runners.is_empty()
     }
 
-    /// Whether it speaks about the Pods of CI jobs. Only such rules, and `remove`, ever match one.
+    /// Whether the rule is about the Pods of CI jobs. Only such rules, and those that say `remove`, ever
+    /// match one.
     #[must_use]
     pub fn names_runner_job(&self) -> bool {
         self.components.contains(Component::RunnerJob) || self.needs_runner_job()
     }
 
-    /// Whether it can hold for nothing but the Pod of a CI job.
+    /// Whether the criteria can hold for nothing but the Pod of a CI job.
     fn needs_runner_job(&self) -> bool {
         !self.projects.is_empty() || !self.runners.is_empty()
     }
 
-    /// The first criterion that does not hold, in the order in which people read them.
+    /// Returns the first criterion that does not hold, in the order in which people read them.
     #[must_use]
     pub fn mismatch<'a>(&'a self, subject: &Subject<'a>, facts: &Facts<'a>) -> Option<Mismatch<'a>> {
         if facts.is_job && !self.reaches_jobs {
@@ -255,8 +266,8 @@ impl Criteria {
             return Some(Mismatch::Project(facts.project));
         }
         let user = match subject.requester {
-            crate::engine::object::subject::Requester::User(user) => Some(user),
-            crate::engine::object::subject::Requester::Assumed => None,
+            Requester::User(user) => Some(user),
+            Requester::Assumed => None,
         };
         if !self.runners.is_empty() && !user.is_some_and(|user| self.runners.iter().any(|r| **r == *user)) {
             return Some(Mismatch::Runner(user));
@@ -264,12 +275,13 @@ impl Criteria {
         None
     }
 
-    /// Whether it holds for everything that `other` holds for. Errs on the side of no, also where the steps are used up.
+    /// Whether these criteria hold wherever those of `other` hold. In doubt the answer is no, and so it is
+    /// where the steps are used up.
     #[must_use]
     pub fn covers(&self, other: &Self, steps: &mut Steps) -> bool {
         let components = self.components.is_empty()
             || (!other.components.is_empty() && self.components.covers(other.components));
-        // A rule that does not reach jobs cannot stand for one that does.
+        // A rule that does not reach jobs does not cover one that does.
         let jobs = self.reaches_jobs || !other.reaches_jobs;
         if !components || !jobs || !steps.take(1 + self.labels.len() * other.labels.len()) {
             return false;
@@ -290,13 +302,14 @@ impl Criteria {
     }
 }
 
-/// Whether each of `narrow` is covered by some of `wide`. None of `wide` stands for all.
+/// Whether each of `narrow` is covered by one of `wide`. Where `wide` is empty it covers everything.
 fn covers<T>(wide: &[T], narrow: &[T], mut covers: impl FnMut(&T, &T) -> bool) -> bool {
     wide.is_empty()
         || (!narrow.is_empty() && narrow.iter().all(|narrow| wide.iter().any(|wide| covers(wide, narrow))))
 }
 
-/// A value longer than any can be in Kubernetes matches nothing: what matching takes is counted for `longest`.
+/// Whether one of the globs matches, or there is none. A value longer than `longest` matches nothing:
+/// Kubernetes has no such value, and the steps that matching takes are counted for that length.
 fn holds(globs: &[Glob], value: Option<&str>, longest: usize) -> bool {
     globs.is_empty()
         || value.is_some_and(|value| value.len() <= longest && globs.iter().any(|glob| glob.matches(value)))

@@ -1,51 +1,54 @@
-//! Which rule wins? The rules of one mapping, read top to bottom, for each provider apart: the first that matches decides.
+//! Which rule of a mapping wins for an object?
+//!
+//! Rules are read from top to bottom, for each provider apart, and the first one that matches decides.
 
 use std::collections::BTreeSet;
 
 use super::index::Index;
-use crate::engine::object::component::{self, Component};
 use crate::engine::object::provider::Provider;
-use crate::engine::object::subject::{Kind, Requester, Subject};
+use crate::engine::object::subject::{Kind, Subject};
+use crate::engine::rules::facts::Facts;
 use crate::engine::rules::operator_policy::OperatorPolicy;
-use crate::engine::rules::rule::{Facts, OnConflict, OnNoRule, Rule};
+use crate::engine::rules::rule::{OnConflict, OnNoRule, Rule};
 
-/// Defaults of a mapping that a decision needs.
+/// The defaults of a mapping that a decision needs.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
-    /// For rules that say nothing, but for job Pods.
+    /// What holds for rules that do not say `onConflict`. For the Pods of jobs that is always `replace`.
     pub on_conflict: OnConflict,
-    /// For our own values without a rule.
+    /// What happens to our own values where no rule wins.
     pub on_no_rule: OnNoRule,
 }
 
-/// Every rule of one mapping, immutable.
+/// All rules of one mapping. They never change: another mapping makes another ruleset.
 #[derive(Debug)]
 pub struct Ruleset {
     rules: Box<[Rule]>,
     defaults: Defaults,
-    bounds: OperatorPolicy,
-    /// kube2iam or kiam, whichever the mapping names; they share their annotations.
+    operator_policy: OperatorPolicy,
+    /// The provider for Pods, which is kiam where the mapping names it, and otherwise kube2iam. Both read the
+    /// same annotations.
     pod_provider: Provider,
-    /// Usernames that some rule names as `runner`.
+    /// The usernames that some rule names as `runner`, sorted.
     runners: Box<[Box<str>]>,
-    /// The labels that some rule looks at, sorted by length, each once.
+    /// The keys of the labels that some rule looks at, sorted by length, each once.
     label_keys: Box<[Box<str>]>,
     index: Index,
 }
 
-/// The rules that decide, one for each provider.
+/// The rules that win for an object, one for each provider.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Winners<'r> {
-    /// For irsa.
+    /// The rule that wins for irsa.
     pub irsa: Option<&'r Rule>,
-    /// For kube2iam or kiam.
+    /// The rule that wins for the provider for Pods.
     pub pod: Option<&'r Rule>,
 }
 
 impl Ruleset {
-    /// Files the rules.
+    /// Makes a ruleset, and files its rules in the index.
     #[must_use]
-    pub fn new(rules: Vec<Rule>, defaults: Defaults, bounds: OperatorPolicy) -> Self {
+    pub fn new(rules: Vec<Rule>, defaults: Defaults, operator_policy: OperatorPolicy) -> Self {
         let uses_kiam = rules.iter().any(|rule| {
             rule.providers.contains(Provider::Kiam) && !rule.providers.contains(Provider::Kube2iam)
         });
@@ -61,87 +64,53 @@ impl Ruleset {
         let label_keys = label_keys.into_iter().map(|(_, key)| key.into()).collect();
         let index = Index::new(&rules);
         let (rules, runners) = (rules.into(), runners.into());
-        Self { rules, defaults, bounds, pod_provider, runners, label_keys, index }
+        Self { rules, defaults, operator_policy, pod_provider, runners, label_keys, index }
     }
 
-    /// How many bytes it holds. Rather more than less: `tests/memory` holds it against the truth.
+    /// Returns how many bytes it holds. The number is rather too large than too small: `tests/memory`
+    /// compares it with what the allocator counts.
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.rules.iter().map(Rule::weight).sum::<usize>()
     }
 
-    /// In their order.
+    /// Returns the rules in the order of the mapping.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The mapping's defaults.
+    /// Returns the mapping's defaults.
     #[must_use]
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
     }
 
-    /// The operator's bounds.
+    /// Returns what the operator allows.
     #[must_use]
-    pub fn bounds(&self) -> &OperatorPolicy {
-        &self.bounds
+    pub fn operator_policy(&self) -> &OperatorPolicy {
+        &self.operator_policy
     }
 
-    /// The labels that some rule looks at, sorted by length, each once.
+    /// Returns the keys of the labels that some rule looks at, sorted by length, each once.
     #[must_use]
     pub fn label_keys(&self) -> &[Box<str>] {
         &self.label_keys
     }
 
-    /// kube2iam or kiam.
+    /// Returns the provider for Pods, which is kube2iam or kiam.
     #[must_use]
     pub fn pod_provider(&self) -> Provider {
         self.pod_provider
     }
 
-    /// What is believed of an object.
-    ///
-    /// Labels are their author's word. On a Pod a component is believed only of a workload controller, which copies a
-    /// template that the namespace's owner applied; and what comes from a runner is a job, whatever it says.
+    /// Tells what is believed of an object.
     #[must_use]
     pub fn facts<'a>(&self, subject: &Subject<'a>) -> Facts<'a> {
-        let labelled = component::recognise(subject.kind, subject.labels, subject.annotations);
-        let mut facts = Facts {
-            component: labelled.component,
-            disbelieved: None,
-            resembles: None,
-            is_job: false,
-            release: labelled.release,
-            project: None,
-        };
-        if subject.kind == Kind::ServiceAccount {
-            // The namespace's own account is no part of GitLab, whatever somebody labelled it.
-            if subject.service_account == "default" {
-                facts.component = None;
-            }
-            return facts;
-        }
-        let (from_runner, from_controller) = match subject.requester {
-            Requester::User(user) => (
-                self.runners.binary_search_by(|runner| (**runner).cmp(user)).is_ok(),
-                self.bounds.is_workload_controller(user),
-            ),
-            Requester::Assumed => (false, true),
-        };
-        if from_runner || labelled.runner_labels {
-            facts.component = Some(Component::RunnerJob);
-            facts.is_job = true;
-            facts.project = labelled.project.filter(|project| is_named_for(subject.name, project));
-        } else if from_controller {
-            facts.resembles = labelled.resembles;
-        } else {
-            facts.disbelieved = facts.component.take();
-        }
-        facts
+        Facts::of(subject, &self.runners, &self.operator_policy)
     }
 
-    /// The first matching rule of each provider.
+    /// Finds the first matching rule of each provider.
     #[must_use]
     pub fn winners(&self, subject: &Subject<'_>, facts: &Facts<'_>) -> Winners<'_> {
         let mut winners = Winners::default();
@@ -167,23 +136,15 @@ impl Ruleset {
         winners
     }
 
-    /// Rules that can only be tried one by one: no literal and no literal prefix in any criterion.
+    /// Returns the rules that can only be tried one by one, because no criterion has a literal or a literal
+    /// prefix.
     pub fn unindexed(&self) -> impl Iterator<Item = &Rule> {
         self.index.rest().filter_map(|index| self.rules.get(index as usize))
     }
 
-    /// Rules before `rule` in the mapping that may hold for everything it holds for.
+    /// Returns the rules that may match whatever `rule` matches. Some of them do not, and some stand after
+    /// it.
     pub(crate) fn possibly_covering(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
         self.index.filed_like(&rule.criteria).filter_map(|index| self.rules.get(index as usize))
     }
-}
-
-/// Whether a job's Pod, named as runners name them, is of this project. Runners before 17.9 let a job's author write
-/// the label, but not the name: `runner-TOKEN-project-ID-concurrent-N-SUFFIX`. Another name says nothing.
-fn is_named_for(name: &str, project: &str) -> bool {
-    let named = name.starts_with("runner-").then(|| {
-        let (before, _) = name.rsplit_once("-concurrent-")?;
-        before.rsplit_once("-project-").map(|(_, id)| id)
-    });
-    named.flatten().is_none_or(|id| id == project)
 }

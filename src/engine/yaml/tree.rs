@@ -1,43 +1,49 @@
-//! How do a parser's events become a tree? Aliases and merge keys are followed, scalars are typed.
+//! How do the events of a YAML parser become a tree?
+//!
+//! Aliases and merge keys are followed, and scalars get their types.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 
 use granit_parser::{Event, ScalarStyle, Span};
 
-use super::{Limits, MAX_DEPTH, Node, Position, Scalar, ScalarKind, SyntaxError, Value, narrow, position};
+use super::error::{SyntaxError, SyntaxErrorKind};
+use super::limits::{Limits, MAX_DEPTH};
+use super::node::{Node, Position, Scalar, ScalarKind, Value, narrow};
 
 /// A collection whose end has not been read yet.
 struct Open<'t> {
     node: Node<'t>,
-    anchor: usize,
+    /// The number of its anchor.
+    anchor: Option<NonZeroUsize>,
     key: Option<Node<'t>>,
 }
 
-/// The tree in the making.
+/// A tree while it is built.
 pub(super) struct TreeBuilder<'t, 'f> {
     text: &'t str,
     limits: Limits,
-    /// The key at the top whose list's members are handed over.
-    apart: &'f str,
+    /// The key at the top whose list is not held: its members are given to `member`.
+    apart: Option<&'f str>,
     member: &'f mut dyn FnMut(Position, Node<'t>),
     open: Vec<Open<'t>>,
-    anchors: HashMap<usize, Node<'t>>,
+    anchors: HashMap<NonZeroUsize, Node<'t>>,
     nodes: usize,
-    /// Bytes of the nodes in the tree.
+    /// The bytes of the nodes that are held in the tree.
     held: usize,
-    /// The same without the member that is being read.
+    /// The same without the member of that list that is being read.
     held_beside: usize,
-    /// Bytes of the copies under anchors.
+    /// The bytes of the copies under anchors.
     anchored: usize,
     pub(super) documents: Vec<Node<'t>>,
 }
 
 impl<'t, 'f> TreeBuilder<'t, 'f> {
-    /// No document yet.
+    /// Makes a tree without any document.
     pub(super) fn new(
         text: &'t str,
         limits: Limits,
-        apart: &'f str,
+        apart: Option<&'f str>,
         member: &'f mut dyn FnMut(Position, Node<'t>),
     ) -> Self {
         Self {
@@ -59,14 +65,14 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
     pub(super) fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), SyntaxError> {
         let range =
             span.byte_range().map(|range| (narrow(range.start), narrow(range.end))).unwrap_or_default();
-        let at = position(span.start);
+        let at = Position::of(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix() != "str");
                 let kind = if plain { scalar_kind(&text) } else { ScalarKind::Text };
                 let literal_block = style == ScalarStyle::Literal;
                 let value = Value::Scalar(Scalar { text, kind, literal_block });
-                self.place(Node { span: range, at, value }, anchor)
+                self.place(Node { span: range, at, value }, NonZeroUsize::new(anchor))
             }
             Event::SequenceStart(_, anchor, _) => self.begin(range, at, Value::Sequence(Vec::new()), anchor),
             Event::MappingStart(_, anchor, _) => self.begin(range, at, Value::Mapping(Vec::new()), anchor),
@@ -80,9 +86,8 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
                 None => Ok(()),
             },
             Event::Alias(id) => {
-                let Some(node) = self.anchors.get(&id) else {
-                    let message = "an alias cannot stand inside the value that it names".to_owned();
-                    return Err(SyntaxError { at, message });
+                let Some(node) = NonZeroUsize::new(id).and_then(|id| self.anchors.get(&id)) else {
+                    return Err(SyntaxError { at, kind: SyntaxErrorKind::AliasOfItself });
                 };
                 let size = node.size();
                 if self.open.len() + size.depth > MAX_DEPTH {
@@ -92,7 +97,7 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
                 self.held += size.bytes;
                 self.check(at)?;
                 let node = node.clone();
-                self.place(node, 0)
+                self.place(node, None)
             }
             _ => Ok(()),
         }
@@ -108,36 +113,39 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(at));
         }
-        self.open.push(Open { node: Node { span, at, value }, anchor, key: None });
+        self.open.push(Open { node: Node { span, at, value }, anchor: NonZeroUsize::new(anchor), key: None });
         if self.stands_apart().is_some() {
             self.held_beside = self.held;
         }
         Ok(())
     }
 
-    /// The place of the list whose members are handed over, where what is read now is a member of it.
+    /// Returns the place of the list whose members are given to `member`, where what is read now is one of
+    /// them.
     fn stands_apart(&self) -> Option<Position> {
         let [top, list] = self.open.as_slice() else { return None };
         let is_list = matches!(list.node.value, Value::Sequence(_));
-        let is_it = is_list && top.key.as_ref().and_then(Node::as_text) == Some(self.apart);
+        let is_it = is_list && self.apart.is_some() && top.key.as_ref().and_then(Node::as_text) == self.apart;
         is_it.then_some(list.node.at)
     }
 
-    /// Puts a finished node where it belongs: under its key, into its list, or as a document.
-    fn place(&mut self, node: Node<'t>, anchor: usize) -> Result<(), SyntaxError> {
+    /// Puts a finished node where it belongs: under its key, into its list, or among the documents.
+    fn place(&mut self, node: Node<'t>, anchor: Option<NonZeroUsize>) -> Result<(), SyntaxError> {
         self.nodes += 1;
         self.held += node.weight();
-        if anchor != 0 {
+        if anchor.is_some() {
             let size = node.size();
             self.nodes += size.nodes;
             self.anchored += size.bytes;
-            if self.anchors.len() >= self.limits.anchors {
-                let message = format!("it holds more than {} anchors", self.limits.anchors);
-                return Err(SyntaxError { at: node.at, message });
+            if let Some(most) = self.limits.anchors
+                && self.anchors.len() >= most
+            {
+                let kind = SyntaxErrorKind::TooManyAnchors(most);
+                return Err(SyntaxError { at: node.at, kind });
             }
         }
         self.check(node.at)?;
-        if anchor != 0 {
+        if let Some(anchor) = anchor {
             self.anchors.insert(anchor, node.clone());
         }
         if let Some(list) = self.stands_apart() {
@@ -165,25 +173,23 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
 
     fn check(&self, at: Position) -> Result<(), SyntaxError> {
         if self.nodes > self.limits.nodes {
-            let message = format!("it holds more than {} values, aliases followed", self.limits.nodes);
-            return Err(SyntaxError { at, message });
+            return Err(SyntaxError { at, kind: SyntaxErrorKind::TooManyValues(self.limits.nodes) });
         }
-        if self.held + self.anchored > self.limits.held {
-            let values = self.limits.held / size_of::<Node<'_>>();
-            let message = format!(
-                "too much at once: one rule, what stands beside the rules and what has an anchor may hold {values} values together"
-            );
-            return Err(SyntaxError { at, message });
+        if let Some(most) = self.limits.held
+            && self.held + self.anchored > most
+        {
+            let values = most / size_of::<Node<'_>>();
+            return Err(SyntaxError { at, kind: SyntaxErrorKind::TooMuchAtOnce(values) });
         }
         Ok(())
     }
 }
 
 fn too_deep(at: Position) -> SyntaxError {
-    SyntaxError { at, message: format!("values are nested deeper than {MAX_DEPTH} levels") }
+    SyntaxError { at, kind: SyntaxErrorKind::TooDeep }
 }
 
-/// Replaces `<<: *defaults` by the entries it names, as YAML 1.1 does; keys written out win.
+/// Replaces `<<: *defaults` by the entries that it names, as YAML 1.1 does. Keys that are written out win.
 fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
     let Value::Mapping(entries) = &mut node.value else {
         return Ok(());
@@ -201,8 +207,7 @@ fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
             Value::Sequence(items) => items,
             Value::Scalar(_) => Vec::new(),
         };
-        let no_mapping =
-            || SyntaxError { at: key.at, message: "`<<` takes a mapping or a list of mappings".to_owned() };
+        let no_mapping = || SyntaxError { at: key.at, kind: SyntaxErrorKind::MergeOfNoMapping };
         if sources.is_empty() {
             return Err(no_mapping());
         }
@@ -222,7 +227,7 @@ fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
     Ok(())
 }
 
-/// The type of a plain scalar by YAML 1.1's rules, as kubectl's reader applies them.
+/// Tells the type of a plain scalar by the rules of YAML 1.1, as kubectl's reader applies them.
 fn scalar_kind(text: &str) -> ScalarKind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return ScalarKind::Null,
@@ -255,6 +260,7 @@ fn is_number(text: &str) -> bool {
     radix(["0x", "0X"], 16)
         || radix(["0o", "0O"], 8)
         || radix(["0b", "0B"], 2)
-        // Rust's grammar of floats is YAML's, but for the words `inf` and `nan`, which cannot begin with a digit or a dot.
+        // Rust's grammar of floats is YAML's, but for the words `inf` and `nan`, which cannot begin with a
+        // digit or a dot.
         || (digits.chars().any(|c| c.is_ascii_digit()) && digits.parse::<f64>().is_ok())
 }

@@ -1,29 +1,40 @@
 //! Does a value match a glob without braces?
 
-use super::{GlobError, Head};
+use super::error::GlobError;
 use crate::engine::rules::cost::{Steps, allocated};
 
-/// A glob without braces, as text: it was checked when it was read, and is walked when it is matched.
+/// The literal start of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Head<'g> {
+    /// The pattern is literal as a whole, and matches only this value.
+    Exact(&'g str),
+    /// The pattern matches only values that begin so.
+    Prefix(&'g str),
+}
+
+/// A glob without braces. It is kept as text, which was checked when it was read and is walked when it is
+/// matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
-    /// Exactly this value.
+    /// It has no wildcard, and matches only this value.
     Literal(Box<str>),
-    /// `ci-*`, and `*` alone: a value that begins with what stands before the stars.
+    /// It has only stars at its end, as `ci-*` and `*` have, and matches values that begin with what stands
+    /// before them.
     Prefix(Box<str>),
-    /// Anything else.
+    /// It has wildcards elsewhere, or other ones.
     Other(Box<str>),
 }
 
-/// One step of a pattern.
+/// One token of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'g> {
-    /// This character.
+    /// It takes this character.
     Char(char),
-    /// Any one character.
+    /// It takes any one character.
     AnyChar,
-    /// Any run of characters, also none.
+    /// It takes any number of characters, or none.
     AnyRun,
-    /// One character of (or, negated, none of) the ranges between the brackets.
+    /// It takes one character that the brackets name, or where it is negated one that they do not name.
     Class { negated: bool, members: &'g str },
 }
 
@@ -34,7 +45,7 @@ impl Pattern {
         }
     }
 
-    /// What stands before the stars that anything may stand for.
+    /// Returns what stands before the stars, where it has only stars at its end.
     pub(super) fn prefix(&self) -> Option<&str> {
         match self {
             Self::Prefix(text) => Some(text.trim_end_matches('*')),
@@ -68,7 +79,8 @@ impl Pattern {
         }
     }
 
-    /// A piece between two stars is searched for along the value; every other piece is looked at in one place.
+    /// Counts the most steps that matching can take. A piece between two stars is searched for along the
+    /// value, and every other piece is compared in one place.
     pub(super) fn steps(&self, longest: usize) -> usize {
         let Self::Other(text) = self else { return 1 };
         let (_, mut later) = segment(text);
@@ -88,7 +100,8 @@ impl Pattern {
     }
 }
 
-/// Each piece between two stars is taken where it first fits, which leaves most for those after it; the last one stands at the end.
+/// Matches a pattern with stars. Each piece between two stars is taken where it first fits, which leaves the
+/// most for those after it, and the last piece is compared with the end of the value.
 fn matches_pattern(pattern: &str, value: &str) -> bool {
     let (first, mut later) = segment(pattern);
     let Some(mut rest) = after(first, value) else { return false };
@@ -104,7 +117,7 @@ fn matches_pattern(pattern: &str, value: &str) -> bool {
     rest.is_empty()
 }
 
-/// What stands before the first star, and what after it.
+/// Returns what stands before the first star, and what stands behind it.
 fn segment(pattern: &str) -> (&str, Option<&str>) {
     let mut rest = pattern;
     while let Some((token, after)) = next_token(rest) {
@@ -121,7 +134,7 @@ fn is_literal(segment: &str) -> bool {
     !segment.contains(['?', '['])
 }
 
-/// What of the value stands behind this piece at its beginning.
+/// Returns what follows this piece in a value that begins with it.
 fn after<'v>(segment: &str, value: &'v str) -> Option<&'v str> {
     let mut characters = value.chars();
     let mut rest = segment;
@@ -134,7 +147,7 @@ fn after<'v>(segment: &str, value: &'v str) -> Option<&'v str> {
     Some(characters.as_str())
 }
 
-/// What of the value stands behind this piece where it first fits.
+/// Returns what follows this piece in a value, at the first place where it fits.
 fn behind<'v>(segment: &str, value: &'v str) -> Option<&'v str> {
     if is_literal(segment) {
         return value.split_once(segment).map(|(_, behind)| behind);
@@ -148,7 +161,7 @@ fn behind<'v>(segment: &str, value: &'v str) -> Option<&'v str> {
     }
 }
 
-/// Whether the value ends with this piece. Each of its tokens takes one character.
+/// Whether the value ends with this piece. It has no star, so that each of its tokens takes one character.
 fn ends_with(segment: &str, value: &str) -> bool {
     if is_literal(segment) {
         return value.ends_with(segment);
@@ -163,7 +176,7 @@ fn ends_with(segment: &str, value: &str) -> bool {
     start.and_then(|start| value.get(start..)).is_some_and(|end| after(segment, end) == Some(""))
 }
 
-/// The first step of a pattern, and what follows it.
+/// Returns the first token of a pattern, and what follows it.
 fn next_token(pattern: &str) -> Option<(Token<'_>, &str)> {
     let mut characters = pattern.chars();
     let token = match characters.next()? {
@@ -180,7 +193,7 @@ fn next_token(pattern: &str) -> Option<(Token<'_>, &str)> {
     Some((token, characters.as_str()))
 }
 
-/// `a-z0` is the ranges a to z and 0 to 0.
+/// Returns the ranges that brackets name: for `a-z0` these are a to z and 0 to 0.
 fn ranges(members: &str) -> impl Iterator<Item = (char, char)> {
     let mut characters = members.chars();
     std::iter::from_fn(move || {
@@ -209,7 +222,7 @@ impl Token<'_> {
     }
 }
 
-/// Checks a text without braces; `whole` is the glob as written, for messages.
+/// Reads a text without braces. `whole` is the glob as it was written, which messages quote.
 pub(super) fn pattern(whole: &str, flat: &str) -> Result<Pattern, GlobError> {
     let mut rest = flat;
     while !rest.is_empty() {

@@ -1,0 +1,59 @@
+//! How is a sentence made into a warning that the API server passes on?
+
+use std::fmt::{self, Write as _};
+
+/// The most characters that the API server should be given as one warning
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
+pub const MAX_WARNING: usize = 120;
+
+/// Makes a warning of a sentence. It is one line of at most [`MAX_WARNING`] characters.
+pub(in crate::engine) fn warning(text: impl fmt::Display) -> String {
+    let mut line = Line { text: String::new(), room: MAX_WARNING };
+    // Writing fails once the line is full, so that the rest of a long sentence is never made.
+    let _ = write!(line, "gitlab-iam-webhook: {text}");
+    line.text
+}
+
+/// A line that takes only so many characters.
+struct Line {
+    text: String,
+    /// How many characters it still takes.
+    room: usize,
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let Some(room) = self.room.checked_sub(1) else {
+                self.text.pop();
+                self.text.push('…');
+                return Err(fmt::Error);
+            };
+            self.room = room;
+            self.text.push(if c.is_control() { '?' } else { c });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sentence_is_cut_while_it_is_written() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("ever\n")?;
+                }
+            }
+        }
+        let line = warning(Endless);
+        assert_eq!(line.chars().count(), MAX_WARNING);
+        assert!(line.starts_with("gitlab-iam-webhook: ever?ever?") && line.ends_with('…'), "{line}");
+        let whole = "x".repeat(MAX_WARNING - "gitlab-iam-webhook: ".len());
+        assert_eq!(warning(&whole), format!("gitlab-iam-webhook: {whole}"));
+    }
+}
