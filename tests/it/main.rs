@@ -15,6 +15,7 @@ mod cli;
 mod cluster;
 mod crowds;
 mod decisions;
+mod edges;
 mod hostile;
 mod http;
 mod live;
