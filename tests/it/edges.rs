@@ -2,13 +2,13 @@
 //! changed there, and no other test noticed.
 
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
-use gitlab_iam_webhook::engine::admission::parse;
+use gitlab_iam_webhook::engine::admission::{parse, validate};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::mapping::lints::advise;
-use gitlab_iam_webhook::engine::rules::operator_policy::AllowedRole;
+use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 use gitlab_iam_webhook::engine::rules::role_template::{Role, TemplateError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Thing, ruleset};
 
@@ -260,4 +260,45 @@ fn what_unescaping_may_take_is_told_before_it_is_done() {
     let key = "eks.amazonaws.com/role-arn";
     assert!(weight(&account.clone().annotated(key, &"x".repeat(1000))) >= 4000);
     assert_eq!(weight(&account.annotated("other", &"x".repeat(1000))), 0, "nobody reads it");
+}
+
+#[test]
+fn an_edit_is_judged_where_it_touches_the_text() {
+    const GOOD: &str = "rules: []";
+    const BAD: &str = "ruels: []";
+    let map = |text: Option<&str>| text.map(|text| json!({"data": {"mapping.yaml": text, "other": "x"}}));
+    let judged = |operation: &str, old: Option<&str>, new: Option<Value>| {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "7", "name": "role-mapping", "operation": operation, "object": new, "oldObject": map(old),
+            },
+        });
+        let edit = validate::read(&serde_json::to_vec(&review).unwrap()).unwrap();
+        let verdict = edit.judge(&OperatorPolicy::default());
+        let accepted = verdict.accepted.is_some();
+        let body: Value = serde_json::from_slice(&verdict.into_body(Vec::new()).unwrap()).unwrap();
+        assert_eq!(body["response"]["uid"], "7");
+        (body["response"]["allowed"].as_bool().unwrap(), accepted, body)
+    };
+    for (operation, old, new, allowed, accepted) in [
+        ("CREATE", None, map(Some(GOOD)), true, true),
+        ("CREATE", None, map(Some(BAD)), false, false),
+        ("CREATE", None, map(None), false, false),
+        ("CREATE", None, Some(json!({"data": {"other": GOOD}})), false, false),
+        ("UPDATE", Some(GOOD), map(Some(BAD)), false, false),
+        ("UPDATE", Some(BAD), map(Some(GOOD)), true, true),
+        ("UPDATE", Some(BAD), map(Some(BAD)), true, false),
+        ("UPDATE", Some(GOOD), map(Some(GOOD)), true, false),
+        ("UPDATE", Some(GOOD), Some(json!({"data": {}})), false, false),
+        ("DELETE", Some(GOOD), None, true, false),
+        ("DELETE", Some(BAD), None, true, false),
+    ] {
+        let (is_allowed, is_accepted, body) = judged(operation, old, new);
+        assert_eq!((is_allowed, is_accepted), (allowed, accepted), "{operation} {old:?}: {body}");
+        if !allowed {
+            assert_eq!(body["response"]["status"]["details"]["name"], "role-mapping");
+        }
+    }
 }
