@@ -5,7 +5,12 @@ use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
 use gitlab_iam_webhook::engine::admission::{parse, validate};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::decision::explain::explain;
+use gitlab_iam_webhook::engine::json::{RawText, Reader};
+use gitlab_iam_webhook::engine::mapping;
 use gitlab_iam_webhook::engine::mapping::lints::advise;
+use gitlab_iam_webhook::engine::object::manifest;
+use gitlab_iam_webhook::engine::object::metadata::Metadata;
+use gitlab_iam_webhook::engine::object::subject::Requester;
 use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 use gitlab_iam_webhook::engine::rules::role_template::{Role, TemplateError};
 use serde_json::{Value, json};
@@ -40,7 +45,9 @@ fn registry_brings_its_migration_jobs_and_no_other_component_does() {
 
 #[test]
 fn a_star_adds_to_what_is_named_beside_it() {
-    for components in ["[\"*\", runner]", "[runner, \"*\"]", "[webservice, \"*\", runner]", "[\"*\", \"*\", runner]"] {
+    for components in
+        ["[\"*\", runner]", "[runner, \"*\"]", "[webservice, \"*\", runner]", "[\"*\", \"*\", runner]"]
+    {
         for name in ["webservice", "sidekiq", "runner"] {
             assert_eq!(of(components, &Thing::pod(name)), Outcome::Set, "{components}: {name}");
         }
@@ -131,7 +138,10 @@ fn a_rule_covers_another_where_each_of_its_criteria_does() {
     }
     // A rule that does not reach jobs does not stand for one that does.
     assert!(!is_covered("serviceAccount: \"*\"", "component: runner-job, runner: a/b"));
-    assert!(is_covered("component: [webservice, runner-job], runner: a/b", "component: runner-job, runner: a/b"));
+    assert!(is_covered(
+        "component: [webservice, runner-job], runner: a/b",
+        "component: runner-job, runner: a/b"
+    ));
 }
 
 #[test]
@@ -301,4 +311,94 @@ fn an_edit_is_judged_where_it_touches_the_text() {
             assert_eq!(body["response"]["status"]["details"]["name"], "role-mapping");
         }
     }
+}
+
+#[test]
+fn another_kind_and_an_older_version_are_different_mistakes() {
+    let error = |kind: &str, version: &str| {
+        let body = json!({"apiVersion": version, "kind": kind, "request": {"uid": "7"}}).to_string();
+        respond(body.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err().reason()
+    };
+    assert_eq!(error("AdmissionReview", "admission.k8s.io/v1beta1"), "version");
+    assert_eq!(error("AdmissionReview", "other.k8s.io/v1"), "kind");
+    assert_eq!(error("Other", "admission.k8s.io/v1"), "kind");
+    assert_eq!(error("Other", "admission.k8s.io/v1beta1"), "kind");
+    for (body, reason) in [
+        ("{", "json"),
+        (r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#, "no_request"),
+        (r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#, "no_uid"),
+    ] {
+        let error = respond(body.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err();
+        assert_eq!(error.reason(), reason);
+    }
+}
+
+#[test]
+fn of_metadata_each_member_goes_to_its_place() {
+    let text = r#"{"name": "a", "generateName": "b", "namespace": "c", "resourceVersion": "d"}"#;
+    let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &[]).unwrap().unwrap();
+    let is = |text: Option<RawText<'_>>| text.unwrap().to_text().unwrap().into_owned();
+    assert_eq!(is(metadata.name), "a");
+    assert_eq!(is(metadata.generate_name), "b");
+    assert_eq!(is(metadata.namespace), "c");
+    assert_eq!(is(metadata.resource_version), "d");
+    assert!(!metadata.is_deleted);
+    for (stamp, is_deleted) in [("\"2026-01-01T00:00:00Z\"", true), ("null", false)] {
+        let text = format!("{{\"deletionTimestamp\": {stamp}}}");
+        let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &[]).unwrap().unwrap();
+        assert_eq!(metadata.is_deleted, is_deleted, "{stamp}");
+    }
+}
+
+#[test]
+fn a_manifest_gives_each_workloads_pod_and_what_stands_in_it_itself() {
+    let objects = |text: &str| {
+        let objects = manifest::read(text).unwrap();
+        let shown = objects
+            .iter()
+            .map(|object| format!("{} {} {}", object.kind.name(), object.name, object.is_template()));
+        shown.collect::<Vec<_>>()
+    };
+    let template = "template: {metadata: {labels: {a: b}}, spec: {serviceAccountName: x}}";
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"] {
+        let text = format!("{{kind: {kind}, metadata: {{name: w}}, spec: {{{template}}}}}");
+        assert_eq!(objects(&text), ["Pod w true"], "{kind}");
+    }
+    assert_eq!(objects(&format!("{{kind: PodTemplate, metadata: {{name: w}}, {template}}}")), ["Pod w true"]);
+    let cron_job =
+        format!("{{kind: CronJob, metadata: {{name: w}}, spec: {{jobTemplate: {{spec: {{{template}}}}}}}}}");
+    assert_eq!(objects(&cron_job), ["Pod w true"]);
+    let list = "{kind: List, items: [{kind: Pod, metadata: {name: p}}, {kind: ServiceAccount, metadata: {name: s}}, {kind: Service}]}";
+    assert_eq!(objects(list), ["Pod p false", "ServiceAccount s false"]);
+    assert_eq!(objects("{kind: Service, metadata: {name: s}, spec: {template: {}}}"), [""; 0]);
+}
+
+#[test]
+fn a_label_that_is_null_is_absent_and_one_that_is_a_number_is_a_mistake() {
+    let labels = |value: &str| {
+        let text = format!("{{kind: Pod, metadata: {{name: p, labels: {{a: {value}, b: c}}}}}}");
+        let objects = manifest::read(&text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(objects[0].subject("gitlab", Requester::Assumed).labels.len())
+    };
+    assert_eq!(labels("null"), Ok(1));
+    assert_eq!(labels("x"), Ok(2));
+    for value in ["1", "true", "[x]", "{x: y}"] {
+        assert!(labels(value).unwrap_err().contains("labels.a must be text"), "{value}");
+    }
+}
+
+#[test]
+fn an_edit_says_how_long_the_text_is_that_is_to_be_judged() {
+    let bytes = |operation: &str, text: &str| {
+        let object = json!({"data": {"mapping.yaml": text}});
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {"uid": "7", "operation": operation, "object": object},
+        });
+        validate::read(review.to_string().as_bytes()).unwrap().text_bytes()
+    };
+    assert_eq!(bytes("CREATE", "rules: []"), Some(9));
+    assert_eq!(bytes("DELETE", "rules: []"), None);
+    assert_eq!(bytes("CREATE", &"x".repeat(mapping::MAX_BYTES + 1)), None, "it is refused unread");
 }
