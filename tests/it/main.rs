@@ -17,6 +17,7 @@ mod cluster;
 mod crowds;
 mod decisions;
 mod docs;
+mod edges;
 mod hostile;
 mod http;
 mod live;

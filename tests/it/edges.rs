@@ -1,0 +1,404 @@
+//! Where does a decision change? Each test stands at an edge that `make mutants` found unguarded: one word of the engine could be
+//! changed there, and no other test noticed.
+
+use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
+use gitlab_iam_webhook::engine::admission::{parse, validate};
+use gitlab_iam_webhook::engine::decision::Outcome;
+use gitlab_iam_webhook::engine::decision::explain::explain;
+use gitlab_iam_webhook::engine::json::{RawText, Reader};
+use gitlab_iam_webhook::engine::mapping;
+use gitlab_iam_webhook::engine::mapping::lints::lint;
+use gitlab_iam_webhook::engine::object::manifest;
+use gitlab_iam_webhook::engine::object::metadata::Metadata;
+use gitlab_iam_webhook::engine::object::subject::Requester;
+use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
+use gitlab_iam_webhook::engine::rules::role_template::{Role, TemplateError};
+use serde_json::{Value, json};
+
+use crate::support::{Thing, ruleset};
+
+fn of(component: &str, thing: &Thing) -> Outcome {
+    let text = format!(
+        "account: \"123456789012\"\nprovider: kube2iam\nrules:\n  - {{match: {{component: {component}}}, role: r}}\n"
+    );
+    thing.decide(&ruleset(&text)).outcome()
+}
+
+/// The Pod of the registry's migration Job.
+fn migration() -> Thing {
+    Thing::pod("registry").labelled("job-name", "gitlab-registry-migrations-1")
+}
+
+#[test]
+fn registry_brings_its_migration_jobs_and_no_other_component_does() {
+    for (component, registry, migrations) in [
+        ("registry", Outcome::Set, Outcome::Set),
+        ("registry-migrations", Outcome::NoRule, Outcome::Set),
+        ("[registry, registry-migrations]", Outcome::Set, Outcome::Set),
+        ("[registry-migrations, registry]", Outcome::Set, Outcome::Set),
+        ("sidekiq", Outcome::NoRule, Outcome::NoRule),
+    ] {
+        assert_eq!(of(component, &Thing::pod("registry")), registry, "{component}");
+        assert_eq!(of(component, &migration()), migrations, "{component}");
+    }
+}
+
+#[test]
+fn a_star_adds_to_what_is_named_beside_it() {
+    for components in
+        ["[\"*\", runner]", "[runner, \"*\"]", "[webservice, \"*\", runner]", "[\"*\", \"*\", runner]"]
+    {
+        for name in ["webservice", "sidekiq", "runner"] {
+            assert_eq!(of(components, &Thing::pod(name)), Outcome::Set, "{components}: {name}");
+        }
+    }
+    assert_eq!(of("\"*\"", &Thing::pod("runner")), Outcome::NoRule);
+}
+
+#[test]
+fn the_pod_of_a_helm_test_is_no_component_and_other_hooks_are() {
+    let pod = |key: &str, value: &str| of("webservice", &Thing::pod("webservice").annotated(key, value));
+    for hook in ["test", "test-success", "post-install, test", "post-install,test-failure"] {
+        assert_eq!(pod("helm.sh/hook", hook), Outcome::NoRule, "{hook}");
+    }
+    for hook in ["post-install", "pre-upgrade,post-install", ""] {
+        assert_eq!(pod("helm.sh/hook", hook), Outcome::Set, "{hook}");
+    }
+    assert_eq!(pod("eks.amazonaws.com/audience", "test"), Outcome::Set, "it is no hook");
+    let text = "account: \"123456789012\"\nrules: [{match: {component: webservice}, role: r}]";
+    let account = Thing::service_account("webservice").annotated("helm.sh/hook", "test");
+    assert_eq!(account.decide(&ruleset(text)).outcome(), Outcome::Set, "a ServiceAccount is no test");
+}
+
+#[test]
+fn an_allowed_role_may_hold_an_equals_sign() {
+    let allowed: AllowedRole = "arn:aws:iam::123456789012:role/a=b".parse().unwrap();
+    assert_eq!(allowed.namespace, None);
+    assert!(allowed.role.matches("arn:aws:iam::123456789012:role/a=b"));
+    let allowed: AllowedRole = "ci-*=arn:aws:iam::123456789012:role/a=b".parse().unwrap();
+    assert!(allowed.namespace.unwrap().matches("ci-x"));
+    assert!(allowed.role.matches("arn:aws:iam::123456789012:role/a=b"));
+}
+
+#[test]
+fn braces_of_a_role_come_in_pairs() {
+    for role in ["a}b-{project}", "{project}-a}", "{a{project}", "{project"] {
+        let error = Role::new(role, None).unwrap_err();
+        assert!(matches!(error, TemplateError::Unpaired(_)), "{role}: {error}");
+    }
+}
+
+/// Whether `check` says of the second rule that the first one covers it.
+fn is_covered(wide: &str, narrow: &str) -> bool {
+    let text = format!(
+        "account: \"123456789012\"\nprovider: kube2iam\nrules:\n  - {{match: {{{wide}}}, role: a}}\n  - {{match: {{{narrow}}}, role: b}}\n"
+    );
+    let found = lint(&ruleset(&text), text.len());
+    found.iter().any(|lint| lint.message.starts_with("never decides"))
+}
+
+#[test]
+fn a_rule_covers_another_where_each_of_its_criteria_does() {
+    let job = "component: runner-job";
+    for (wide, narrow, covered) in [
+        ("component: [sidekiq, registry]", "component: registry", true),
+        ("component: sidekiq", "component: registry", false),
+        ("component: registry", "component: [sidekiq, registry]", false),
+        ("component: sidekiq", "namespace: a", false),
+        ("namespace: a", "component: sidekiq, namespace: a", true),
+        ("namespace: [a, b]", "namespace: b", true),
+        ("namespace: a", "namespace: [a, b]", false),
+        ("namespace: a", "component: sidekiq", false),
+        ("release: a", "release: a, component: sidekiq", true),
+        ("release: a", "release: b", false),
+        ("serviceAccount: a", "serviceAccount: a, namespace: x", true),
+        ("serviceAccount: a, namespace: x", "serviceAccount: a", false),
+        // Only a rule that names `default` reaches it.
+        ("namespace: a", "namespace: a, serviceAccount: default", false),
+        ("serviceAccount: \"*\"", "serviceAccount: default", false),
+        ("serviceAccount: [default, \"x*\"]", "serviceAccount: default", true),
+        ("labels: {a: x}", "labels: {a: x, b: z}", true),
+        ("labels: {a: x, b: z}", "labels: {a: x}", false),
+        ("labels: {a: x}", "labels: {a: u}", false),
+        ("labels: {a: x}", "labels: {b: x}", false),
+        ("labels: {a: \"x*\", b: z}", "labels: {b: z, a: xy}", true),
+    ] {
+        assert_eq!(is_covered(wide, narrow), covered, "{wide} covers {narrow}");
+    }
+    for (wide, narrow, covered) in [
+        ("project: [1, 2], runner: a/b", "project: 2, runner: a/b", true),
+        ("project: 1, runner: a/b", "project: 2, runner: a/b", false),
+        ("project: 1, runner: a/b", "project: [1, 2], runner: a/b", false),
+        ("runner: [a/b, c/d]", "project: 1, runner: c/d", true),
+        ("runner: a/b", "runner: c/d", false),
+        ("project: 1, runner: a/b", "runner: a/b", false),
+    ] {
+        let (wide, narrow) = (format!("{job}, {wide}"), format!("{job}, {narrow}"));
+        assert_eq!(is_covered(&wide, &narrow), covered, "{wide} covers {narrow}");
+    }
+    // A rule that does not reach jobs does not stand for one that does.
+    assert!(!is_covered("serviceAccount: \"*\"", "component: runner-job, runner: a/b"));
+    assert!(is_covered(
+        "component: [webservice, runner-job], runner: a/b",
+        "component: runner-job, runner: a/b"
+    ));
+}
+
+#[test]
+fn a_claim_that_is_not_believed_is_told_only_where_no_rule_decides() {
+    let text = "account: \"123456789012\"\nprovider: [irsa, kube2iam]\nrules:\n  - {match: {serviceAccount: gitlab-webservice}, provider: PROVIDER, role: r}\n";
+    let warnings = |provider: &str, account: &str| {
+        let mut pod = Thing::pod("webservice").by("admin");
+        pod.service_account = account.to_owned();
+        let ruleset = ruleset(&text.replace("PROVIDER", provider));
+        pod.decide(&ruleset).warnings
+    };
+    for provider in ["irsa", "kube2iam", "[irsa, kube2iam]"] {
+        assert_eq!(warnings(provider, "gitlab-webservice"), [""; 0], "{provider}");
+        let told = warnings(provider, "other");
+        assert!(told.iter().any(|told| told.contains("labels say webservice")), "{provider}: {told:?}");
+    }
+}
+
+#[test]
+fn what_was_tried_is_explained_for_each_provider_unless_the_object_opted_out() {
+    let ruleset = ruleset("account: \"123456789012\"\nrules: [{match: {component: webservice}, role: r}]");
+    let traces = |thing: &Thing| thing.with_subject(|subject| explain(&ruleset, subject).traces.len());
+    let account = Thing::service_account("webservice");
+    assert_eq!(traces(&account), 1);
+    assert_eq!(traces(&account.labelled("gitlab-iam-webhook/inject", "disabled")), 0);
+}
+
+/// The answer to a review of this object, after something of the request was changed.
+fn answered(thing: &Thing, change: impl FnOnce(&mut Value)) -> Result<(Outcome, String), String> {
+    let mut review = thing.to_review();
+    change(&mut review["request"]);
+    let ruleset = ruleset(
+        "account: \"123456789012\"\nprovider: [irsa, kube2iam]\nrules: [{match: {serviceAccount: [gitlab-*, default]}, role: r}]",
+    );
+    let body = serde_json::to_vec(&review).unwrap();
+    let reply = respond(&body, &ruleset, Mode::Mutate).map_err(|error| error.to_string())?;
+    Ok((reply.outcome(), reply.name.to_string()))
+}
+
+#[test]
+fn nothing_but_serviceaccounts_and_created_pods_of_the_core_group_is_decided() {
+    let (account, pod) = (Thing::service_account("webservice"), Thing::pod("webservice"));
+    let outcome = |thing: &Thing, change: &dyn Fn(&mut Value)| answered(thing, change).unwrap().0;
+    for (thing, operation, decided) in [
+        (&account, "CREATE", true),
+        (&account, "UPDATE", true),
+        (&account, "DELETE", false),
+        (&pod, "CREATE", true),
+        (&pod, "UPDATE", false),
+        (&pod, "CONNECT", false),
+    ] {
+        let what = outcome(thing, &|request| request["operation"] = operation.into());
+        assert_eq!(what == Outcome::Set, decided, "{operation}");
+        assert_eq!(what == Outcome::Undecided, !decided, "{operation}");
+    }
+    for thing in [&account, &pod] {
+        for (member, value) in [("group", "apps"), ("version", "v1beta1"), ("kind", "Deployment")] {
+            let what = outcome(thing, &|request| request["kind"][member] = value.into());
+            assert_eq!(what, Outcome::Undecided, "{member}");
+        }
+        let what = outcome(thing, &|request| request["subResource"] = "token".into());
+        assert_eq!(what, Outcome::Undecided);
+    }
+}
+
+#[test]
+fn an_object_is_called_by_its_name_or_by_the_beginning_of_the_one_that_it_will_have() {
+    let pod = Thing::pod("webservice");
+    let name = |of_request: &str, name: Value, generate: &str| {
+        let called = answered(&pod, |request| {
+            request["name"] = of_request.into();
+            request["object"]["metadata"]["name"] = name;
+            request["object"]["metadata"]["generateName"] = generate.into();
+        });
+        called.unwrap().1
+    };
+    assert_eq!(name("", Value::Null, "web-"), "web-");
+    assert_eq!(name("", "".into(), "web-"), "web-");
+    assert_eq!(name("", "web-1".into(), "web-"), "web-1");
+    assert_eq!(name("web-2", "web-1".into(), "web-"), "web-2");
+}
+
+#[test]
+fn a_pod_that_names_no_serviceaccount_runs_as_default() {
+    let mut pod = Thing::pod("webservice");
+    pod.service_account = String::new();
+    assert_eq!(answered(&pod, |_| {}).unwrap().0, Outcome::Set);
+    let nameless = answered(&pod, |request| {
+        request["object"]["spec"].as_object_mut().unwrap().remove("serviceAccountName");
+    });
+    assert_eq!(nameless.unwrap().0, Outcome::Set);
+    pod.service_account = "other".to_owned();
+    assert_eq!(answered(&pod, |_| {}).unwrap().0, Outcome::NoRule);
+}
+
+#[test]
+fn no_member_that_is_read_may_stand_twice() {
+    let review = Thing::pod("webservice").to_review().to_string();
+    let ruleset = ruleset("rules: []");
+    for member in
+        ["uid", "kind", "subResource", "name", "namespace", "operation", "userInfo", "object", "dryRun"]
+    {
+        let value = match member {
+            "dryRun" => "false",
+            "kind" | "userInfo" | "object" => "{}",
+            _ => "\"\"",
+        };
+        let twice = format!("\"request\":{{\"{member}\":{value},\"{member}\":{value},");
+        let body = review.replace("\"request\":{", &twice);
+        let error = respond(body.as_bytes(), &ruleset, Mode::Mutate).unwrap_err();
+        assert!(error.to_string().ends_with(&format!("`{member}` stands there twice")), "{member}: {error}");
+    }
+    let others = review.replace("\"request\":{", "\"request\":{\"options\":1,\"options\":2,");
+    assert!(respond(others.as_bytes(), &ruleset, Mode::Mutate).is_ok(), "nobody reads it");
+}
+
+#[test]
+fn what_unescaping_may_take_is_told_before_it_is_done() {
+    let ruleset = ruleset("rules: []");
+    let weight = |thing: &Thing| {
+        let body = serde_json::to_vec(&thing.to_review()).unwrap();
+        parse(&body, &ruleset).unwrap().weight().unwrap()
+    };
+    let account = Thing::service_account("webservice");
+    assert_eq!(weight(&account), 0);
+    let key = "eks.amazonaws.com/role-arn";
+    assert!(weight(&account.clone().annotated(key, &"x".repeat(1000))) >= 4000);
+    assert_eq!(weight(&account.annotated("other", &"x".repeat(1000))), 0, "nobody reads it");
+}
+
+#[test]
+fn an_edit_is_judged_where_it_touches_the_text() {
+    const GOOD: &str = "rules: []";
+    const BAD: &str = "ruels: []";
+    let map = |text: Option<&str>| text.map(|text| json!({"data": {"mapping.yaml": text, "other": "x"}}));
+    let judged = |operation: &str, old: Option<&str>, new: Option<Value>| {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "7", "name": "role-mapping", "operation": operation, "object": new, "oldObject": map(old),
+            },
+        });
+        let edit = validate::read(&serde_json::to_vec(&review).unwrap()).unwrap();
+        let verdict = edit.judge(&OperatorPolicy::default());
+        let accepted = verdict.accepted.is_some();
+        let body: Value = serde_json::from_slice(&verdict.into_body(Vec::new()).unwrap()).unwrap();
+        assert_eq!(body["response"]["uid"], "7");
+        (body["response"]["allowed"].as_bool().unwrap(), accepted, body)
+    };
+    for (operation, old, new, allowed, accepted) in [
+        ("CREATE", None, map(Some(GOOD)), true, true),
+        ("CREATE", None, map(Some(BAD)), false, false),
+        ("CREATE", None, map(None), false, false),
+        ("CREATE", None, Some(json!({"data": {"other": GOOD}})), false, false),
+        ("UPDATE", Some(GOOD), map(Some(BAD)), false, false),
+        ("UPDATE", Some(BAD), map(Some(GOOD)), true, true),
+        ("UPDATE", Some(BAD), map(Some(BAD)), true, false),
+        ("UPDATE", Some(GOOD), map(Some(GOOD)), true, false),
+        ("UPDATE", Some(GOOD), Some(json!({"data": {}})), false, false),
+        ("DELETE", Some(GOOD), None, true, false),
+        ("DELETE", Some(BAD), None, true, false),
+    ] {
+        let (is_allowed, is_accepted, body) = judged(operation, old, new);
+        assert_eq!((is_allowed, is_accepted), (allowed, accepted), "{operation} {old:?}: {body}");
+        if !allowed {
+            assert_eq!(body["response"]["status"]["details"]["name"], "role-mapping");
+        }
+    }
+}
+
+#[test]
+fn another_kind_and_an_older_version_are_different_mistakes() {
+    let error = |kind: &str, version: &str| {
+        let body = json!({"apiVersion": version, "kind": kind, "request": {"uid": "7"}}).to_string();
+        respond(body.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err().reason()
+    };
+    assert_eq!(error("AdmissionReview", "admission.k8s.io/v1beta1"), "version");
+    assert_eq!(error("AdmissionReview", "other.k8s.io/v1"), "kind");
+    assert_eq!(error("Other", "admission.k8s.io/v1"), "kind");
+    assert_eq!(error("Other", "admission.k8s.io/v1beta1"), "kind");
+    for (body, reason) in [
+        ("{", "json"),
+        (r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#, "no_request"),
+        (r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#, "no_uid"),
+    ] {
+        let error = respond(body.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err();
+        assert_eq!(error.reason(), reason);
+    }
+}
+
+#[test]
+fn of_metadata_each_member_goes_to_its_place() {
+    let text = r#"{"name": "a", "generateName": "b", "namespace": "c", "resourceVersion": "d"}"#;
+    let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &[]).unwrap().unwrap();
+    let is = |text: Option<RawText<'_>>| text.unwrap().to_text().unwrap().into_owned();
+    assert_eq!(is(metadata.name), "a");
+    assert_eq!(is(metadata.generate_name), "b");
+    assert_eq!(is(metadata.namespace), "c");
+    assert_eq!(is(metadata.resource_version), "d");
+    assert!(!metadata.is_deleted);
+    for (stamp, is_deleted) in [("\"2026-01-01T00:00:00Z\"", true), ("null", false)] {
+        let text = format!("{{\"deletionTimestamp\": {stamp}}}");
+        let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &[]).unwrap().unwrap();
+        assert_eq!(metadata.is_deleted, is_deleted, "{stamp}");
+    }
+}
+
+#[test]
+fn a_manifest_gives_each_workloads_pod_and_what_stands_in_it_itself() {
+    let objects = |text: &str| {
+        let objects = manifest::read(text).unwrap();
+        let shown = objects
+            .iter()
+            .map(|object| format!("{} {} {}", object.kind.name(), object.name, object.is_template()));
+        shown.collect::<Vec<_>>()
+    };
+    let template = "template: {metadata: {labels: {a: b}}, spec: {serviceAccountName: x}}";
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"] {
+        let text = format!("{{kind: {kind}, metadata: {{name: w}}, spec: {{{template}}}}}");
+        assert_eq!(objects(&text), ["Pod w true"], "{kind}");
+    }
+    assert_eq!(objects(&format!("{{kind: PodTemplate, metadata: {{name: w}}, {template}}}")), ["Pod w true"]);
+    let cron_job =
+        format!("{{kind: CronJob, metadata: {{name: w}}, spec: {{jobTemplate: {{spec: {{{template}}}}}}}}}");
+    assert_eq!(objects(&cron_job), ["Pod w true"]);
+    let list = "{kind: List, items: [{kind: Pod, metadata: {name: p}}, {kind: ServiceAccount, metadata: {name: s}}, {kind: Service}]}";
+    assert_eq!(objects(list), ["Pod p false", "ServiceAccount s false"]);
+    assert_eq!(objects("{kind: Service, metadata: {name: s}, spec: {template: {}}}"), [""; 0]);
+}
+
+#[test]
+fn a_label_that_is_null_is_absent_and_one_that_is_a_number_is_a_mistake() {
+    let labels = |value: &str| {
+        let text = format!("{{kind: Pod, metadata: {{name: p, labels: {{a: {value}, b: c}}}}}}");
+        let objects = manifest::read(&text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(objects[0].subject("gitlab", Requester::Assumed).labels.len())
+    };
+    assert_eq!(labels("null"), Ok(1));
+    assert_eq!(labels("x"), Ok(2));
+    for value in ["1", "true", "[x]", "{x: y}"] {
+        assert!(labels(value).unwrap_err().contains("labels.a must be text"), "{value}");
+    }
+}
+
+#[test]
+fn an_edit_says_how_long_the_text_is_that_is_to_be_judged() {
+    let bytes = |operation: &str, text: &str| {
+        let object = json!({"data": {"mapping.yaml": text}});
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {"uid": "7", "operation": operation, "object": object},
+        });
+        validate::read(review.to_string().as_bytes()).unwrap().text_bytes()
+    };
+    assert_eq!(bytes("CREATE", "rules: []"), Some(9));
+    assert_eq!(bytes("DELETE", "rules: []"), None);
+    assert_eq!(bytes("CREATE", &"x".repeat(mapping::MAX_BYTES + 1)), None, "it is refused unread");
+}
