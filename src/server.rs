@@ -37,14 +37,14 @@ use eviction::{EvictionPolicy, Phase};
 pub struct Limits {
     /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// How long a request's head may take: the first one from the handshake on, another one from its first
-    /// byte on.
+    /// How long a request's head may take, from its first byte on. On a port without TLS, the first head may
+    /// take so long from the beginning of the connection on.
     pub header: Duration,
     /// How long a request may take from its head to its answer, and how long the peer may take to read the
     /// answer.
     pub request: Duration,
-    /// How long a connection may be idle. It is longer than the 90 seconds of Go's clients, so that they
-    /// close first.
+    /// How long a connection may be idle, also before its first request. It is longer than the 90 seconds of
+    /// Go's clients, so that they close first.
     pub idle: Duration,
     /// How many connections may be open at once.
     pub connections: usize,

@@ -67,7 +67,8 @@ impl<T> TimedStream<T> {
     fn timeout(&self, phase: Phase) -> Option<Duration> {
         match phase {
             Phase::Silent | Phase::Opening | Phase::Head => Some(self.limits.header),
-            Phase::Idle => Some(self.limits.idle),
+            // Go's clients dial ahead, and may use such a connection a minute later.
+            Phase::Idle | Phase::Unused => Some(self.limits.idle),
             Phase::Body | Phase::Answering => None,
         }
     }

@@ -138,11 +138,12 @@ impl Slot {
         *self.entry.phase() = (phase, Instant::now());
     }
 
-    /// The peer has sent bytes: a silent connection is opening, and an idle one begins another request.
+    /// The peer has sent bytes: a silent or unused connection is opening, and an idle one begins
+    /// another request.
     pub(super) fn received(&self) {
         let mut phase = self.entry.phase();
         match phase.0 {
-            Phase::Silent => *phase = (Phase::Opening, Instant::now()),
+            Phase::Silent | Phase::Unused => *phase = (Phase::Opening, Instant::now()),
             Phase::Idle => *phase = (Phase::Head, Instant::now()),
             Phase::Opening | Phase::Head | Phase::Body | Phase::Answering => {}
         }

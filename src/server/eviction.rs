@@ -33,6 +33,8 @@ pub(super) enum Phase {
     Silent,
     /// A handshake is under way, or the head of the first request is arriving.
     Opening,
+    /// The handshake is done, and no request has begun.
+    Unused,
     /// The head of another request is arriving.
     Head,
     /// The body of a request is arriving.
@@ -74,13 +76,13 @@ impl Connection {
     }
 
     fn is_new(&self) -> bool {
-        matches!(self.phase, Phase::Silent | Phase::Opening)
+        matches!(self.phase, Phase::Silent | Phase::Opening | Phase::Unused)
     }
 
     fn is_overdue(&self, policy: &EvictionPolicy) -> bool {
         match self.phase {
             Phase::Silent => self.age > policy.silent,
-            Phase::Opening | Phase::Head | Phase::Body => self.age > ARRIVAL_GRACE,
+            Phase::Opening | Phase::Unused | Phase::Head | Phase::Body => self.age > ARRIVAL_GRACE,
             Phase::Idle => self.age > policy.idle,
             Phase::Answering => false,
         }
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn connections_without_a_whole_request_are_evicted_before_those_idle_for_long_and_no_others_are() {
         use Decision::{Admit, Evict, Refuse, Wait};
-        use Phase::{Answering, Body, Head, Idle, Opening, Silent};
+        use Phase::{Answering, Body, Head, Idle, Opening, Silent, Unused};
         let cases: &[(&str, &[At], Decision)] = &[
             ("there is room", &[(1, Opening, 9_000), (2, Idle, 99_000), (3, Body, 9_000)], Admit),
             (
@@ -191,6 +193,8 @@ mod tests {
                 Evict(1),
             ),
             ("the longer", &[(1, Silent, 101), (2, Opening, 600), (3, Opening, 501), (4, Idle, 1)], Evict(1)),
+            ("unused", &[(1, Idle, 99_000), (2, Unused, 501), (3, Body, 499), (4, Idle, 1)], Evict(1)),
+            ("unused for a moment", &[(1, Idle, 99), (2, Unused, 499), (3, Body, 9), (4, Idle, 1)], Wait),
             ("a slow body", &[(1, Idle, 99_000), (2, Silent, 99), (3, Body, 501), (4, Idle, 1)], Evict(2)),
             ("a slow head", &[(1, Idle, 99_000), (2, Idle, 99), (3, Body, 499), (4, Head, 501)], Evict(3)),
             (

@@ -44,7 +44,7 @@ pub(super) async fn accept(
     let (result, stream) = match tokio::time::timeout(timeout, handshake).await {
         Ok(Ok(mut stream)) => {
             stream.get_mut().1.set_buffer_limit(Some(MAX_UNSENT));
-            slot.enter(Phase::Opening);
+            slot.enter(Phase::Unused);
             (HandshakeResult::Ok, Some(stream))
         }
         Ok(Err(error)) => {

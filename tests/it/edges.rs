@@ -2,7 +2,7 @@
 //! changed there, and no other test noticed.
 
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
-use gitlab_iam_webhook::engine::admission::{parse, validate};
+use gitlab_iam_webhook::engine::admission::{ReviewError, parse, validate};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::json::{RawText, Reader};
@@ -315,22 +315,22 @@ fn an_edit_is_judged_where_it_touches_the_text() {
 
 #[test]
 fn another_kind_and_an_older_version_are_different_mistakes() {
-    let error = |kind: &str, version: &str| {
-        let body = json!({"apiVersion": version, "kind": kind, "request": {"uid": "7"}}).to_string();
-        respond(body.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err().reason()
+    let error = |text: &str| respond(text.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err();
+    let of = |kind: &str, version: &str| {
+        error(&json!({"apiVersion": version, "kind": kind, "request": {"uid": "7"}}).to_string())
     };
-    assert_eq!(error("AdmissionReview", "admission.k8s.io/v1beta1"), "version");
-    assert_eq!(error("AdmissionReview", "other.k8s.io/v1"), "kind");
-    assert_eq!(error("Other", "admission.k8s.io/v1"), "kind");
-    assert_eq!(error("Other", "admission.k8s.io/v1beta1"), "kind");
-    for (body, reason) in [
-        ("{", "json"),
-        (r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#, "no_request"),
-        (r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#, "no_uid"),
+    assert!(matches!(of("AdmissionReview", "admission.k8s.io/v1beta1"), ReviewError::Version(_)));
+    for (kind, version) in [
+        ("AdmissionReview", "other.k8s.io/v1"),
+        ("Other", "admission.k8s.io/v1"),
+        ("Other", "admission.k8s.io/v1beta1"),
     ] {
-        let error = respond(body.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err();
-        assert_eq!(error.reason(), reason);
+        assert!(matches!(of(kind, version), ReviewError::Kind { .. }), "{kind} {version}");
     }
+    assert!(matches!(error("{"), ReviewError::Json(_)));
+    let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview""#;
+    assert!(matches!(error(&format!("{head}}}")), ReviewError::NoRequest));
+    assert!(matches!(error(&format!("{head},\"request\":{{}}}}")), ReviewError::NoUid));
 }
 
 #[test]

@@ -290,8 +290,7 @@ pub(super) struct LimitArgs {
     )]
     pub(super) handshake_timeout: Duration,
 
-    /// How long the head of a request may take. The time of the first one begins with the end of the
-    /// handshake.
+    /// How long the head of a request may take, from its first byte on.
     #[arg(
         long,
         value_name = "DURATION",
@@ -312,8 +311,8 @@ pub(super) struct LimitArgs {
     )]
     pub(super) request_timeout: Duration,
 
-    /// How long a connection may rest between two requests. API servers close it themselves after 90 seconds,
-    /// so this is longer.
+    /// How long a connection may rest between two requests, or before the first one. API servers close it
+    /// themselves after 90 seconds, so this is longer.
     #[arg(
         long,
         value_name = "DURATION",

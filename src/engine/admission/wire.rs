@@ -54,22 +54,6 @@ pub enum ReviewError {
     NoObject,
 }
 
-impl ReviewError {
-    /// Returns the word for metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Json(_) | Self::Answer(_) | Self::Twice(_) => "json",
-            Self::Annotations => "annotations",
-            Self::Version(_) => "version",
-            Self::Kind { .. } => "kind",
-            Self::NoRequest => "no_request",
-            Self::NoUid => "no_uid",
-            Self::NoObject => "no_object",
-        }
-    }
-}
-
 impl From<MetadataError> for ReviewError {
     fn from(error: MetadataError) -> Self {
         match error {

@@ -205,18 +205,6 @@ pub enum Mismatch<'a> {
 }
 
 impl Criteria {
-    /// Whether the rule has no criterion at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.components.is_empty()
-            && self.namespaces.is_empty()
-            && self.service_accounts.is_empty()
-            && self.releases.is_empty()
-            && self.labels.is_empty()
-            && self.projects.is_empty()
-            && self.runners.is_empty()
-    }
-
     /// Whether the rule is about the Pods of CI jobs. Only such rules, and those that say `remove`, ever
     /// match one.
     #[must_use]
