@@ -1,13 +1,13 @@
 //! The decision, pure: bytes and text in, bytes and text out.
 //!
-//! Nothing in here does I/O, reads a clock, waits, logs or knows kube's types. A room may use those that stand below
-//! it, and no file may use another in a circle. `tests/it/architecture.rs` holds all of this:
+//! Nothing in here does I/O, reads a clock, waits, logs or knows kube's types. A room may use those that stand
+//! below it, and no file may use another in a circle. `tests/it/architecture.rs` holds all of this:
 //!
 //! ```text
 //! admission           how a request of the API server is read, judged and answered
 //! mapping   decision  how text becomes rules; what an object's annotations should be, and why
 //! rules               what the rules are, and which of them wins for an object
-//! object              what an object is: its kind, names, labels, annotations, and the component it belongs to
+//! object              what an object is: its kind, names, labels, annotations, and its component
 //! yaml  json          the two readers of text from outside
 //! ```
 

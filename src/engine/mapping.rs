@@ -139,7 +139,8 @@ fn the_mapping<'n, 't>(documents: &'n [Node<'t>], reader: &mut Reader<'_>) -> Op
         ),
         [document] if is_config_map(document) => {
             let message = format!(
-                "this is the manifest of a ConfigMap: expected the mapping itself, the text of its `data` key `{CONFIG_MAP_KEY}`"
+                "this is the manifest of a ConfigMap: expected the mapping itself, the text of its `data` \
+                 key `{CONFIG_MAP_KEY}`"
             );
             (document.at, message)
         }

@@ -89,7 +89,8 @@ pub fn lint(ruleset: &Ruleset, bytes: usize) -> Vec<Lint> {
 pub fn each(ruleset: &Ruleset, bytes: usize, tell: &mut dyn FnMut(Lint)) {
     if bytes >= LARGE {
         let message = format!(
-            "the mapping has {bytes} bytes of {MAX_BYTES}; `kubectl apply` stores the text twice and fails near {}, so use `kubectl apply --server-side` or `kubectl replace`",
+            "the mapping has {bytes} bytes of {MAX_BYTES}; `kubectl apply` stores the text twice and fails \
+             near {}, so use `kubectl apply --server-side` or `kubectl replace`",
             256 << 10
         );
         tell(Lint { at: None, rule: None, kind: LintKind::Large, message });
@@ -136,7 +137,8 @@ fn about_its_names(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
     for glob in rule.criteria.namespaces.iter().chain(&rule.criteria.service_accounts) {
         if let Some(c) = glob.as_str().chars().find(|c| !is_of_a_name_or_glob(*c)) {
             let message = format!(
-                "`{glob}` matches no name in Kubernetes, which holds no `{c}`; these are globs, not regular expressions"
+                "`{glob}` matches no name in Kubernetes, which holds no `{c}`; these are globs, not \
+                 regular expressions"
             );
             tell(Lint::about(rule, LintKind::NoName, message));
         }
@@ -155,7 +157,9 @@ fn about_its_names(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
         Action::Remove => false,
     };
     if rule.criteria.names_runner_job() && !namespaces.is_empty() && steered {
-        let message = "looks at the namespace, which a job's author chooses where the runner allows KUBERNETES_NAMESPACE_OVERWRITE".to_owned();
+        let message = "looks at the namespace, which a job's author chooses where the runner allows \
+            KUBERNETES_NAMESPACE_OVERWRITE"
+            .to_owned();
         tell(Lint::about(rule, LintKind::JobNamespace, message));
     }
 }
@@ -169,7 +173,9 @@ fn about_its_role(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
         tell(Lint::about(rule, LintKind::DefaultAccount, message));
     }
     if rule.criteria.names_runner_job() && grant.on_conflict == Some(OnConflict::Keep) {
-        let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the default here for that reason".to_owned();
+        let message = "keeps a role that a job's author wrote on the Pod: `onConflict: replace` is the \
+            default here for that reason"
+            .to_owned();
         tell(Lint::about(rule, LintKind::JobConflict, message));
     }
 }

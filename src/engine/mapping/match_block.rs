@@ -68,7 +68,8 @@ pub(super) fn read(
         reader.report(
             node.at,
             path,
-            "matches nothing: `project` and `runner` hold for the Pods of jobs, whose component is runner-job",
+            "matches nothing: `project` and `runner` hold for the Pods of jobs, whose component is \
+             runner-job",
         );
     }
     Some(criteria)
@@ -128,13 +129,15 @@ fn runners(
             Some((namespace, "default")) if is_dns_label(namespace) => reader.report(
                 item.at,
                 path,
-                "the account `default` is every Pod's that names none, so it cannot stand for the runner: give the runner's manager an account of its own",
+                "the account `default` is every Pod's that names none, so it cannot stand for the runner: \
+                 give the runner's manager an account of its own",
             ),
             Some((namespace, name)) if is_dns_label(namespace) && is_dns_name(name) => {
                 let user = format!("system:serviceaccount:{namespace}:{name}");
                 if is_controller(&user, operator_policy) {
                     let message = format!(
-                        "`{text}` is a controller, and every Pod that it makes would be taken for a job: name the account of the runner's manager"
+                        "`{text}` is a controller, and every Pod that it makes would be taken for a job: \
+                         name the account of the runner's manager"
                     );
                     reader.report(item.at, path, message);
                     return;

@@ -183,7 +183,8 @@ impl<'r> Reader<'r> {
         self.report(
             at,
             path,
-            "the mapping takes too long to read, and is not read on from here: aliases and braces make much of little text",
+            "the mapping takes too long to read, and is not read on from here: aliases and braces make \
+             much of little text",
         );
     }
 

@@ -122,14 +122,17 @@ impl<'a> RuleList<'a> {
         let (weight, steps) = (rule.weight(), rule.steps());
         if goes_over(&mut self.weight, weight, self.max_weight) {
             let message = format!(
-                "with this rule, which comes to {weight} bytes in memory, the rules come to more than the {} that a mapping of this length may take: lists, braces and aliases make much of little text",
+                "with this rule, which comes to {weight} bytes in memory, the rules come to more than the \
+                 {} that a mapping of this length may take: lists, braces and aliases make much of little \
+                 text",
                 self.max_weight
             );
             reader.report(rule.at, path, message);
         }
         if goes_over(&mut self.steps, steps, MAX_STEPS) {
             let message = format!(
-                "with this rule, whose globs may take {steps} steps, one decision may take more than {MAX_STEPS}: globs with several `*` take many, above all with `?` or `[` between them"
+                "with this rule, whose globs may take {steps} steps, one decision may take more than \
+                 {MAX_STEPS}: globs with several `*` take many, above all with `?` or `[` between them"
             );
             reader.report(rule.at, path, message);
         }

@@ -189,7 +189,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                 reader.report(
                     node.at,
                     path,
-                    "irsa reads ServiceAccounts, and this rule matches only Pods: use provider kube2iam or kiam, or match the ServiceAccount by its name",
+                    "irsa reads ServiceAccounts, and this rule matches only Pods: use provider kube2iam or \
+                     kiam, or match the ServiceAccount by its name",
                 );
             }
         }
@@ -242,7 +243,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             reader.report(
                 at(&[]),
                 match_path,
-                "a role for runner-job must name its `runner` (NAMESPACE/NAME of the manager's ServiceAccount): anyone who may create Pods can write a job's labels",
+                "a role for runner-job must name its `runner` (NAMESPACE/NAME of the manager's \
+                 ServiceAccount): anyone who may create Pods can write a job's labels",
             );
         }
         if self.flag("unsafe", reader) {
@@ -250,7 +252,8 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
         let mut steered = |at: Position, path: Path<'_>, what: &str| {
             let message = format!(
-                "{what} can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"
+                "{what} can be steered by the author of a job: leave it out, or write `unsafe: true` on \
+                 the rule"
             );
             reader.report(at, path, message);
         };

@@ -83,7 +83,8 @@ pub(super) fn account<'n>(node: &'n Node<'_>, path: Path<'_>, reader: &mut Reade
     if unquoted && digits && (text.starts_with('0') || text.len() < 12) {
         let text = brief(text);
         let message = format!(
-            "the account {text} must be written in quotes, with all of its 12 digits: an unquoted number loses its leading zero"
+            "the account {text} must be written in quotes, with all of its 12 digits: an unquoted number \
+             loses its leading zero"
         );
         reader.report(node.at, path, message);
         return None;

@@ -28,7 +28,8 @@ pub enum RoleError {
     Resource(String),
     /// It names a region, although IAM has none.
     #[error(
-        "`{0}` names a region, but IAM roles have none: leave it empty, as in arn:aws:iam::123456789012:role/NAME"
+        "`{0}` names a region, but IAM roles have none: leave it empty, as in \
+         arn:aws:iam::123456789012:role/NAME"
     )]
     Region(String),
     /// It names a partition that AWS does not have.

@@ -39,7 +39,8 @@ pub enum SyntaxErrorKind {
     TooManyValues(usize),
     /// It takes holding more values at once than this many.
     #[error(
-        "too much at once: one rule, what stands beside the rules and what has an anchor may hold {0} values together"
+        "too much at once: one rule, what stands beside the rules and what has an anchor may hold {0} \
+         values together"
     )]
     TooMuchAtOnce(usize),
 }
