@@ -59,9 +59,7 @@ fn a_secret_that_is_deleted_emptied_or_filled_with_rubbish_is_healed_and_served_
     webhook.wait_until_ready();
     let first = certificate(&space).unwrap();
     let healed = |round: usize| {
-        eventually("it is said", || {
-            (webhook.count("filled with the one being served") == round).then_some(())
-        });
+        eventually("it is said", || (webhook.count("it gets the one being served") == round).then_some(()));
         eventually("the Secret holds it again", || (certificate(&space)? == first).then_some(()));
         eventually("the API server comes through", || is_annotated(&space).then_some(()));
     };

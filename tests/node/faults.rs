@@ -178,7 +178,7 @@ fn two_replicas_start_on_an_empty_secret_and_it_is_healed_when_it_is_lost() {
         eventually("it is healed", || (held().as_ref() == Some(&first)).then_some(()));
     }
     eventually("and said", || {
-        (stage.log().matches("filled with the one being served").count() >= 2).then_some(())
+        (stage.log().matches("it gets the one being served").count() >= 2).then_some(())
     });
 }
 
