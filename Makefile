@@ -50,8 +50,9 @@ bench:
 	cargo bench
 	./benches/memory
 
-# Changes the engine word by word and says which changes no test notices, as .cargo/mutants.toml describes: hours in all, so it takes
-# one SHARD of many (0/8 is the first of eight). What lives needs a test, or a reason in that file.
+# Changes the engine word by word and says which changes no test notices, as .cargo/mutants.toml describes. It
+# takes hours in all, so it takes one SHARD of many: 0/8 is the first of eight. A change that lives needs a
+# test, or a reason in that file.
 SHARD ?= 0/8
 mutants:
 	cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked --version 27.1.0

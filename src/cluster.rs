@@ -5,9 +5,9 @@
 //! ```text
 //! task                watches                       writes                       tells
 //! ─────────────────────────────────────────────────────────────────────────────────────────────────────
-//! MappingWatch        the mapping's ConfigMap NAME  NAME-last-good; NAME, where  Live: the mapping
-//!                                                   there is none and a starter  MappingFreshness: its
-//!                                                   is asked for                 version; Readiness
+//! MappingWatch        the mapping's ConfigMap NAME  NAME-last-good; NAME, where  MappingLoader: the text;
+//!                     and, every 5 seconds, which   there is none and a starter  MappingFreshness: its
+//!                     version of it is the newest   is asked for                 version; Readiness
 //! Certificates        the certificate's Secret      that Secret                  CertResolver: what to serve
 //!                                                                                CaBundle: what to trust
 //! CaBundle            both webhook configurations;  their caBundle, where        Certificates: what each
@@ -19,8 +19,8 @@
 //!                     alone; which mapping decides
 //! ```
 //!
-//! Two more are no tasks, and read only when they are asked: [`mapping_freshness`] reads the mapping's
-//! version for `Repair` and `MappingWatch`, and [`impact_preview`] reads the ServiceAccounts for `/validate`.
+//! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
+//! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks.
 
 mod bundle_exchange;
 pub mod ca_bundle;

@@ -1,6 +1,6 @@
 //! The decision, pure: bytes and text in, bytes and text out.
 //!
-//! Nothing in here does I/O, reads a clock, waits, logs or knows kube's types. A room may use those that
+//! Nothing in here does I/O, reads a clock, waits, logs or knows kube's types. A folder may use those that
 //! stand below it, and no file may use another in a circle. `tests/it/architecture.rs` holds all of this:
 //!
 //! ```text

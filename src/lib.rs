@@ -1,9 +1,9 @@
-//! Which parts does the code have? GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role
-//! mapping.
+//! Which parts does gitlab-iam-webhook have, and which of them may use which?
 //!
-//! This is the map of the parts. Arrows point inward: what stands further down never imports what stands
-//! above it. `docs/architecture.md` tells how a review, a mapping, a certificate and a ServiceAccount travel
-//! through them.
+//! GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping. This is the map of the
+//! parts. Arrows point inward: what stands further down never imports what stands above it.
+//! `docs/architecture.md` tells how a review, a mapping, a certificate and a ServiceAccount travel through
+//! them.
 //!
 //! ```text
 //! main          runs the command line
@@ -11,12 +11,14 @@
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
-//!     └ mapping_file  follows a mapping on disk
-//!        └ tls   makes, loads, rotates, serves and checks certificates
-//!           └ mapping_loader  puts a mapping in force, wherever it comes from
-//!              └ telemetry, shutdown, tasks, live, health, metrics
-//!                 └ memory   is the pool of memory that transient work shares
-//!                    └ engine   decides: it is pure, without I/O, clock or async
+//!     ├ mapping_file  follows a mapping on disk
+//!     ╰─ all three use
+//!        ├ tls   makes, loads, rotates, serves and checks certificates
+//!        ├ mapping_loader  puts a mapping in force, wherever it comes from
+//!        ├ tasks, telemetry, shutdown  run, log and end the process
+//!        ├ live, health, metrics  hold the mapping in force, readiness and what is counted
+//!        ├ memory   is the pool of memory that transient work shares
+//!        └ engine   decides: it is pure, without I/O, clock or async
 //! ```
 
 pub mod cli;

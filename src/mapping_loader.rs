@@ -65,12 +65,11 @@ impl MappingLoader {
         if self.seen.as_deref() == Some(text) {
             return Ok(Loaded::Unchanged);
         }
-        let text: Arc<str> = text.into();
-        let (read, room) = self.compile(Arc::clone(&text)).await;
+        let compiled = self.compile(text).await;
         // Not before: a caller who gave up waiting has not loaded it.
-        self.seen = Some(text);
-        let ruleset = read.inspect_err(|_| self.metrics.mapping_loaded(MappingLoad::Refused))?;
-        let in_force = self.put_in_force(ruleset, room);
+        self.seen = Some(compiled.text);
+        let ruleset = compiled.result.inspect_err(|_| self.metrics.mapping_loaded(MappingLoad::Refused))?;
+        let in_force = self.put_in_force(ruleset, compiled.room);
         self.metrics.mapping_loaded(MappingLoad::Newest(in_force));
         Ok(Loaded::InForce)
     }
@@ -80,9 +79,9 @@ impl MappingLoader {
     /// # Errors
     /// What is wrong with it. This has been logged, and what was in force stays so.
     pub async fn load_fallback(&mut self, text: &str) -> Result<(), Problems> {
-        let (read, room) = self.compile(text.into()).await;
-        let ruleset = read.inspect_err(|problems| self.refuse(&problems.to_string()))?;
-        let in_force = self.put_in_force(ruleset, room);
+        let compiled = self.compile(text).await;
+        let ruleset = compiled.result.inspect_err(|problems| self.refuse(&problems.to_string()))?;
+        let in_force = self.put_in_force(ruleset, compiled.room);
         self.metrics.mapping_loaded(MappingLoad::Fallback(in_force));
         Ok(())
     }
@@ -99,13 +98,13 @@ impl MappingLoader {
         self.log_refused(why);
     }
 
-    /// Compiles a mapping, and returns the room that this took. The work holds the room: it goes on where
-    /// nobody waits for it any more.
-    async fn compile(&self, text: Arc<str>) -> (Result<Ruleset, Problems>, Lease) {
+    /// Compiles a mapping. The work holds the room for it: it goes on where nobody waits for it any more.
+    async fn compile(&self, text: &str) -> Compiled {
         let room = self.pool.take(mapping::weight(text.len())).await;
-        let policy = self.policy.clone();
+        // Not before there is room for the copy.
+        let (text, policy): (Arc<str>, _) = (text.into(), self.policy.clone());
         // A short text may take a tenth of a second too, and must not hold up a worker that answers reviews.
-        let work = move || (mapping::compile(&text, &policy), room);
+        let work = move || Compiled { result: mapping::compile(&text, &policy), text, room };
         match tokio::task::spawn_blocking(work).await {
             Ok(compiled) => compiled,
             Err(error) => match error.try_into_panic() {
@@ -131,6 +130,13 @@ impl MappingLoader {
         };
         tracing::error!(source = self.source, "{consequence}: {why}");
     }
+}
+
+/// A text that was compiled, and the room that this took.
+struct Compiled {
+    text: Arc<str>,
+    result: Result<Ruleset, Problems>,
+    room: Lease,
 }
 
 #[cfg(test)]

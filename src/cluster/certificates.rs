@@ -34,7 +34,7 @@ use super::{ApiServer, MANAGER, NamespacedName, in_our_name};
 use crate::telemetry::causes;
 use crate::tls::Pair;
 use crate::tls::cert_resolver::CertResolver;
-use crate::tls::rotation::{Action, Keyring, Observation, RotationPolicy};
+use crate::tls::rotation::{Keyring, RotationAction, RotationInput, RotationPolicy};
 use serving::TrustedSince;
 
 /// The data keys of the pair that is served, and of the one after it.
@@ -142,13 +142,13 @@ impl Certificates {
         self.serve(keyring, &bundles, now);
         let served = self.resolver.pair();
         let everything = bundles.concat();
-        let observation = Observation {
+        let input = RotationInput {
             now,
             served: served.as_ref(),
             trusted: &everything,
             trusted_for: self.trusted_since.duration(Instant::now()),
         };
-        let action = match self.policy.next_action(keyring, &observation) {
+        let action = match self.policy.next_action(keyring, &input) {
             Ok(action) => action,
             Err(error) => {
                 tracing::error!("making a certificate for {}: {error}", self.policy.names.join(", "));
@@ -156,8 +156,8 @@ impl Certificates {
             }
         };
         match action {
-            Action::Wait(rest) => Ok(rest.clamp(SHORTEST_REST, LONGEST_REST)),
-            Action::Write(keyring, why) => {
+            RotationAction::Wait(rest) => Ok(rest.clamp(SHORTEST_REST, LONGEST_REST)),
+            RotationAction::Write(keyring, why) => {
                 if let Err(left) = self.throttle.begin(Instant::now()) {
                     return Ok(left);
                 }

@@ -47,7 +47,7 @@ impl ImpactPreview {
         let (mut impact, mut complete) = (Impact::default(), true);
         let now = Instant::now();
         let (begin, end) = (last.map_or(now, |last| now.max(last + GAP)), now + TIME);
-        // This is said before the preview begins: who hangs up during it has had a turn.
+        // The turn is noted before the preview begins: whoever hangs up during it has had one.
         *last = Some(begin);
         tokio::time::sleep_until(begin).await;
         for namespace in &*namespaces {

@@ -197,7 +197,8 @@ impl Driver {
     fn finished(&mut self, Done { account, attempt, failure }: Done) {
         let actions = self.queue.finished(account.clone(), attempt, Instant::now(), jitter());
         // Nobody needs to know of a failure that the queue does not count.
-        if let Some(failure) = failure.filter(|_| !actions.is_empty()) {
+        let is_counted = actions.iter().any(|action| matches!(action, Action::Count(_)));
+        if let Some(failure) = failure.filter(|_| is_counted) {
             log(&account, attempt, &failure);
         }
         self.carry_out(actions);

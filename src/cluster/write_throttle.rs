@@ -1,4 +1,6 @@
-//! How soon may something be written again? Ever later while writes fail, or are undone by somebody else.
+//! How soon may something be written again?
+//!
+//! The pause grows while writes fail, or while somebody else undoes them.
 
 use std::time::Duration;
 

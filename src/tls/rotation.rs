@@ -38,7 +38,7 @@ pub struct Keyring {
 
 /// What one replica sees beside the keyring.
 #[derive(Clone, Copy, Debug)]
-pub struct Observation<'a> {
+pub struct RotationInput<'a> {
     /// The time now.
     pub now: SystemTime,
     /// The pair that this replica serves.
@@ -51,7 +51,7 @@ pub struct Observation<'a> {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum RotationAction {
     /// Ask again after so long, or when something changes.
     Wait(Duration),
     /// Write this keyring over the one that was seen, for this reason.
@@ -118,15 +118,23 @@ impl RotationPolicy {
     ///
     /// # Errors
     /// No certificate can be made for these names.
-    pub fn next_action(&self, keyring: &Keyring, seen: &Observation<'_>) -> Result<Action, rcgen::Error> {
+    pub fn next_action(
+        &self,
+        keyring: &Keyring,
+        seen: &RotationInput<'_>,
+    ) -> Result<RotationAction, rcgen::Error> {
         Ok(match self.wanted_action(keyring, seen)? {
             // A certificate that is left out for its length would be written again and again.
-            Action::Write(wanted, _) if wanted == *keyring => Action::Wait(self.propagation),
+            RotationAction::Write(wanted, _) if wanted == *keyring => RotationAction::Wait(self.propagation),
             action => action,
         })
     }
 
-    fn wanted_action(&self, keyring: &Keyring, seen: &Observation<'_>) -> Result<Action, rcgen::Error> {
+    fn wanted_action(
+        &self,
+        keyring: &Keyring,
+        seen: &RotationInput<'_>,
+    ) -> Result<RotationAction, rcgen::Error> {
         let accepted = |pair: &Option<Pair>| pair.clone().filter(|pair| self.accepts(pair, seen.now));
         let Some(current) = accepted(&keyring.current) else {
             return self.fill(accepted(&keyring.next), seen);
@@ -135,42 +143,48 @@ impl RotationPolicy {
             && !chain_check::contains(&keyring.bundle(), &served.certificate)
         {
             let previous = concatenate([&*served.certificate, &keyring.previous], MAX_PREVIOUS);
-            return Ok(Action::Write(Keyring { previous, ..keyring.clone() }, Reason::KeptServed));
+            return Ok(RotationAction::Write(Keyring { previous, ..keyring.clone() }, Reason::KeptServed));
         }
         let has_propagated = seen.trusted_for.is_some_and(|time| time >= self.propagation);
         let wait = seen.trusted_for.map(|time| self.propagation.saturating_sub(time));
         if let Some(next) = &keyring.next {
             if !self.accepts(next, seen.now) {
-                return Ok(Action::Write(Keyring { next: None, ..keyring.clone() }, Reason::DroppedNext));
+                return Ok(RotationAction::Write(
+                    Keyring { next: None, ..keyring.clone() },
+                    Reason::DroppedNext,
+                ));
             }
             if has_propagated {
                 let previous = concatenate([&*current.certificate, &keyring.previous], MAX_PREVIOUS);
                 let promoted = Keyring { current: Some(next.clone()), next: None, previous };
-                return Ok(Action::Write(promoted, Reason::PromotedNext));
+                return Ok(RotationAction::Write(promoted, Reason::PromotedNext));
             }
-            return Ok(Action::Wait(wait.unwrap_or(self.propagation)));
+            return Ok(RotationAction::Wait(wait.unwrap_or(self.propagation)));
         }
         if !keyring.previous.is_empty() {
             if has_propagated && seen.served == Some(&current) {
                 let alone = Keyring { previous: Vec::new(), ..keyring.clone() };
-                return Ok(Action::Write(alone, Reason::DroppedPrevious));
+                return Ok(RotationAction::Write(alone, Reason::DroppedPrevious));
             }
-            return Ok(Action::Wait(wait.filter(|wait| !wait.is_zero()).unwrap_or(self.propagation)));
+            return Ok(RotationAction::Wait(wait.filter(|wait| !wait.is_zero()).unwrap_or(self.propagation)));
         }
         let left = validity_left(&current, seen.now);
         if left <= self.lifetime / 3 {
             let next = issue::self_signed(&self.names, seen.now, self.lifetime)?;
-            return Ok(Action::Write(Keyring { next: Some(next), ..keyring.clone() }, Reason::IssuedNext));
+            return Ok(RotationAction::Write(
+                Keyring { next: Some(next), ..keyring.clone() },
+                Reason::IssuedNext,
+            ));
         }
-        Ok(Action::Wait(left.saturating_sub(self.lifetime / 3)))
+        Ok(RotationAction::Wait(left.saturating_sub(self.lifetime / 3)))
     }
 
     /// Fills a keyring that has no usable current pair.
-    fn fill(&self, next: Option<Pair>, seen: &Observation<'_>) -> Result<Action, rcgen::Error> {
+    fn fill(&self, next: Option<Pair>, seen: &RotationInput<'_>) -> Result<RotationAction, rcgen::Error> {
         let served = seen.served.filter(|served| self.accepts(served, seen.now));
         if let Some(served) = served {
             let filled = Keyring { current: Some(served.clone()), next, previous: Vec::new() };
-            return Ok(Action::Write(filled, Reason::FilledWithServed));
+            return Ok(RotationAction::Write(filled, Reason::FilledWithServed));
         }
         let current = match next {
             Some(next) => next,
@@ -178,7 +192,10 @@ impl RotationPolicy {
         };
         // Another replica may be serving what is trusted now.
         let previous = concatenate([seen.trusted], MAX_PREVIOUS);
-        Ok(Action::Write(Keyring { current: Some(current), next: None, previous }, Reason::FilledWithNew))
+        Ok(RotationAction::Write(
+            Keyring { current: Some(current), next: None, previous },
+            Reason::FilledWithNew,
+        ))
     }
 }
 
@@ -224,15 +241,15 @@ mod tests {
         issue::self_signed(&policy().names, at, LIFETIME).unwrap()
     }
 
-    fn written(action: Action) -> Keyring {
+    fn written(action: RotationAction) -> Keyring {
         match action {
-            Action::Write(keyring, _) => keyring,
-            Action::Wait(_) => panic!("{action:?}"),
+            RotationAction::Write(keyring, _) => keyring,
+            RotationAction::Wait(_) => panic!("{action:?}"),
         }
     }
 
-    fn seen(now: SystemTime, served: Option<&Pair>, trusted_for: Option<Duration>) -> Observation<'_> {
-        Observation { now, served, trusted: b"", trusted_for }
+    fn seen(now: SystemTime, served: Option<&Pair>, trusted_for: Option<Duration>) -> RotationInput<'_> {
+        RotationInput { now, served, trusted: b"", trusted_for }
     }
 
     #[test]
@@ -243,7 +260,7 @@ mod tests {
             let filled = written(policy().next_action(&keyring, &seen(now(), Some(&served), None)).unwrap());
             assert_eq!(filled.current.as_ref(), Some(&served));
             let other = made(now());
-            let beside = Observation { trusted: &other.certificate, ..seen(now(), None, None) };
+            let beside = RotationInput { trusted: &other.certificate, ..seen(now(), None, None) };
             let made = written(policy().next_action(&keyring, &beside).unwrap());
             assert!(policy().accepts(made.current.as_ref().unwrap(), now()));
             assert!(
@@ -259,7 +276,7 @@ mod tests {
         let keyring = Keyring { current: Some(first.clone()), ..Keyring::default() };
         assert_eq!(
             policy().next_action(&keyring, &seen(now(), Some(&first), Some(PROPAGATION))).unwrap(),
-            Action::Wait(LIFETIME / 3 * 2),
+            RotationAction::Wait(LIFETIME / 3 * 2),
             "until a third is left"
         );
         let late = now() + LIFETIME - LIFETIME / 3;
@@ -272,12 +289,12 @@ mod tests {
         ));
         assert_eq!(
             policy().next_action(&keyring, &seen(late, Some(&first), None)).unwrap(),
-            Action::Wait(PROPAGATION)
+            RotationAction::Wait(PROPAGATION)
         );
         let almost = PROPAGATION.saturating_sub(Duration::from_secs(1));
         assert_eq!(
             policy().next_action(&keyring, &seen(late, Some(&first), Some(almost))).unwrap(),
-            Action::Wait(Duration::from_secs(1))
+            RotationAction::Wait(Duration::from_secs(1))
         );
         let keyring =
             written(policy().next_action(&keyring, &seen(late, Some(&first), Some(PROPAGATION))).unwrap());
@@ -286,7 +303,7 @@ mod tests {
         // The old certificate stays trusted while this replica still serves it.
         assert!(matches!(
             policy().next_action(&keyring, &seen(late, Some(&first), Some(PROPAGATION))).unwrap(),
-            Action::Wait(_)
+            RotationAction::Wait(_)
         ));
         let keyring =
             written(policy().next_action(&keyring, &seen(late, Some(&next), Some(PROPAGATION))).unwrap());
@@ -302,7 +319,7 @@ mod tests {
         assert!(chain_check::contains(&both.bundle(), &served.certificate));
         assert!(matches!(
             policy().next_action(&both, &seen(now(), Some(&served), None)).unwrap(),
-            Action::Wait(_)
+            RotationAction::Wait(_)
         ));
     }
 

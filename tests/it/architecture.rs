@@ -17,8 +17,8 @@ const LAYERS: [&[&str]; 9] = [
     &["engine"],
 ];
 
-/// The rooms of the engine, likewise.
-const ROOMS: [&[&str]; 5] =
+/// The folders of the engine, likewise.
+const FOLDERS: [&[&str]; 5] =
     [&["admission"], &["mapping", "decision"], &["rules"], &["object"], &["yaml", "json"]];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -88,22 +88,22 @@ fn no_line_is_longer_than_rustfmt_would_make_it() {
 }
 
 #[test]
-fn the_rooms_of_the_engine_use_only_what_stands_below_them() {
+fn the_folders_of_the_engine_use_only_what_stands_below_them() {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
-    let floor = |room: &str| ROOMS.iter().position(|floor| floor.contains(&room));
+    let floor = |folder: &str| FOLDERS.iter().position(|floor| floor.contains(&folder));
     let mut wrong = Vec::new();
     let mut files = Vec::new();
     sources(&engine, &mut files);
     for path in files {
         let first = path.strip_prefix(&engine).unwrap().components().next().unwrap().as_os_str();
-        let room = first.to_str().unwrap().trim_end_matches(".rs").to_owned();
-        let own = floor(&room).unwrap_or_else(|| panic!("{room} has no place in ROOMS"));
+        let folder = first.to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let own = floor(&folder).unwrap_or_else(|| panic!("{folder} has no place in FOLDERS"));
         let text = fs::read_to_string(&path).unwrap();
-        // Tests may use rooms above.
+        // Tests may use folders above.
         for line in text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")) {
             let Some((_, after)) = line.split_once("crate::engine::") else { continue };
             let used: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if used != room && floor(&used).is_none_or(|used| used <= own) {
+            if used != folder && floor(&used).is_none_or(|used| used <= own) {
                 wrong.push(format!("{}: {}", path.display(), line.trim()));
             }
         }

@@ -311,7 +311,7 @@ pub(super) struct LimitArgs {
     )]
     pub(super) request_timeout: Duration,
 
-    /// How long a connection may rest between two requests, or before the first one. API servers close it
+    /// How long a connection may be idle between two requests, or before the first one. API servers close it
     /// themselves after 90 seconds, so this is longer.
     #[arg(
         long,
@@ -322,8 +322,8 @@ pub(super) struct LimitArgs {
     )]
     pub(super) idle_timeout: Duration,
 
-    /// How many connections are open at once. Where there are more, those that never finished a request give
-    /// way first, then those that rest.
+    /// How many connections may be open at once. For one more, a connection that never finished a request is
+    /// evicted, then one that is idle.
     #[arg(
         long,
         value_name = "COUNT",

@@ -1,5 +1,6 @@
-//! What is to be written into caBundle, and why is the webhook not ready? Pure: the time and all that was
-//! seen are given.
+//! What is to be written into caBundle, and why is the webhook not ready?
+//!
+//! Everything here is pure: the time and all that was seen are given.
 
 use std::time::{Duration, SystemTime};
 

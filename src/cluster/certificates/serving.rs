@@ -1,5 +1,6 @@
-//! Which certificate is served, and which ones are to be trusted? Pure: the time and all that was seen are
-//! given.
+//! Which certificate is served, and which ones are to be trusted?
+//!
+//! Everything here is pure: the time and all that was seen are given.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,6 @@
-//! Is an answer about the mapping's version still fresh, and did the watch on it fall silent? Pure: the time,
-//! chance, and all that was seen are given.
+//! Is an answer about the mapping's version still fresh, and did the watch on it fall silent?
+//!
+//! Everything here is pure: the time, chance, and all that was seen are given.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! What is to be kept as the last good mapping? Pure: all that was read is given.
+//! What is to be kept as the last good mapping?
 //!
-//! It is kept for a replica that starts while the mapping is broken or gone.
+//! It is kept for a replica that starts while the mapping is broken or gone. Everything here is pure: all
+//! that was read is given.
 
 use serde_json::value::RawValue;
 

@@ -1,5 +1,6 @@
-//! What is the next step, by what was seen of the mapping and of the last good one? Pure: nothing is read or
-//! written here.
+//! What is the next step, by what was seen of the mapping and of the last good one?
+//!
+//! Everything here is pure: nothing is read or written.
 
 use crate::cluster::observed::Observed;
 

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 /// A ServiceAccount that is changed back so often within [`WINDOW`] is left alone: somebody else sets it,
 /// too.
-const TIMES: usize = 3;
+pub(super) const TIMES: usize = 3;
 
 /// See [`TIMES`]. It is left alone for this time at first; each further time is twice as long.
-const WINDOW: Duration = Duration::from_mins(10);
+pub(super) const WINDOW: Duration = Duration::from_mins(10);
 
 /// A ServiceAccount is left alone for no longer than this.
 const LONGEST: Duration = Duration::from_hours(24);

@@ -10,6 +10,7 @@ use kube::core::{Request, Resource};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use super::backoff::{TIMES, WINDOW};
 use super::queue::ServiceAccountRef;
 use crate::cluster::failure::Failure;
 use crate::cluster::{ApiServer, MANAGER};
@@ -70,8 +71,9 @@ async fn publish(
         "reason": "RoleChangedBack",
         "action": "Repair",
         "note": format!(
-            "its role annotations were changed back 3 times in 10 minutes, so they are left alone for \
-             {time}; find what else sets them, or give it the label gitlab-iam-webhook/inject=disabled"
+            "its role annotations were changed back {TIMES} times in {} minutes, so they are left alone for \
+             {time}; find what else sets them, or give it the label gitlab-iam-webhook/inject=disabled",
+            WINDOW.as_secs() / 60,
         ),
         "regarding": {"apiVersion": "v1", "kind": "ServiceAccount", "namespace": namespace, "name": name},
         "reportingController": MANAGER,

@@ -226,50 +226,48 @@ impl RepairQueue {
         let Phase::InFlight(meanwhile) = case.phase else { return actions };
         case.phase = Phase::Resting;
         self.in_flight -= 1;
+        // All the others wait too. With the jitter, replicas do not all go on at once.
+        match attempt {
+            Attempt::TooManyRequests(wait) => self.hold(now + wait.unwrap_or_default().max(HOLD) + jitter),
+            Attempt::Held => self.hold(now + HOLD + jitter),
+            _ => {}
+        }
         if matches!(meanwhile, Meanwhile::Gone) {
             self.cases.remove(&account);
             return self.list_again(actions);
         }
-        match attempt {
+        let Some(case) = self.cases.get_mut(&account) else { return actions };
+        let is_changed_again = matches!(meanwhile, Meanwhile::OutOfSync);
+        let (result, is_due_again) = match attempt {
             Attempt::Answered(SyncState::InSync) => {
-                actions.push(Action::Count(RepairResult::Repaired));
                 case.backoff.in_sync(now);
-                if matches!(meanwhile, Meanwhile::OutOfSync) {
-                    self.enqueue(account, now, jitter, &mut actions);
-                }
+                (Some(RepairResult::Repaired), is_changed_again)
             }
             Attempt::Answered(SyncState::Gone) => {
                 self.cases.remove(&account);
-                // It was created again since.
-                if matches!(meanwhile, Meanwhile::OutOfSync) {
-                    self.enqueue(account, now, jitter, &mut actions);
-                }
+                // It may have been created again since.
+                (None, is_changed_again)
             }
             Attempt::Answered(SyncState::OutOfSync) => {
-                actions.push(Action::Count(RepairResult::NoEffect));
                 case.backoff.without_effect();
-                self.enqueue(account, now, jitter, &mut actions);
+                (Some(RepairResult::NoEffect), true)
             }
             Attempt::Refused => {
-                actions.push(Action::Count(RepairResult::Refused));
                 case.backoff.refused();
-                self.enqueue(account, now, jitter, &mut actions);
+                (Some(RepairResult::Refused), true)
             }
-            Attempt::TooManyRequests(wait) => {
-                actions.push(Action::Count(RepairResult::Failed));
+            Attempt::TooManyRequests(_) | Attempt::Failed => {
                 case.backoff.without_effect();
-                self.hold(now + wait.unwrap_or_default().max(HOLD));
-                self.enqueue(account, now, jitter, &mut actions);
-            }
-            Attempt::Failed => {
-                actions.push(Action::Count(RepairResult::Failed));
-                case.backoff.without_effect();
-                self.enqueue(account, now, jitter, &mut actions);
+                (Some(RepairResult::Failed), true)
             }
             Attempt::Held => {
-                self.hold(now + HOLD);
-                self.wait(account, now + HOLD + jitter);
+                self.wait(account.clone(), now + HOLD + jitter);
+                (None, false)
             }
+        };
+        actions.extend(result.map(Action::Count));
+        if is_due_again {
+            self.enqueue(account, now, jitter, &mut actions);
         }
         self.list_again(actions)
     }
@@ -604,6 +602,29 @@ mod tests {
             (29.9, Due, ""),
             (30.0, Due, "readmit a"),
         ]);
+    }
+
+    #[test]
+    fn a_429_holds_also_where_the_one_that_got_it_is_gone_and_replicas_do_not_go_on_at_once() {
+        let mut replica = Replica::new();
+        replica.play(&[
+            (0.0, See("a", 1, OutOfSync), ""),
+            (0.0, Due, "readmit a"),
+            (0.1, See("a", 1, Gone), ""),
+            (0.2, See("b", 1, OutOfSync), ""),
+        ]);
+        replica.jitter = Duration::from_millis(300);
+        replica.play(&[(0.5, End("a", TooManyRequests(Some(Duration::from_secs(7)))), "")]);
+        assert_eq!(replica.next(), Some(7.8));
+        let mut held = Replica::new();
+        held.play(&[
+            (0.0, See("a", 1, OutOfSync), ""),
+            (0.0, Due, "readmit a"),
+            (0.2, See("b", 1, OutOfSync), ""),
+        ]);
+        held.jitter = Duration::from_millis(300);
+        held.play(&[(0.5, End("a", Held), "")]);
+        assert_eq!(held.next(), Some(1.8), "b too waits for as long");
     }
 
     #[test]

@@ -72,7 +72,8 @@ impl Reply<'_> {
     }
 }
 
-/// Answers one AdmissionReview. This is the one pure call of the admission path.
+/// Answers one AdmissionReview: the one pure call of the admission path. The server makes it in its two
+/// parts, [`parse`] and [`Request::answer`], and asks in between how much memory the answer takes.
 ///
 /// # Errors
 /// Returns an error where the body is no AdmissionReview that can be answered. The HTTP answer is then 400

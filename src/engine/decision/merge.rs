@@ -15,6 +15,10 @@
 //! | not `u` | `u` | `v` | a role is a [`Conflict`]; an option follows its role, or stays with a warning |
 //! | not `u` | `u` | nothing | nothing: the value stays, unless its role gives way |
 //!
+//! An option is wanted only beside a role that is ours or becomes ours: beside a foreign role that stays, our
+//! options come off. The author of a job has no say: foreign options come off beside the role that the job
+//! is given.
+//!
 //! Where no rule wins, `onNoRule` says whether our values come off. A rule that says `skip` leaves
 //! everything, and one that says `remove` takes everything off.
 

@@ -13,8 +13,8 @@
 //!   more than the rules about jobs give.
 //! * The project of a job: the label is believed, unless the name that the runner gave the Pod says another
 //!   project.
-//! * The release and other labels: whoever wrote them is believed. A rule about jobs must not look at them,
-//!   but for those that [`is_written_by_runner`] names.
+//! * The release and other labels: whoever wrote them is believed. A rule about jobs may look at those
+//!   that [`is_written_by_runner`] names, and at others only where it says `unsafe: true`.
 //! * Opting out, and the record of what we applied: the author of the object is believed, but never the
 //!   author of a job ([`Facts::is_job`]).
 //!
