@@ -38,12 +38,8 @@ use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
 use crate::telemetry::causes;
 use events::OwnerEvents;
-use queue::{Action, Attempt, RepairQueue, ServiceAccountRef, SyncState};
+use queue::{Action, Attempt, JITTER, RepairQueue, ServiceAccountRef, SyncState};
 use watches::{Watches, sync_state};
-
-/// Each re-admission waits a random part of this: of several replicas one is first, and the others see that
-/// it is done.
-const JITTER: Duration = Duration::from_millis(500);
 
 /// How often what was done is logged.
 const REPORT: Duration = Duration::from_secs(10);

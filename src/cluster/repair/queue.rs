@@ -28,6 +28,13 @@ const MOST: usize = 5_000;
 /// How long the queue is held where nothing can be tried, and after a 429 that does not say for how long.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// The longest jitter. Each re-admission waits for a random part of it: of several replicas one is first, and
+/// the others see that it is done.
+pub(super) const JITTER: Duration = Duration::from_millis(500);
+
+/// How much a pause grows at most with the jitter.
+const LONGEST_SPREAD: Duration = Duration::from_secs(30);
+
 /// A ServiceAccount by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ServiceAccountRef {
@@ -328,7 +335,8 @@ impl RepairQueue {
             Phase::Resting => {}
         }
         let time = match case.backoff.out_of_sync(now) {
-            Next::Try(time) | Next::LeaveAlone(time) => time,
+            Next::Try(time) => time + spread(time, jitter),
+            Next::LeaveAlone(time) => time,
             Next::GiveUp(time) => {
                 actions.push(Action::Count(RepairResult::LeftAlone));
                 actions.push(Action::TellOwner(account.clone(), time));
@@ -367,6 +375,12 @@ impl RepairQueue {
         }
         actions
     }
+}
+
+/// How much longer a pause becomes: up to half as long again. Replicas whose tries fail because they meet,
+/// each under way for many seconds, so come apart.
+fn spread(pause: Duration, jitter: Duration) -> Duration {
+    (pause / 2).min(LONGEST_SPREAD).mul_f64(jitter.div_duration_f64(JITTER).min(1.0))
 }
 
 #[cfg(test)]
@@ -783,6 +797,28 @@ mod tests {
             ]);
         }
         second.play(&[(3.0, See("a", 1, OutOfSync), "LeftAlone, tell a 10m")]);
+    }
+
+    #[test]
+    fn replicas_whose_patches_meet_come_apart() {
+        // Each round fails for both after 10 seconds, as where the API server is slow because of the two.
+        let pauses = |jitter: u64| {
+            let mut replica = Replica::new();
+            replica.jitter = Duration::from_millis(jitter);
+            let mut now = 0.0;
+            replica.play(&[(now, See("a", 1, OutOfSync), "")]);
+            let mut pauses = Vec::new();
+            for _ in 0..9 {
+                let due = replica.next().unwrap();
+                pauses.push(due - now);
+                now = due + 10.0;
+                replica.play(&[(due, Due, "readmit a"), (now, End("a", Failed), "Failed")]);
+            }
+            pauses
+        };
+        assert_eq!(pauses(0), [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]);
+        assert_eq!(pauses(250), [0.25, 1.5, 2.75, 5.25, 10.25, 20.25, 40.25, 79.25, 143.25]);
+        assert_eq!(pauses(500), [0.5, 2.0, 3.5, 6.5, 12.5, 24.5, 48.5, 94.5, 158.5]);
     }
 
     #[test]
