@@ -306,4 +306,17 @@ mod tests {
             assert_eq!(Role::new(text, None).unwrap_err().to_string(), want);
         }
     }
+
+    #[test]
+    fn a_role_weighs_its_parts_and_their_texts() {
+        let parts = |count: usize| allocated(count * size_of::<Part>());
+        for (text, want) in [
+            ("r", parts(1) + 32),
+            ("seventeen-letters", parts(1) + 48),
+            ("{project}", parts(1)),
+            ("a-{project}-seventeen-letters", parts(3) + 32 + 48),
+        ] {
+            assert_eq!(Role::new(text, None).unwrap().weight(), want, "{text}");
+        }
+    }
 }
