@@ -606,3 +606,23 @@ fn a_warning_names_a_role_without_what_each_arn_begins_with() {
         assert_eq!(warnings, [format!("gitlab-iam-webhook: {want}")]);
     }
 }
+
+#[test]
+fn what_did_not_match_is_told_with_what_the_object_has() {
+    for (matches, want) in [
+        ("component: registry", "component: the object's is `webservice`"),
+        ("namespace: a", "namespace: the object's is `gitlab`"),
+        ("serviceAccount: a", "serviceAccount: the object's is `gitlab-webservice`"),
+        ("release: a", "release: the object's is `gitlab`"),
+        ("labels: {app: a}", "labels.app: the object's is `webservice`"),
+        ("labels: {none: a}", "labels.none: the object's is none"),
+        ("runner: a/b", "it is about the Pods of CI jobs, and this is none"),
+    ] {
+        let ruleset = one_rule(matches, "skip: true");
+        let told = Thing::pod("webservice").with_subject(|subject| {
+            let facts = ruleset.facts(subject);
+            ruleset.rules()[0].criteria.mismatch(subject, &facts).map(|mismatch| mismatch.to_string())
+        });
+        assert_eq!(told.as_deref(), Some(want), "{matches}");
+    }
+}
