@@ -192,6 +192,8 @@ mod tests {
         for (text, apart, want) in [
             ("[a, a]", None, 3),
             ("[&x a, *x]", None, 1 + 1 + 2 + 1),
+            ("[&x [a], *x]", None, 2 + 2 + 3 + 1),
+            ("[&x {a: b}, *x]", None, 3 + 3 + 4 + 1),
             ("rules: [[a, a], [a, a], [a, a]]", None, 1 + 9 + 2),
             // There are the key, and one member.
             ("rules: [[a, a], [a, a], [a, a]]", Some("rules"), 1 + 3),

@@ -1,5 +1,5 @@
-//! Where does a decision change? Each test stands at an edge that `make mutants` found unguarded: one word of the engine could be
-//! changed there, and no other test noticed.
+//! Where does a decision change? Each test stands at an edge that `make mutants` found unguarded: one word of
+//! the engine could be changed there, and no other test noticed.
 
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
 use gitlab_iam_webhook::engine::admission::{ReviewError, parse, validate};
@@ -7,7 +7,7 @@ use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
 use gitlab_iam_webhook::engine::json::{RawText, Reader};
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::mapping::lints::lint;
+use gitlab_iam_webhook::engine::mapping::lints::{LintKind, lint};
 use gitlab_iam_webhook::engine::object::manifest;
 use gitlab_iam_webhook::engine::object::metadata::Metadata;
 use gitlab_iam_webhook::engine::object::subject::Requester;
@@ -624,5 +624,40 @@ fn what_did_not_match_is_told_with_what_the_object_has() {
             ruleset.rules()[0].criteria.mismatch(subject, &facts).map(|mismatch| mismatch.to_string())
         });
         assert_eq!(told.as_deref(), Some(want), "{matches}");
+    }
+}
+
+#[test]
+fn a_provider_may_be_named_twice() {
+    let text = registry(&["provider: [irsa, irsa], role: registry"]);
+    assert_eq!(Thing::service_account("registry").decide(&ruleset(&text)).outcome(), Outcome::Set);
+}
+
+#[test]
+fn what_a_decision_sees_is_lent_where_there_is_something_to_decide() {
+    let ruleset = ruleset("rules: []");
+    let seen = |thing: &Thing, operation: &str| {
+        let mut review = thing.to_review();
+        review["request"]["operation"] = operation.into();
+        let body = review.to_string();
+        let request = parse(body.as_bytes(), &ruleset).unwrap();
+        request.with_subject(|subject| subject.service_account.to_owned()).unwrap()
+    };
+    assert_eq!(seen(&Thing::service_account("kas"), "UPDATE").as_deref(), Some("gitlab-kas"));
+    assert_eq!(seen(&Thing::pod("kas"), "CREATE").as_deref(), Some("gitlab-kas"));
+    assert_eq!(seen(&Thing::pod("kas"), "UPDATE"), None);
+}
+
+#[test]
+fn only_what_may_well_be_meant_so_is_a_note() {
+    use LintKind::{
+        Covered, DefaultAccount, EveryNamespace, JobConflict, JobNamespace, Large, NoName, NotEverything,
+        Slow,
+    };
+    for kind in [EveryNamespace, JobNamespace] {
+        assert!(kind.is_note(), "{kind:?}");
+    }
+    for kind in [Large, Covered, NotEverything, Slow, NoName, DefaultAccount, JobConflict] {
+        assert!(!kind.is_note(), "{kind:?}");
     }
 }

@@ -371,7 +371,9 @@ mod tests {
             let entries: Vec<Vec<Entry>> =
                 (0..lists).map(|n| [n, n + 1, 100].map(|rule| Entry::new(7, narrow(rule))).into()).collect();
             let mut candidates = Candidates::new(&[]);
-            entries.iter().for_each(|list| candidates.add(list));
+            for list in &entries {
+                candidates.add(list);
+            }
             let want: Vec<u32> = (0..=narrow(lists)).chain([100]).collect();
             assert_eq!(candidates.ready().collect::<Vec<_>>(), want, "{lists} lists");
         }
