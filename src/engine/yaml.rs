@@ -118,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_is_written_as_null_is_not_left_out() {
+        for text in ["~", "null", "---\n~\n", "\"\""] {
+            assert_eq!(read(text).unwrap().len(), 1, "{text}");
+        }
+    }
+
+    #[test]
     fn aliases_and_merge_keys_are_followed() {
         let documents = read("base: &b {x: 1, z: 2}\nuse: {<<: *b, z: 3}\nsame: *b\n").unwrap();
         let merged = documents[0].get("use").unwrap();

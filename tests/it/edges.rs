@@ -108,6 +108,7 @@ fn a_rule_covers_another_where_each_of_its_criteria_does() {
         ("component: [sidekiq, registry]", "component: registry", true),
         ("component: sidekiq", "component: registry", false),
         ("component: registry", "component: [sidekiq, registry]", false),
+        ("component: sidekiq", "component: [sidekiq, registry]", false),
         ("component: sidekiq", "namespace: a", false),
         ("namespace: a", "component: sidekiq, namespace: a", true),
         ("namespace: [a, b]", "namespace: b", true),
@@ -124,6 +125,8 @@ fn a_rule_covers_another_where_each_of_its_criteria_does() {
         ("labels: {a: x}", "labels: {a: x, b: z}", true),
         ("labels: {a: x, b: z}", "labels: {a: x}", false),
         ("labels: {a: x}", "labels: {a: u}", false),
+        ("labels: {a: [x, z]}", "labels: {a: [x, u]}", false),
+        ("labels: {a: [x, z]}", "labels: {a: [x, z], b: u}", true),
         ("labels: {a: x}", "labels: {b: x}", false),
         ("labels: {a: \"x*\", b: z}", "labels: {b: z, a: xy}", true),
     ] {
@@ -629,8 +632,9 @@ fn what_did_not_match_is_told_with_what_the_object_has() {
 
 #[test]
 fn a_provider_may_be_named_twice() {
-    let text = registry(&["provider: [irsa, irsa], role: registry"]);
-    assert_eq!(Thing::service_account("registry").decide(&ruleset(&text)).outcome(), Outcome::Set);
+    let ruleset = ruleset(&registry(&["provider: [kube2iam, kube2iam], role: registry"]));
+    assert_eq!(Thing::pod("registry").decide(&ruleset).outcome(), Outcome::Set);
+    assert_eq!(Thing::service_account("registry").decide(&ruleset).outcome(), Outcome::NoRule);
 }
 
 #[test]
@@ -660,4 +664,20 @@ fn only_what_may_well_be_meant_so_is_a_note() {
     for kind in [Large, Covered, NotEverything, Slow, NoName, DefaultAccount, JobConflict] {
         assert!(!kind.is_note(), "{kind:?}");
     }
+}
+
+#[test]
+fn whoever_edits_the_mapping_is_warned_of_what_to_mend_and_gets_no_notes() {
+    // The second rule never decides, and both hold in every namespace.
+    let text = "rules: [{match: {component: kas}, remove: true, provider: irsa}, {name: x, match: {component: kas}, remove: true, provider: irsa}]";
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {"uid": "7", "operation": "CREATE", "object": {"data": {"mapping.yaml": text}}},
+    });
+    let edit = validate::read(review.to_string().as_bytes()).unwrap().judge(&OperatorPolicy::default());
+    let body: Value = serde_json::from_slice(&edit.into_body(Vec::new()).unwrap()).unwrap();
+    let warnings = body["response"]["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].as_str().unwrap().contains("rule x never decides"), "{warnings:?}");
 }
