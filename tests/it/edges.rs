@@ -145,6 +145,7 @@ fn a_rule_covers_another_where_each_of_its_criteria_does() {
     }
     // A rule that does not reach jobs does not stand for one that does.
     assert!(!is_covered("serviceAccount: \"*\"", "component: runner-job, runner: a/b"));
+    assert!(!is_covered("namespace: a", "component: runner-job, runner: a/b, namespace: a"));
     assert!(is_covered(
         "component: [webservice, runner-job], runner: a/b",
         "component: runner-job, runner: a/b"

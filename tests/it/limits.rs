@@ -310,3 +310,17 @@ fn a_role_for_jobs_wants_a_provider_that_reads_pods() {
     assert_eq!(problems(&rule("component: [minio, registry]", "role: r")), [""; 0]);
     assert_eq!(problems(&rule("namespace: a", "role: r")), [""; 0]);
 }
+
+#[test]
+fn forty_million_steps_of_reading_end_a_mapping() {
+    // Each alias stands for a text that takes 4016 steps, and is too long for a glob.
+    let release = format!("  - {{match: {{release: [{}]}}, skip: true}}\n", list(1000, |_| "*l".to_owned()));
+    let text = format!("account: &l \"{}\"\nrules:\n{}", "x".repeat(4000), release.repeat(11));
+    let problems = mapping::compile_file(&text, &OperatorPolicy::default()).unwrap_err().first;
+    let too_long = problems.iter().filter(|problem| problem.message.starts_with("the glob has 4000 bytes"));
+    assert_eq!(too_long.count(), 40_000_000 / 4016);
+    let end: Vec<_> =
+        problems.iter().filter(|problem| problem.message.contains("takes too long to read")).collect();
+    assert_eq!(end.len(), 1);
+    assert_eq!(end[0].path, "rules[9].match.release[960]");
+}
