@@ -118,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_is_written_as_null_is_not_left_out() {
+        for text in ["~", "null", "---\n~\n", "\"\""] {
+            assert_eq!(read(text).unwrap().len(), 1, "{text}");
+        }
+    }
+
+    #[test]
     fn aliases_and_merge_keys_are_followed() {
         let documents = read("base: &b {x: 1, z: 2}\nuse: {<<: *b, z: 3}\nsame: *b\n").unwrap();
         let merged = documents[0].get("use").unwrap();
@@ -153,5 +160,141 @@ mod tests {
     fn a_syntax_error_has_its_place() {
         let error = read("rules:\n  - match: {component: registry\n").unwrap_err();
         assert_eq!(error.to_string(), "2:12: not YAML: unclosed bracket '{'");
+    }
+
+    /// Reads a text within limits, the list under the key `apart` member by member. Returns how many members
+    /// and documents there are.
+    fn within(text: &str, limits: Limits, apart: Option<&str>) -> Result<(usize, usize), SyntaxErrorKind> {
+        let mut members = 0;
+        let documents = read_apart(text, limits, apart, &mut |_, _| members += 1);
+        documents.map(|documents| (members, documents.len())).map_err(|error| error.kind)
+    }
+
+    const NODE: usize = size_of::<Node<'_>>();
+
+    #[test]
+    fn each_value_counts_and_those_that_an_anchor_names_count_again() {
+        for (text, want) in [
+            ("a", 1),
+            ("[a, a]", 3),
+            ("{a: b}", 3),
+            // The value counts, its copy does, and the alias counts with what it stands for.
+            ("[&x a]", 1 + 1 + 1),
+            ("[&x a, *x]", 1 + 1 + 2 + 1),
+            ("[&x [a], *x]", 1 + 1 + 2 + 3 + 1),
+            ("[&x {a: b}, *x, *x]", 3 + 3 + 4 + 4 + 1),
+        ] {
+            let limits = |nodes| Limits { nodes, ..Limits::MANIFEST };
+            assert_eq!(within(text, limits(want), None), Ok((0, 1)), "{text}");
+            assert_eq!(
+                within(text, limits(want - 1), None),
+                Err(SyntaxErrorKind::TooManyValues(want - 1)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_counted_in_bytes_and_the_members_of_a_list_apart_are_not_held() {
+        for (text, apart, want) in [
+            ("[a, a]", None, 3),
+            ("[&x a, *x]", None, 1 + 1 + 2 + 1),
+            ("[&x [a], *x]", None, 2 + 2 + 3 + 1),
+            ("[&x {a: b}, *x]", None, 3 + 3 + 4 + 1),
+            ("rules: [[a, a], [a, a], [a, a]]", None, 1 + 9 + 2),
+            // There are the key, and one member.
+            ("rules: [[a, a], [a, a], [a, a]]", Some("rules"), 1 + 3),
+            ("rules: [a, a, a, a]", Some("rules"), 3),
+            ("rules: [[a, a], [a, a], [a, a]]", Some("other"), 1 + 9 + 2),
+        ] {
+            let limits = |bytes| Limits { held: Some(bytes), ..Limits::MANIFEST };
+            assert!(within(text, limits(want * NODE), apart).is_ok(), "{text}");
+            let beyond = within(text, limits(want * NODE - 1), apart);
+            assert_eq!(beyond, Err(SyntaxErrorKind::TooMuchAtOnce(want - 1)), "{text}");
+        }
+        // A text that was unescaped is held beside its value.
+        let unescaped = |bytes| within("[\"a\\nb\"]", Limits { held: Some(bytes), ..Limits::MANIFEST }, None);
+        assert!(unescaped(2 * NODE + 2).is_err() && unescaped(2 * NODE + 64).is_ok());
+    }
+
+    #[test]
+    fn only_the_list_under_that_key_at_the_top_is_read_apart() {
+        for (text, apart, members) in [
+            ("rules: [a, [b], {c: d}]", Some("rules"), 3),
+            ("rules:\n- a\n- b\n", Some("rules"), 2),
+            ("rules: [a]\nrules: [b]\n", Some("rules"), 2),
+            ("rules: [a, b]", None, 0),
+            ("rules: {a: b}", Some("rules"), 0),
+            ("x: {rules: [a]}", Some("rules"), 0),
+            ("x: [a]\nrules: 1\n", Some("rules"), 0),
+            ("[rules, [a]]", Some("rules"), 0),
+            ("[[a]]", None, 0),
+        ] {
+            assert_eq!(within(text, Limits::MANIFEST, apart), Ok((members, 1)), "{text}");
+        }
+        assert_eq!(read("[[a]]").unwrap()[0].as_sequence().unwrap()[0].as_sequence().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn anchors_and_depth_have_limits() {
+        let limits = Limits { anchors: Some(2), ..Limits::MANIFEST };
+        assert!(within("[&a x, &b x]", limits, None).is_ok());
+        let beyond = within("[&a x, &b x, &c x]", limits, None);
+        assert_eq!(beyond, Err(SyntaxErrorKind::TooManyAnchors(2)));
+        // An alias stands in a list of this many lists, in the list at the top, and has 100 levels itself.
+        let nested =
+            |text: &str, levels: usize| format!("{}{text}{}", "[".repeat(levels), "]".repeat(levels));
+        let alias = |levels| format!("- &a {}\n- {}\n", nested("", 100), nested("*a", levels));
+        assert!(read(&alias(MAX_DEPTH - 101)).is_ok());
+        assert_eq!(read(&alias(MAX_DEPTH - 100)).unwrap_err().kind, SyntaxErrorKind::TooDeep);
+        assert!(read(&nested("a", MAX_DEPTH)).is_ok());
+        assert!(read(&nested("a", MAX_DEPTH + 1)).is_err());
+        // Keys have levels as well.
+        let key = |levels| format!("- &a {{? {} : x}}\n- {}\n", nested("", 99), nested("*a", levels));
+        assert!(read(&key(MAX_DEPTH - 101)).is_ok());
+        assert_eq!(read(&key(MAX_DEPTH - 100)).unwrap_err().kind, SyntaxErrorKind::TooDeep);
+    }
+
+    #[test]
+    fn numbers_are_those_of_yaml_1_1() {
+        for (number, other) in [
+            ("0", "a0"),
+            ("+1", "+"),
+            ("-1", "--1"),
+            ("1.", "."),
+            (".5", ".."),
+            ("1e3", "1e"),
+            ("1_0", "_10"),
+            ("0x1f", "0x1g"),
+            ("0XF", "0x"),
+            ("0o17", "0o18"),
+            ("0O7", "0o"),
+            ("0b101", "0b102"),
+            ("0B1", "0b"),
+            ("-0x1F", "x1F"),
+            ("+.inf", "+.nan"),
+            (".INF", ".iNf"),
+            (".NaN", "nan"),
+        ] {
+            for (text, kind) in [(number, ScalarKind::Number), (other, ScalarKind::Text)] {
+                let list = format!("[{text}]");
+                let documents = read(&list).unwrap();
+                let found = documents[0].as_sequence().unwrap()[0].as_scalar().unwrap().kind;
+                assert_eq!(found, kind, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_merge_key_takes_what_is_not_written_out_and_the_first_of_several() {
+        let text = "a: &a {j: 1, k: 1}\nb: &b {j: 2, k: 2, l: 2}\nc: {k: 3, <<: [*a, *b]}\n";
+        let documents = read(text).unwrap();
+        let merged = documents[0].get("c").unwrap();
+        let of = |key: &str| merged.get(key).unwrap().as_scalar().unwrap().text.as_ref();
+        assert_eq!((of("j"), of("k"), of("l")), ("1", "3", "2"));
+        assert_eq!(merged.as_mapping().unwrap().len(), 3);
+        for bad in ["{<<: []}", "{<<: [a]}", "{<<: [{}, 1]}", "{<<: a}"] {
+            assert_eq!(read(bad).unwrap_err().kind, SyntaxErrorKind::MergeOfNoMapping, "{bad}");
+        }
     }
 }

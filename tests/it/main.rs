@@ -20,6 +20,7 @@ mod docs;
 mod edges;
 mod hostile;
 mod http;
+mod limits;
 mod live;
 mod mapping_watch;
 mod objects;

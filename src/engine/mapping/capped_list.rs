@@ -73,4 +73,27 @@ mod tests {
         assert_eq!(list.count(), 9);
         assert_eq!(list.into_kept(), [1, 2, 3]);
     }
+
+    #[test]
+    fn what_stands_behind_the_last_that_is_kept_is_not_made() {
+        let at = |line| Position { line, column: 1 };
+        let mut list = CappedList::new(Some(2), |line: &u32| Position { line: *line, column: 1 });
+        for line in [1, 2, 3, 4] {
+            list.add(at(line), || line);
+        }
+        list.add(at(5), || panic!("it is behind"));
+        list.add(at(2), || panic!("it is in the place of the last"));
+        assert_eq!(list.count(), 6);
+        assert_eq!(list.into_kept(), [1, 2]);
+        let mut list = CappedList::new(Some(2), |line: &u32| Position { line: *line, column: 1 });
+        for line in [4, 2, 3] {
+            list.add(at(line), || line);
+        }
+        assert_eq!(list.into_kept(), [2, 3], "more than the limit may be held before they are sorted");
+        let mut all = CappedList::new(None, |line: &u32| Position { line: *line, column: 1 });
+        for line in (0..500).rev() {
+            all.add(at(line), || line);
+        }
+        assert_eq!((all.count(), all.into_kept().len()), (500, 500));
+    }
 }

@@ -92,3 +92,35 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_loses_its_middle_and_each_text_becomes_one_line() {
+        for (text, want) in [
+            ("", ""),
+            ("abcdefgh", "abcdefgh"),
+            ("abcdefghi", "abcd…fghi"),
+            ("abcdefghij", "abcd…ghij"),
+            ("abcéééfghi", "abc…fghi"),
+            ("abcdéé", "abcdéé"),
+            ("abcdéééé", "abcd…éé"),
+            ("a\nb", "a?b"),
+            ("a\nbcdefgh\ti", "a?bc…gh?i"),
+        ] {
+            assert_eq!(shorten(text, 8), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_250_bytes_and_a_message_500() {
+        let problem =
+            |bytes: usize| Problem::new(Position::START, &"x".repeat(bytes), &"x".repeat(2 * bytes));
+        assert_eq!((problem(250).path.len(), problem(250).message.len()), (250, 500));
+        assert!(problem(251).path.contains('…') && problem(251).message.contains('…'));
+        assert_eq!(problem(1).to_string(), "1:1: x: xx");
+        assert_eq!(Problem::new(Position::START, "", "x").to_string(), "1:1: x");
+    }
+}

@@ -164,3 +164,20 @@ fn goes_over(sum: &mut usize, more: usize, most: usize) -> bool {
     *sum += more;
     before <= most && *sum > most
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_addition_goes_over_that_passes_the_most() {
+        let mut sum = 0;
+        for (more, is_over, want) in
+            [(4, false, 4), (6, false, 10), (0, false, 10), (1, true, 11), (0, false, 11), (5, false, 16)]
+        {
+            assert_eq!(goes_over(&mut sum, more, 10), is_over, "{more} more");
+            assert_eq!(sum, want);
+        }
+        assert!(goes_over(&mut 3, 90, 10));
+    }
+}

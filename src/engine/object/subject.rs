@@ -1,6 +1,6 @@
 //! What may a decision look at?
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,6 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-impl Borrow<str> for Text<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The kinds of object that are decided on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -187,4 +187,42 @@ mod tests {
         assert_eq!(check_path_and_name(&long), Err(RoleError::NameLength(long.clone(), 65)));
         assert!(matches!(check_path_and_name(&format!("{}/x", "p".repeat(511))), Err(RoleError::Path(_))));
     }
+
+    #[test]
+    fn names_and_paths_have_the_lengths_of_iam() {
+        let of = |path: usize, name: usize| {
+            let path = if path > 0 { format!("{}/", "p".repeat(path - 2)) } else { String::new() };
+            format!("{path}{}", "n".repeat(name))
+        };
+        for (role, is_role) in [
+            (of(0, 1), true),
+            (of(0, 64), true),
+            (of(0, 65), false),
+            // Of a path's 512 characters two are the slashes at its ends.
+            (of(3, 1), true),
+            (of(512, 64), true),
+            (of(513, 64), false),
+            ("!/n".to_owned(), true),
+            ("~/n".to_owned(), true),
+            (" /n".to_owned(), false),
+            ("\u{7f}/n".to_owned(), false),
+            ("a/b/n".to_owned(), true),
+            ("a//n".to_owned(), false),
+        ] {
+            assert_eq!(check_path_and_name(&role).is_ok(), is_role, "{role}");
+            assert_eq!(
+                check_arn(&format!("arn:aws:iam::123456789012:role/{role}")).is_ok(),
+                is_role,
+                "{role}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_account_has_12_digits() {
+        check_account("012345678901").unwrap();
+        for account in ["", "12345678901", "1234567890123", "12345678901x", "１２３４"] {
+            assert!(check_account(account).is_err(), "{account}");
+        }
+    }
 }

@@ -30,3 +30,25 @@ impl Steps {
         self.0 == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heap_takes_whole_pieces_of_16_bytes_and_one_for_itself() {
+        for (bytes, want) in [(0, 0), (1, 32), (15, 32), (16, 32), (17, 48), (32, 48), (33, 64)] {
+            assert_eq!(allocated(bytes), want, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn steps_that_are_not_there_use_up_those_that_are() {
+        let mut steps = Steps::new(3);
+        assert!(steps.take(2) && !steps.are_used_up());
+        assert!(steps.take(1) && steps.are_used_up());
+        assert!(steps.take(0) && !steps.take(1));
+        let mut steps = Steps::new(3);
+        assert!(!steps.take(4) && steps.are_used_up());
+    }
+}

@@ -272,4 +272,16 @@ mod tests {
         assert_eq!(heads("ab?d"), ["Prefix(\"ab\")"]);
         assert_eq!(heads("*x"), ["Prefix(\"\")"]);
     }
+
+    #[test]
+    fn a_glob_weighs_its_texts_and_its_patterns() {
+        for (text, want) in [("a", 32), ("sixteen letters!", 32), ("seventeen letters", 48)] {
+            assert_eq!(glob(text).weight(), want, "{text}");
+        }
+        let of = |text: usize, patterns: usize| {
+            allocated(size_of::<Braces>()) + allocated(text) + allocated(patterns * size_of::<Pattern>())
+        };
+        assert_eq!(glob("{a,bb}").weight(), of(6, 2) + 32 + 32);
+        assert_eq!(glob("{seventeen letters,a,b}").weight(), of(23, 3) + 48 + 32 + 32);
+    }
 }

@@ -337,3 +337,45 @@ impl Iterator for Candidates<'_> {
         Some(smallest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_finds_its_own_entries_among_those_of_its_bucket() {
+        let entries = [(1, 5), (2, 3), (2, 7), (1 << 32, 1), (u64::MAX, 4)];
+        for buckets in [1_usize, 2, 4, 8] {
+            let entries = entries.map(|(hash, rule)| Entry::new(hash, rule));
+            let first = |wanted| entries.partition_point(|entry| bucket(entry.high, buckets) < wanted);
+            let index = Index {
+                starts: (0..=buckets).map(|bucket| narrow(first(bucket))).collect(),
+                entries: entries.into(),
+                fixed: Default::default(),
+                labels: Box::default(),
+            };
+            let found = |hash| index.find(hash).iter().map(|entry| entry.rule).collect::<Vec<_>>();
+            assert_eq!(found(1), [5], "{buckets} buckets");
+            assert_eq!(found(2), [3, 7]);
+            assert_eq!(found(1 << 32), [1]);
+            assert_eq!(found(u64::MAX), [4]);
+            for none in [0, 3, (1 << 32) + 1, u64::MAX - 1] {
+                assert_eq!(found(none), [0; 0], "{none}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_merged_alike_however_many_there_are() {
+        for lists in [1, 2, FEW - 1, FEW, FEW + 1, 3 * FEW] {
+            let entries: Vec<Vec<Entry>> =
+                (0..lists).map(|n| [n, n + 1, 100].map(|rule| Entry::new(7, narrow(rule))).into()).collect();
+            let mut candidates = Candidates::new(&[]);
+            for list in &entries {
+                candidates.add(list);
+            }
+            let want: Vec<u32> = (0..=narrow(lists)).chain([100]).collect();
+            assert_eq!(candidates.ready().collect::<Vec<_>>(), want, "{lists} lists");
+        }
+    }
+}

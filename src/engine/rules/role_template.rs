@@ -191,15 +191,6 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|part| match part {
-            Part::Text(text) => f.write_str(text),
-            Part::Fill(placeholder) => write!(f, "{placeholder}"),
-        })
-    }
-}
-
 /// Whether a text is meant as a full ARN, because it begins like one. kube2iam and kiam tell it in the same
 /// way.
 #[must_use]
@@ -304,6 +295,19 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(Role::new(text, None).unwrap_err().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn a_role_weighs_its_parts_and_their_texts() {
+        let parts = |count: usize| allocated(count * size_of::<Part>());
+        for (text, want) in [
+            ("r", parts(1) + 32),
+            ("seventeen-letters", parts(1) + 48),
+            ("{project}", parts(1)),
+            ("a-{project}-seventeen-letters", parts(3) + 32 + 48),
+        ] {
+            assert_eq!(Role::new(text, None).unwrap().weight(), want, "{text}");
         }
     }
 }
