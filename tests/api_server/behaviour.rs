@@ -1,4 +1,5 @@
-//! What the API server does with our answers: repeated, dry, large, dropped, frozen, and in somebody else's namespace.
+//! What the API server does with our answers: repeated, dry, large, dropped, frozen, and in somebody else's
+//! namespace.
 
 use crate::harness::{POD_ROLE, ROLE, Space, eventually};
 use serde_json::{Value, json};
@@ -127,7 +128,8 @@ fn a_second_webhook_that_changes_the_object_makes_ours_answer_twice_and_nothing_
     space.map(MAPPING).good();
     let webhook = space.webhook("Fail");
     webhook.wait_for("mapping in force");
-    // The same webhook under another name and path decides nothing new; a policy of the API server's own would need 1.36.
+    // The same webhook under another name and path decides nothing new; a policy of the API server's own
+    // would need 1.36.
     let other = Space::new("twice-other");
     let mapping = "account: \"123456789012\"\nrules:\n  - {name: other, match: {component: registry}, role: registry, irsa: {audience: other}}\n";
     other.map(mapping).good();

@@ -1,4 +1,5 @@
-//! Certificates look after themselves: made once, trusted before they are served, healed and rolled without a gap.
+//! Certificates look after themselves: made once, trusted before they are served, healed and rolled without a
+//! gap.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

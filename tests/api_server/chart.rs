@@ -1,4 +1,5 @@
-//! The chart: what it renders is accepted, what is mistyped is refused, and what is made from it is up to date.
+//! The chart: what it renders is accepted, what is mistyped is refused, and what is made from it is up to
+//! date.
 
 use std::collections::BTreeSet;
 use std::fs;

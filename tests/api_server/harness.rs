@@ -326,7 +326,8 @@ impl Webhook {
         Self::start_with(space, free_port().parse().unwrap(), &kubeconfig, arguments)
     }
 
-    /// One replica of several: its certificate is in the namespace's Secret, and the configurations are its to write.
+    /// One replica of several: its certificate is in the namespace's Secret, and the configurations are its
+    /// to write.
     pub(crate) fn start_self_managed(space: &Space, arguments: &[&str]) -> Self {
         let port = free_port().parse().unwrap();
         let secret = format!("{}/tls", space.name);

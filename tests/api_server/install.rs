@@ -1,4 +1,5 @@
-//! A chart is installed and upgraded with real Helm: what it makes carries the roles when the install returns.
+//! A chart is installed and upgraded with real Helm: what it makes carries the roles when the install
+//! returns.
 
 use crate::harness::{ROLE, Space, Webhook, eventually};
 use serde_json::json;

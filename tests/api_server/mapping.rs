@@ -1,4 +1,5 @@
-//! The mapping lives in its ConfigMap: edits count at once, mistakes are refused, the last good one outlives everything.
+//! The mapping lives in its ConfigMap: edits count at once, mistakes are refused, the last good one outlives
+//! everything.
 
 use crate::harness::{ROLE, Space, Webhook, eventually};
 use serde_json::json;
@@ -111,7 +112,8 @@ fn past_the_validating_webhook_the_old_mapping_goes_on_also_over_a_restart() {
 #[test]
 fn what_is_to_be_created_is_written_over_nothing_that_is_there() {
     let space = Space::new("create");
-    // Before it is known that there is none, somebody else creates it: as the webhook would, and with kubectl.
+    // Before it is known that there is none, somebody else creates it: as the webhook would, and with
+    // kubectl.
     for (name, arguments) in
         [("theirs", &["--server-side", "--field-manager", "gitlab-iam-webhook-1"][..]), ("kubectls", &[])]
     {

@@ -147,7 +147,8 @@ fn a_re_admission_without_effect_is_counted_and_tried_again() {
     eventually("the next try has effect", || has(&space, "gitlab-kas", "late").then_some(()));
 }
 
-/// Passes plain connections on. Those that carry the watch on a mapping can be frozen: nothing comes any more, and nothing ends.
+/// Passes plain connections on. Those that carry the watch on a mapping can be frozen: nothing comes any
+/// more, and nothing ends.
 struct Pipe {
     port: u16,
     connections: Arc<Mutex<Vec<Arc<Connection>>>>,

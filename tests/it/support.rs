@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// How long anything may take that is waited for. Long, because machines are slow; nothing waits that long when it works.
+/// How long anything may take that is waited for. Long, because machines are slow; nothing waits that long
+/// when it works.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) fn data(name: &str) -> PathBuf {
@@ -390,7 +391,8 @@ impl Server {
     }
 }
 
-/// Lays files out as the kubelet does for a Secret volume: `tls.crt -> ..data/tls.crt`, `..data -> ..N`, swapped by rename.
+/// Lays files out as the kubelet does for a Secret volume: `tls.crt -> ..data/tls.crt`, `..data -> ..N`,
+/// swapped by rename.
 pub(crate) fn write_secret(folder: &Path, pair: &TlsPair, generation: u32) {
     let version = folder.join(format!("..{generation}"));
     fs::create_dir(&version).unwrap();

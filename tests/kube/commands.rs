@@ -50,7 +50,8 @@ pub(crate) fn script(name: &str, arguments: &[&str]) {
     assert!(status.success(), "{name} says what is missing");
 }
 
-/// Starts a cluster, and waits until it is ready. It ends when its standard input is closed: the system does so when we are gone.
+/// Starts a cluster, and waits until it is ready. It ends when its standard input is closed: the system does
+/// so when we are gone.
 pub(crate) fn start(script: &str, arguments: &[&OsStr]) -> (Child, ChildStdin) {
     let mut up = Command::new(root().join(script))
         .args(arguments)

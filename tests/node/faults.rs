@@ -1,4 +1,5 @@
-//! Something goes wrong while ServiceAccounts are created at a steady pace. `make chaos` lets each fault go on for longer.
+//! Something goes wrong while ServiceAccounts are created at a steady pace. `make chaos` lets each fault go
+//! on for longer.
 
 use std::fs;
 use std::process::Command;

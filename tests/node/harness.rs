@@ -24,7 +24,8 @@ const LABEL: &str = "gitlab-iam-webhook-test=node";
 struct Cluster {
     kubeconfig: PathBuf,
     image: String,
-    /// The node that was made for this run. Closing its standard input ends it; the system does so when we are gone.
+    /// The node that was made for this run. Closing its standard input ends it; the system does so when we
+    /// are gone.
     own: Option<(Child, ChildStdin)>,
 }
 
@@ -70,7 +71,8 @@ impl Stage {
         stage
     }
 
-    /// The same, where the test needs what only the node of `tests/node/up` has; none on a cluster of one's own, and it is said.
+    /// The same, where the test needs what only the node of `tests/node/up` has; none on a cluster of one's
+    /// own, and it is said.
     pub(crate) fn on_our_node(what: &str) -> Option<Self> {
         if cluster().own.is_none() {
             let mut past_the_capture = std::io::stderr();
@@ -240,7 +242,8 @@ impl Stage {
         value.map_or(0, |value| value.parse::<u64>().unwrap())
     }
 
-    /// The replica that has answered most: API servers keep their connections, so that another one may have nothing to do.
+    /// The replica that has answered most: API servers keep their connections, so that another one may have
+    /// nothing to do.
     pub(crate) fn busiest(&self) -> Value {
         let answered = "gitlab_iam_webhook_review_duration_seconds_count";
         let pods = self.pods().into_iter();

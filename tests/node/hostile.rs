@@ -1,5 +1,6 @@
-//! Everything at once that somebody can send to do harm, for as long as a fault goes on, while ServiceAccounts are created at a steady
-//! pace: nobody is killed, no create fails, and memory stays where docs/operating.md says.
+//! Everything at once that somebody can send to do harm, for as long as a fault goes on, while
+//! ServiceAccounts are created at a steady pace: nobody is killed, no create fails, and memory stays where
+//! docs/operating.md says.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -208,7 +209,8 @@ fn the_worst_of_every_way_in_at_once_kills_nobody_and_fails_no_create() {
     let load = Load::start("busy");
     let end = Instant::now() + fault_seconds();
     let attack = std::thread::spawn(move || runtime().block_on(attack(addresses, bundle, end)));
-    // An honest mapping of 10,000 rules is edited meanwhile: the old one, the new one and one that is judged are there at once.
+    // An honest mapping of 10,000 rules is edited meanwhile: the old one, the new one and one that is judged
+    // are there at once.
     let (mut edits, mut role) = (0, String::new());
     while edits < 3 || Instant::now() < end {
         edits += 1;

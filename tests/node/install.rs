@@ -1,4 +1,5 @@
-//! From `helm install` to `helm uninstall`, as people, Helm 3, Helm 4, kubectl and `GitOps` controllers do it.
+//! From `helm install` to `helm uninstall`, as people, Helm 3, Helm 4, kubectl and `GitOps` controllers do
+//! it.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +14,8 @@ const HELMS: [&str; 2] = ["helm", "helm3"];
 
 fn installed_then_gitlab(stage: &Stage, helm: &str) {
     stage.chart(helm, "install", &[]).good();
-    // From here on nothing is missed. Helm 3 does not wait for minReadySeconds: the first of the next steps that it prints does.
+    // From here on nothing is missed. Helm 3 does not wait for minReadySeconds: the first of the next steps
+    // that it prints does.
     if helm == "helm3" {
         stage.wait_until_rolled_out();
     }

@@ -1,6 +1,7 @@
 //! What holds on a real node: the image of the real Dockerfile, the chart, real Helm, a real kubelet.
 //!
-//! `tests/node/up` makes this machine the node. With KUBECONFIG and IMAGE the tests run on a cluster of your own.
+//! `tests/node/up` makes this machine the node. With KUBECONFIG and IMAGE the tests run on a cluster of your
+//! own.
 
 #![allow(
     clippy::unwrap_used,
