@@ -17,13 +17,13 @@ const LIFE: Duration = Duration::from_hours(365 * 24);
 
 /// Makes a certificate for this run alone, and serves it. The file holds it for clients, and is removed when
 /// it is dropped.
-pub(super) fn make_certificate(listening: IpAddr, served: &CertResolver) -> anyhow::Result<NamedTempFile> {
+pub(super) fn make_certificate(listening: IpAddr, resolver: &CertResolver) -> anyhow::Result<NamedTempFile> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if !listening.is_unspecified() && !listening.is_loopback() {
         names.push(listening.to_string());
     }
     let pair = issue::self_signed(&names, SystemTime::now(), LIFE)?;
-    served.serve(&pair)?;
+    resolver.serve(&pair)?;
     let mut file = tempfile::Builder::new().prefix("gitlab-iam-webhook-").suffix(".crt").tempfile()?;
     file.write_all(&pair.certificate).context("writing it for clients")?;
     Ok(file)
@@ -41,7 +41,9 @@ pub(super) fn introduce(
         format!("{scheme}://{host}:{}", address.port())
     };
     output::print(&format!(
-        "No certificate was given, so one was made for this run. Clients trust it by this file, which is \
+        "gitlab-iam-webhook gives GitLab's ServiceAccounts and Pods their AWS roles. It answers at {webhook}, \
+         as it would in a cluster.
+No certificate was given, so one was made for this run. Clients trust it by this file, which is \
          removed when the server stops:
   {certificate}
 Try it: what does the webhook patch into the registry's ServiceAccount? (`patch` is base64)
