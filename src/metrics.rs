@@ -136,6 +136,26 @@ impl EncodeLabelValue for Mode {
     }
 }
 
+/// Makes an enum of a label's values, each with its word. For each of them a series is exported from the
+/// start.
+macro_rules! label_values {
+    ($(#[$about:meta])* $name:ident { $($(#[$of_value:meta])* $value:ident = $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$of_value])* $value,)+ }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$value),+];
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                match self { $(Self::$value => $word,)+ }.encode(encoder)
+            }
+        }
+    };
+}
+
 /// One request that got no decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
@@ -143,89 +163,43 @@ pub struct RefusalLabels {
     pub reason: RefusalReason,
 }
 
-/// Why a request got no decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefusalReason {
-    /// The annotations of the object are longer than any that can be stored.
-    Annotations,
-    /// The connection failed while the body was read.
-    Body,
-    /// There was no room for the body, or no turn to judge it.
-    Busy,
-    /// The content type is not JSON.
-    ContentType,
-    /// The body is not an AdmissionReview in JSON.
-    Json,
-    /// The JSON is of another kind than AdmissionReview.
-    Kind,
-    /// The method is not POST.
-    Method,
-    /// A long body came without its length.
-    NoLength,
-    /// The review has no object.
-    NoObject,
-    /// The review has no request.
-    NoRequest,
-    /// The request has no usable `uid`.
-    NoUid,
-    /// The code that answers panicked.
-    Panic,
-    /// There is nothing at this path.
-    Path,
-    /// The body came too slowly.
-    Slow,
-    /// The body is longer than any that is read.
-    TooLarge,
-    /// The AdmissionReview is of a version that is not supported.
-    Version,
-    /// No request is counted here: the series has always been exported, and queries may name it.
-    Other,
-}
-
-impl RefusalReason {
-    const ALL: [Self; 17] = [
-        Self::Annotations,
-        Self::Body,
-        Self::Busy,
-        Self::ContentType,
-        Self::Json,
-        Self::Kind,
-        Self::Method,
-        Self::NoLength,
-        Self::NoObject,
-        Self::NoRequest,
-        Self::NoUid,
-        Self::Panic,
-        Self::Path,
-        Self::Slow,
-        Self::TooLarge,
-        Self::Version,
-        Self::Other,
-    ];
-}
-
-impl EncodeLabelValue for RefusalReason {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Annotations => "annotations",
-            Self::Body => "body",
-            Self::Busy => "busy",
-            Self::ContentType => "content_type",
-            Self::Json => "json",
-            Self::Kind => "kind",
-            Self::Method => "method",
-            Self::NoLength => "no_length",
-            Self::NoObject => "no_object",
-            Self::NoRequest => "no_request",
-            Self::NoUid => "no_uid",
-            Self::Panic => "panic",
-            Self::Path => "path",
-            Self::Slow => "slow",
-            Self::TooLarge => "too_large",
-            Self::Version => "version",
-            Self::Other => "other",
-        }
-        .encode(encoder)
+label_values! {
+    /// Why a request got no decision.
+    RefusalReason {
+        /// The annotations of the object are longer than any that can be stored.
+        Annotations = "annotations",
+        /// The connection failed while the body was read.
+        Body = "body",
+        /// There was no room for the body, or no turn to judge it.
+        Busy = "busy",
+        /// The content type is not JSON.
+        ContentType = "content_type",
+        /// The body is not an AdmissionReview in JSON.
+        Json = "json",
+        /// The JSON is of another kind than AdmissionReview.
+        Kind = "kind",
+        /// The method is not POST.
+        Method = "method",
+        /// A long body came without its length.
+        NoLength = "no_length",
+        /// The review has no object.
+        NoObject = "no_object",
+        /// The review has no request.
+        NoRequest = "no_request",
+        /// The request has no usable `uid`.
+        NoUid = "no_uid",
+        /// The code that answers panicked.
+        Panic = "panic",
+        /// There is nothing at this path.
+        Path = "path",
+        /// The body came too slowly.
+        Slow = "slow",
+        /// The body is longer than any that is read.
+        TooLarge = "too_large",
+        /// The AdmissionReview is of a version that is not supported.
+        Version = "version",
+        /// No request is counted here: the series has always been exported, and queries may name it.
+        Other = "other",
     }
 }
 
@@ -236,29 +210,15 @@ pub struct HandshakeLabels {
     pub result: HandshakeResult,
 }
 
-/// How a TLS handshake ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HandshakeResult {
-    /// The connection is encrypted.
-    Ok,
-    /// TLS failed, or the peer hung up.
-    Failed,
-    /// It took longer than a handshake may take.
-    Timeout,
-}
-
-impl HandshakeResult {
-    const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Timeout];
-}
-
-impl EncodeLabelValue for HandshakeResult {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-        }
-        .encode(encoder)
+label_values! {
+    /// How a TLS handshake ended.
+    HandshakeResult {
+        /// The connection is encrypted.
+        Ok = "ok",
+        /// TLS failed, or the peer hung up.
+        Failed = "failed",
+        /// It took longer than a handshake may take.
+        Timeout = "timeout",
     }
 }
 
@@ -269,26 +229,13 @@ pub struct LoadLabels {
     pub result: LoadResult,
 }
 
-/// How a load of a mapping or of a certificate ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LoadResult {
-    /// It is in use.
-    Ok,
-    /// It cannot be read or used, and the one before it stays in use.
-    Failed,
-}
-
-impl LoadResult {
-    const ALL: [Self; 2] = [Self::Ok, Self::Failed];
-}
-
-impl EncodeLabelValue for LoadResult {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-        }
-        .encode(encoder)
+label_values! {
+    /// How a load of a mapping or of a certificate ended.
+    LoadResult {
+        /// It is in use.
+        Ok = "ok",
+        /// It cannot be read or used, and the one before it stays in use.
+        Failed = "failed",
     }
 }
 
@@ -319,35 +266,19 @@ pub struct RepairLabel {
     pub result: RepairResult,
 }
 
-/// How a re-admission ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RepairResult {
-    /// The ServiceAccount is as decided now.
-    Repaired,
-    /// The ServiceAccount is as it was: the API server did not reach the webhook.
-    NoEffect,
-    /// The API server failed, or did not answer.
-    Failed,
-    /// The API server refuses it, and would refuse it again.
-    Refused,
-    /// The ServiceAccount was changed back too often, and is left alone.
-    LeftAlone,
-}
-
-impl RepairResult {
-    const ALL: [Self; 5] = [Self::Repaired, Self::NoEffect, Self::Failed, Self::Refused, Self::LeftAlone];
-}
-
-impl EncodeLabelValue for RepairResult {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Repaired => "repaired",
-            Self::NoEffect => "no_effect",
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-            Self::LeftAlone => "left_alone",
-        }
-        .encode(encoder)
+label_values! {
+    /// How a re-admission ended.
+    RepairResult {
+        /// The ServiceAccount is as decided now.
+        Repaired = "repaired",
+        /// The ServiceAccount is as it was: the API server did not reach the webhook.
+        NoEffect = "no_effect",
+        /// The API server failed, or did not answer.
+        Failed = "failed",
+        /// The API server refuses it, and would refuse it again.
+        Refused = "refused",
+        /// The ServiceAccount was changed back too often, and is left alone.
+        LeftAlone = "left_alone",
     }
 }
 
@@ -383,17 +314,17 @@ impl Default for Metrics {
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         // A counter that first appears with its first event hides that event from `increase()`.
-        for reason in RefusalReason::ALL {
+        for &reason in RefusalReason::ALL {
             metrics.refused_requests.get_or_create(&RefusalLabels { reason }).inc_by(0);
         }
-        for result in HandshakeResult::ALL {
+        for &result in HandshakeResult::ALL {
             metrics.handshakes.get_or_create(&HandshakeLabels { result }).inc_by(0);
         }
-        for result in LoadResult::ALL {
+        for &result in LoadResult::ALL {
             metrics.mapping_loads.get_or_create(&LoadLabels { result }).inc_by(0);
             metrics.certificate_loads.get_or_create(&LoadLabels { result }).inc_by(0);
         }
-        for result in RepairResult::ALL {
+        for &result in RepairResult::ALL {
             metrics.repairs.get_or_create(&RepairLabel { result }).inc_by(0);
         }
         metrics.register();

@@ -9,6 +9,7 @@ use axum::extract::Request;
 use http_body_util::BodyExt;
 
 use super::connection::BodyProgress;
+use super::eviction::ARRIVAL_GRACE;
 use super::quota::{self, Quota};
 use super::refusal::{Refusal, SHORT_BODY};
 use super::{Limits, MAX_BODY};
@@ -24,10 +25,6 @@ pub(super) const LONG_BODY: usize = 64 << 10;
 /// How many seconds a body with a reservation may take, beside one for each MiB of it. Others wait for its
 /// memory.
 const ARRIVAL_SECONDS: u64 = 2;
-
-/// How long a body may be arriving before it is given up for whoever waits for memory. Those of API servers
-/// take milliseconds.
-const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
 
 /// Reads bodies, within the memory that long ones share.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long a handshake may take, or a request may be arriving, before its connection may be evicted. API
-/// servers send a request in one piece.
-const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
+/// How long a handshake may take, or a request or its body may be arriving, before it gives way to somebody
+/// else. API servers send a request in one piece.
+pub(super) const ARRIVAL_GRACE: Duration = Duration::from_millis(500);
 
 /// How many connections may be open, and how long each is spared from eviction.
 #[derive(Clone, Copy, Debug)]

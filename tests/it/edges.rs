@@ -1,23 +1,17 @@
 //! Where does a decision change? Each test stands at an edge that `make mutants` found unguarded: one word of
 //! the engine could be changed there, and no other test noticed.
 
-use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
-use gitlab_iam_webhook::engine::admission::{ReviewError, parse, validate};
 use gitlab_iam_webhook::engine::decision::explain::explain;
 use gitlab_iam_webhook::engine::decision::{APPLIED, Outcome, WAS};
-use gitlab_iam_webhook::engine::json::{RawText, Reader};
-use gitlab_iam_webhook::engine::mapping;
 use gitlab_iam_webhook::engine::mapping::lints::{LintKind, lint};
 use gitlab_iam_webhook::engine::object::manifest;
-use gitlab_iam_webhook::engine::object::metadata::Metadata;
 use gitlab_iam_webhook::engine::object::subject::Requester;
 use gitlab_iam_webhook::engine::rules::cost::allocated;
 use gitlab_iam_webhook::engine::rules::glob::Glob;
-use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
+use gitlab_iam_webhook::engine::rules::operator_policy::AllowedRole;
 use gitlab_iam_webhook::engine::rules::role_template::{Role, TemplateError};
 use gitlab_iam_webhook::engine::rules::rule::{Action, Grant, IrsaOptions, LabelCriterion, PodOptions, Rule};
 use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
-use serde_json::{Value, json};
 
 use crate::support::{Thing, ruleset};
 
@@ -177,187 +171,6 @@ fn what_was_tried_is_explained_for_each_provider_unless_the_object_opted_out() {
     assert_eq!(traces(&account.labelled("gitlab-iam-webhook/inject", "disabled")), 0);
 }
 
-/// The answer to a review of this object, after something of the request was changed.
-fn answered(thing: &Thing, change: impl FnOnce(&mut Value)) -> (Outcome, String) {
-    let mut review = thing.to_review();
-    change(&mut review["request"]);
-    let ruleset = ruleset(
-        "account: \"123456789012\"\nprovider: [irsa, kube2iam]\nrules: [{match: {serviceAccount: [gitlab-*, default]}, role: r}]",
-    );
-    let body = serde_json::to_vec(&review).unwrap();
-    let reply = respond(&body, &ruleset, Mode::Mutate).unwrap();
-    (reply.outcome(), reply.name.to_string())
-}
-
-#[test]
-fn nothing_but_serviceaccounts_and_created_pods_of_the_core_group_is_decided() {
-    let (account, pod) = (Thing::service_account("webservice"), Thing::pod("webservice"));
-    let outcome = |thing: &Thing, change: &dyn Fn(&mut Value)| answered(thing, change).0;
-    for (thing, operation, decided) in [
-        (&account, "CREATE", true),
-        (&account, "UPDATE", true),
-        (&account, "DELETE", false),
-        (&pod, "CREATE", true),
-        (&pod, "UPDATE", false),
-        (&pod, "CONNECT", false),
-    ] {
-        let what = outcome(thing, &|request| request["operation"] = operation.into());
-        assert_eq!(what == Outcome::Set, decided, "{operation}");
-        assert_eq!(what == Outcome::Undecided, !decided, "{operation}");
-    }
-    for thing in [&account, &pod] {
-        for (member, value) in [("group", "apps"), ("version", "v1beta1"), ("kind", "Deployment")] {
-            let what = outcome(thing, &|request| request["kind"][member] = value.into());
-            assert_eq!(what, Outcome::Undecided, "{member}");
-        }
-        let what = outcome(thing, &|request| request["subResource"] = "token".into());
-        assert_eq!(what, Outcome::Undecided);
-    }
-}
-
-#[test]
-fn an_object_is_called_by_its_name_or_by_the_beginning_of_the_one_that_it_will_have() {
-    let pod = Thing::pod("webservice");
-    let name = |of_request: &str, name: Value, generate: &str| {
-        let called = answered(&pod, |request| {
-            request["name"] = of_request.into();
-            request["object"]["metadata"]["name"] = name;
-            request["object"]["metadata"]["generateName"] = generate.into();
-        });
-        called.1
-    };
-    assert_eq!(name("", Value::Null, "web-"), "web-");
-    assert_eq!(name("", "".into(), "web-"), "web-");
-    assert_eq!(name("", "web-1".into(), "web-"), "web-1");
-    assert_eq!(name("web-2", "web-1".into(), "web-"), "web-2");
-}
-
-#[test]
-fn a_pod_that_names_no_serviceaccount_runs_as_default() {
-    let mut pod = Thing::pod("webservice");
-    pod.service_account = String::new();
-    assert_eq!(answered(&pod, |_| {}).0, Outcome::Set);
-    let nameless = answered(&pod, |request| {
-        request["object"]["spec"].as_object_mut().unwrap().remove("serviceAccountName");
-    });
-    assert_eq!(nameless.0, Outcome::Set);
-    pod.service_account = "other".to_owned();
-    assert_eq!(answered(&pod, |_| {}).0, Outcome::NoRule);
-}
-
-#[test]
-fn no_member_that_is_read_may_stand_twice() {
-    let review = Thing::pod("webservice").to_review().to_string();
-    let ruleset = ruleset("rules: []");
-    for member in
-        ["uid", "kind", "subResource", "name", "namespace", "operation", "userInfo", "object", "dryRun"]
-    {
-        let value = match member {
-            "dryRun" => "false",
-            "kind" | "userInfo" | "object" => "{}",
-            _ => "\"\"",
-        };
-        let twice = format!("\"request\":{{\"{member}\":{value},\"{member}\":{value},");
-        let body = review.replace("\"request\":{", &twice);
-        let error = respond(body.as_bytes(), &ruleset, Mode::Mutate).unwrap_err();
-        assert!(error.to_string().ends_with(&format!("`{member}` stands there twice")), "{member}: {error}");
-    }
-    let others = review.replace("\"request\":{", "\"request\":{\"options\":1,\"options\":2,");
-    assert!(respond(others.as_bytes(), &ruleset, Mode::Mutate).is_ok(), "nobody reads it");
-}
-
-#[test]
-fn what_unescaping_may_take_is_told_before_it_is_done() {
-    let ruleset = ruleset("rules: []");
-    let weight = |thing: &Thing| {
-        let body = serde_json::to_vec(&thing.to_review()).unwrap();
-        parse(&body, &ruleset).unwrap().weight().unwrap()
-    };
-    let account = Thing::service_account("webservice");
-    assert_eq!(weight(&account), 0);
-    let key = "eks.amazonaws.com/role-arn";
-    assert!(weight(&account.clone().annotated(key, &"x".repeat(1000))) >= 4000);
-    assert_eq!(weight(&account.annotated("other", &"x".repeat(1000))), 0, "nobody reads it");
-}
-
-#[test]
-fn an_edit_is_judged_where_it_touches_the_text() {
-    const GOOD: &str = "rules: []";
-    const BAD: &str = "ruels: []";
-    let map = |text: Option<&str>| text.map(|text| json!({"data": {"mapping.yaml": text, "other": "x"}}));
-    let judged = |operation: &str, old: Option<&str>, new: Option<Value>| {
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": "7", "name": "role-mapping", "operation": operation, "object": new, "oldObject": map(old),
-            },
-        });
-        let edit = validate::read(&serde_json::to_vec(&review).unwrap()).unwrap();
-        let verdict = edit.judge(&OperatorPolicy::default());
-        let accepted = verdict.accepted.is_some();
-        let body: Value = serde_json::from_slice(&verdict.into_body(Vec::new()).unwrap()).unwrap();
-        assert_eq!(body["response"]["uid"], "7");
-        (body["response"]["allowed"].as_bool().unwrap(), accepted, body)
-    };
-    for (operation, old, new, allowed, accepted) in [
-        ("CREATE", None, map(Some(GOOD)), true, true),
-        ("CREATE", None, map(Some(BAD)), false, false),
-        ("CREATE", None, map(None), false, false),
-        ("CREATE", None, Some(json!({"data": {"other": GOOD}})), false, false),
-        ("UPDATE", Some(GOOD), map(Some(BAD)), false, false),
-        ("UPDATE", Some(BAD), map(Some(GOOD)), true, true),
-        ("UPDATE", Some(BAD), map(Some(BAD)), true, false),
-        ("UPDATE", Some(GOOD), map(Some(GOOD)), true, false),
-        ("UPDATE", Some(GOOD), Some(json!({"data": {}})), false, false),
-        ("DELETE", Some(GOOD), None, true, false),
-        ("DELETE", Some(BAD), None, true, false),
-    ] {
-        let (is_allowed, is_accepted, body) = judged(operation, old, new);
-        assert_eq!((is_allowed, is_accepted), (allowed, accepted), "{operation} {old:?}: {body}");
-        if !allowed {
-            assert_eq!(body["response"]["status"]["details"]["name"], "role-mapping");
-        }
-    }
-}
-
-#[test]
-fn another_kind_and_an_older_version_are_different_mistakes() {
-    let error = |text: &str| respond(text.as_bytes(), &ruleset("rules: []"), Mode::Mutate).unwrap_err();
-    let of = |kind: &str, version: &str| {
-        error(&json!({"apiVersion": version, "kind": kind, "request": {"uid": "7"}}).to_string())
-    };
-    assert!(matches!(of("AdmissionReview", "admission.k8s.io/v1beta1"), ReviewError::Version(_)));
-    for (kind, version) in [
-        ("AdmissionReview", "other.k8s.io/v1"),
-        ("Other", "admission.k8s.io/v1"),
-        ("Other", "admission.k8s.io/v1beta1"),
-    ] {
-        assert!(matches!(of(kind, version), ReviewError::Kind { .. }), "{kind} {version}");
-    }
-    assert!(matches!(error("{"), ReviewError::Json(_)));
-    let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview""#;
-    assert!(matches!(error(&format!("{head}}}")), ReviewError::NoRequest));
-    assert!(matches!(error(&format!("{head},\"request\":{{}}}}")), ReviewError::NoUid));
-}
-
-#[test]
-fn of_metadata_each_member_goes_to_its_place() {
-    let text = r#"{"name": "a", "generateName": "b", "namespace": "c", "resourceVersion": "d"}"#;
-    let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &[]).unwrap().unwrap();
-    let is = |text: Option<RawText<'_>>| text.unwrap().to_text().unwrap().into_owned();
-    assert_eq!(is(metadata.name), "a");
-    assert_eq!(is(metadata.generate_name), "b");
-    assert_eq!(is(metadata.namespace), "c");
-    assert_eq!(is(metadata.resource_version), "d");
-    assert!(!metadata.is_deleted);
-    for (stamp, is_deleted) in [("\"2026-01-01T00:00:00Z\"", true), ("null", false)] {
-        let text = format!("{{\"deletionTimestamp\": {stamp}}}");
-        let metadata = Metadata::read(&mut Reader::new(text.as_bytes()), &[]).unwrap().unwrap();
-        assert_eq!(metadata.is_deleted, is_deleted, "{stamp}");
-    }
-}
-
 #[test]
 fn a_manifest_gives_each_workloads_pod_and_what_stands_in_it_itself() {
     let objects = |text: &str| {
@@ -393,22 +206,6 @@ fn a_label_that_is_null_is_absent_and_one_that_is_a_number_is_a_mistake() {
     for value in ["1", "true", "[x]", "{x: y}"] {
         assert!(labels(value).unwrap_err().contains("labels.a must be text"), "{value}");
     }
-}
-
-#[test]
-fn an_edit_says_how_long_the_text_is_that_is_to_be_judged() {
-    let bytes = |operation: &str, text: &str| {
-        let object = json!({"data": {"mapping.yaml": text}});
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {"uid": "7", "operation": operation, "object": object},
-        });
-        validate::read(review.to_string().as_bytes()).unwrap().text_bytes()
-    };
-    assert_eq!(bytes("CREATE", "rules: []"), Some(9));
-    assert_eq!(bytes("DELETE", "rules: []"), None);
-    assert_eq!(bytes("CREATE", &"x".repeat(mapping::MAX_BYTES + 1)), None, "it is refused unread");
 }
 
 const ROLE: &str = "eks.amazonaws.com/role-arn";
@@ -639,21 +436,6 @@ fn a_provider_may_be_named_twice() {
 }
 
 #[test]
-fn what_a_decision_sees_is_lent_where_there_is_something_to_decide() {
-    let ruleset = ruleset("rules: []");
-    let seen = |thing: &Thing, operation: &str| {
-        let mut review = thing.to_review();
-        review["request"]["operation"] = operation.into();
-        let body = review.to_string();
-        let request = parse(body.as_bytes(), &ruleset).unwrap();
-        request.with_subject(|subject| subject.service_account.to_owned()).unwrap()
-    };
-    assert_eq!(seen(&Thing::service_account("kas"), "UPDATE").as_deref(), Some("gitlab-kas"));
-    assert_eq!(seen(&Thing::pod("kas"), "CREATE").as_deref(), Some("gitlab-kas"));
-    assert_eq!(seen(&Thing::pod("kas"), "UPDATE"), None);
-}
-
-#[test]
 fn only_what_may_well_be_meant_so_is_a_note() {
     use LintKind::{
         Covered, DefaultAccount, EveryNamespace, JobConflict, JobNamespace, Large, NoName, NotEverything,
@@ -665,20 +447,4 @@ fn only_what_may_well_be_meant_so_is_a_note() {
     for kind in [Large, Covered, NotEverything, Slow, NoName, DefaultAccount, JobConflict] {
         assert!(!kind.is_note(), "{kind:?}");
     }
-}
-
-#[test]
-fn whoever_edits_the_mapping_is_warned_of_what_to_mend_and_gets_no_notes() {
-    // The second rule never decides, and both hold in every namespace.
-    let text = "rules: [{match: {component: kas}, remove: true, provider: irsa}, {name: x, match: {component: kas}, remove: true, provider: irsa}]";
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {"uid": "7", "operation": "CREATE", "object": {"data": {"mapping.yaml": text}}},
-    });
-    let edit = validate::read(review.to_string().as_bytes()).unwrap().judge(&OperatorPolicy::default());
-    let body: Value = serde_json::from_slice(&edit.into_body(Vec::new()).unwrap()).unwrap();
-    let warnings = body["response"]["warnings"].as_array().unwrap();
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].as_str().unwrap().contains("rule x never decides"), "{warnings:?}");
 }

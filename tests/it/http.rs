@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::support::{DEADLINE, Thing, patch_of, ruleset};
+use crate::support::{DEADLINE, Thing, edit, patch_of, ruleset};
 
 const MAPPING: &str =
     "account: \"123456789012\"\nrules:\n  - {name: r, match: {component: \"*\"}, role: x}\n";
@@ -375,18 +375,6 @@ async fn escapes_in_json_are_understood() {
     let body = review().to_string().replace("\"registry-9.10.0\"", "\"regist\\u0072y-9.10.0\"");
     let (_, body) = post("/mutate", Some("application/json"), body).await;
     assert!(body.contains("\"patch\""), "{body}");
-}
-
-fn edit(operation: &str, old: Option<&str>, new: Option<&str>) -> Value {
-    let config_map =
-        |text: &str| json!({"metadata": {"name": "role-mapping"}, "data": {"mapping.yaml": text}});
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "u", "kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "operation": operation,
-            "namespace": "a", "name": "role-mapping", "object": new.map(config_map), "oldObject": old.map(config_map),
-        },
-    })
 }
 
 async fn validated(review: &Value) -> Value {

@@ -10,6 +10,7 @@
     reason = "the lints' own exception for tests does not reach the helpers of a test crate"
 )]
 
+mod admission;
 mod architecture;
 mod certificates;
 mod cli;

@@ -212,6 +212,18 @@ pub(crate) fn chart_labels(component: &str) -> Vec<(String, String)> {
         .to_vec()
 }
 
+/// The review of an edit of the mapping's ConfigMap, from the old text to the new one.
+pub(crate) fn edit(operation: &str, old: Option<&str>, new: Option<&str>) -> Value {
+    let config_map = |text: &str| serde_json::json!({"metadata": {"name": "role-mapping"}, "data": {"mapping.yaml": text}});
+    serde_json::json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u", "kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "operation": operation,
+            "namespace": "a", "name": "role-mapping", "object": new.map(config_map), "oldObject": old.map(config_map),
+        },
+    })
+}
+
 /// The patch of an answer, decoded.
 pub(crate) fn patch_of(answer: &Value) -> Value {
     use base64::Engine as _;
