@@ -41,8 +41,8 @@ pub(super) fn introduce(
         format!("{scheme}://{host}:{}", address.port())
     };
     output::print(&format!(
-        "gitlab-iam-webhook gives GitLab's ServiceAccounts and Pods their AWS roles. It answers at {webhook}, \
-         as it would in a cluster.
+        "gitlab-iam-webhook gives GitLab's ServiceAccounts and Pods their AWS roles. It answers at \
+         {webhook}, as it would in a cluster.
 No certificate was given, so one was made for this run. Clients trust it by this file, which is \
          removed when the server stops:
   {certificate}
