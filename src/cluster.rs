@@ -15,8 +15,9 @@
 //! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview:
 //!                     their metadata alone                                       which have opted in
 //! Repair              ServiceAccounts in those      an empty patch to each that  nobody
-//!                     namespaces, their metadata    is not as decided; Events
+//!                     namespaces, their metadata    is not as decided            EventWriter
 //!                     alone; which mapping decides
+//! EventWriter         nothing: it is told           Events                       nobody
 //! ```
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
@@ -26,6 +27,7 @@ mod bundle_exchange;
 pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
+pub mod events;
 mod failure;
 pub mod impact_preview;
 pub mod mapping_freshness;

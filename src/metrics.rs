@@ -58,6 +58,8 @@ pub struct Metrics {
     pub repairs_waiting: Gauge,
     /// The re-admissions, by how they ended.
     pub repairs: Family<RepairLabel, Counter>,
+    /// The Events that were to be written, by what became of them.
+    pub events: Family<EventLabel, Counter>,
     build: Family<Build, Gauge>,
 }
 
@@ -293,6 +295,25 @@ pub struct ObservedLabel {
     pub outcome: Outcome,
 }
 
+/// One Event that was to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabel {
+    /// What became of it.
+    pub result: EventResult,
+}
+
+label_values! {
+    /// What became of an Event that was to be written.
+    EventResult {
+        /// The Event is there: this replica wrote it, or another one had.
+        Written = "written",
+        /// The API server refused it, or did not answer.
+        Failed = "failed",
+        /// There were too many, and the log alone told.
+        Dropped = "dropped",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -323,6 +344,7 @@ impl Default for Metrics {
             observed_service_accounts: Family::default(),
             repairs_waiting: Gauge::default(),
             repairs: Family::default(),
+            events: Family::default(),
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -342,6 +364,9 @@ impl Default for Metrics {
         }
         for outcome in Outcome::OF_SERVICE_ACCOUNTS {
             metrics.observed_service_accounts.get_or_create(&ObservedLabel { outcome }).set(0);
+        }
+        for &result in EventResult::ALL {
+            metrics.events.get_or_create(&EventLabel { result }).inc_by(0);
         }
         metrics.register();
         metrics
@@ -435,6 +460,7 @@ impl Metrics {
             "ServiceAccounts re-admitted because they were not as decided, by result",
             self.repairs.clone(),
         );
+        registry.register("events", "Events to be written on objects, by result", self.events.clone());
         registry.register("build_info", "The version of this binary", self.build.clone());
     }
 
@@ -468,6 +494,11 @@ impl Metrics {
     /// Counts a TLS handshake.
     pub fn handshake_ended(&self, result: HandshakeResult) {
         self.handshakes.get_or_create(&HandshakeLabels { result }).inc();
+    }
+
+    /// Counts an Event that was to be written.
+    pub fn event_ended(&self, result: EventResult) {
+        self.events.get_or_create(&EventLabel { result }).inc();
     }
 
     /// Counts a request that got no decision.

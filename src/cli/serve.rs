@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster;
 use crate::cluster::ca_bundle::CaBundle;
+use crate::cluster::events::Events;
 use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
@@ -116,6 +117,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let following = files.follow(Arc::clone(&background.resolver), tasks.stop_token());
         tasks.spawn("follows the files of the certificate", following);
     }
+    let events = client.as_ref().map(|client| background.events(client));
     let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
     let namespaces =
         client.as_ref().filter(|_| in_cluster).map(|client| background.namespaces(client, &args.repair));
@@ -127,8 +129,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, loader, hold);
         let freshness = watch.freshness();
         tasks.spawn("follows the mapping's ConfigMap", watch.follow(tasks.stop_token()));
-        if let Some(namespaces) = namespaces.clone().filter(|_| args.repair.repair) {
-            background.repair(client, namespaces, freshness);
+        let shared = namespaces.clone().zip(events);
+        if let Some((namespaces, events)) = shared.filter(|_| args.repair.repair) {
+            background.repair(client, namespaces, freshness, events);
         }
     }
     let mut preview = None;
@@ -188,11 +191,18 @@ impl Background {
         namespaces
     }
 
+    fn events(&self, client: &ApiServer) -> Events {
+        let (events, writer) = Events::new(client.clone(), Arc::clone(&self.metrics));
+        self.tasks.spawn("writes Events", writer.follow(self.tasks.stop_token()));
+        events
+    }
+
     fn repair(
         &self,
         client: &ApiServer,
         namespaces: watch::Receiver<KnownNamespaces>,
         freshness: MappingFreshness,
+        events: Events,
     ) {
         let repair = Repair::new(
             client.clone(),
@@ -201,6 +211,7 @@ impl Background {
             freshness,
             self.readiness.clone(),
             Arc::clone(&self.metrics),
+            events,
         );
         self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
     }

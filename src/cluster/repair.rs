@@ -11,7 +11,6 @@
 //! minutes: whatever was missed, or found no room, is found again.
 
 mod backoff;
-mod events;
 mod queue;
 
 use std::collections::BTreeSet;
@@ -28,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::events::{Events, Importance, Naming, Notice, Regarding};
 use super::failure::Failure;
 use super::mapping_freshness::MappingFreshness;
 use super::namespaces::KnownNamespaces;
@@ -41,7 +41,7 @@ use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
 use crate::telemetry::causes;
-use events::OwnerEvents;
+use backoff::{TIMES, WINDOW};
 use queue::{Action, Attempt, JITTER, Observation, RepairQueue, ServiceAccountRef, SyncState};
 
 /// How often what was done is logged.
@@ -58,6 +58,7 @@ pub struct Repair {
     freshness: MappingFreshness,
     readiness: Readiness,
     metrics: Arc<Metrics>,
+    events: Events,
 }
 
 impl Repair {
@@ -70,8 +71,9 @@ impl Repair {
         freshness: MappingFreshness,
         readiness: Readiness,
         metrics: Arc<Metrics>,
+        events: Events,
     ) -> Self {
-        Self { api, live, namespaces, freshness, readiness, metrics }
+        Self { api, live, namespaces, freshness, readiness, metrics, events }
     }
 
     /// Repairs until stopped.
@@ -82,7 +84,6 @@ impl Repair {
         let mut driver = Driver {
             watches: Watches::new(self.api.clone(), Arc::clone(&self.live), sync_state, WATCHES, sender),
             queue: RepairQueue::new(self.live.load().number),
-            events: OwnerEvents::new(self.api.clone()),
             repair: Arc::new(self),
             attempts: JoinSet::new(),
             progress: Progress::default(),
@@ -196,7 +197,6 @@ struct Driver {
     repair: Arc<Repair>,
     queue: RepairQueue,
     watches: Watches<(Arc<str>, SyncState)>,
-    events: OwnerEvents,
     attempts: JoinSet<Done>,
     progress: Progress,
 }
@@ -244,11 +244,35 @@ impl Driver {
                     });
                 }
                 Action::Abandon => self.attempts = JoinSet::new(),
-                Action::TellOwner(account, time) => self.events.left_alone(account, time),
+                Action::TellOwner(account, time) => self.tell_owner(&account, time),
                 Action::Count(result) => self.count(result),
                 Action::ListAgain(namespace) => self.watches.again(&namespace),
             }
         }
+    }
+
+    /// Tells the owner of a ServiceAccount that it is left alone for so long, and that somebody must settle
+    /// who sets its role.
+    fn tell_owner(&self, account: &ServiceAccountRef, time: Duration) {
+        let time = humantime::format_duration(time);
+        let ServiceAccountRef { namespace, name } = account;
+        tracing::warn!(
+            %namespace, %name,
+            "ServiceAccount left alone for {time}: it is changed back again and again"
+        );
+        self.repair.events.tell(Notice {
+            regarding: Regarding::service_account(Arc::clone(namespace), Arc::clone(name)),
+            importance: Importance::Warning,
+            reason: "RoleChangedBack",
+            action: "Repair",
+            note: format!(
+                "its role annotations were changed back {TIMES} times in {} minutes, so they are left alone \
+                 for {time}; find what else sets them, or give it the label \
+                 gitlab-iam-webhook/inject=disabled",
+                WINDOW.as_secs() / 60,
+            ),
+            naming: Naming::Unique,
+        });
     }
 
     fn count(&mut self, result: RepairResult) {

@@ -19,6 +19,7 @@ mod crowds;
 mod decisions;
 mod docs;
 mod edges;
+mod events;
 mod hostile;
 mod http;
 mod limits;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gitlab_iam_webhook::cluster::events::Events;
 use gitlab_iam_webhook::cluster::impact_preview::ImpactPreview;
 use gitlab_iam_webhook::cluster::mapping_watch::MappingWatch;
 use gitlab_iam_webhook::cluster::namespaces::{KnownNamespaces, Namespaces};
@@ -127,8 +128,10 @@ impl Replica {
         let freshness = mapping_watch.freshness();
         tokio::spawn(mapping_watch.follow(CancellationToken::new()));
         let (namespaces, opted_in) = watch::channel(None);
-        let repair =
-            Repair::new(api, Arc::clone(&live), opted_in, freshness, readiness.clone(), Arc::clone(&metrics));
+        let (events, writer) = Events::new(api.clone(), Arc::clone(&metrics));
+        tokio::spawn(writer.follow(CancellationToken::new()));
+        let (ours, counts) = (Arc::clone(&live), Arc::clone(&metrics));
+        let repair = Repair::new(api, ours, opted_in, freshness, readiness.clone(), counts, events);
         tokio::spawn(repair.follow(CancellationToken::new()));
 
         let mapping = Arc::new(Mutex::new(ConfigMap {
