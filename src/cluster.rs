@@ -12,11 +12,15 @@
 //!                                                                                CaBundle: what to trust
 //! CaBundle            both webhook configurations;  their caBundle, where        Certificates: what each
 //!                     which certificate is served   Certificates runs            entry trusts; Readiness
-//! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview:
-//!                     their metadata alone                                       which have opted in
+//! namespaces::follow  Namespaces with our label,    nothing                      Repair, Observe and
+//!                     their metadata alone                                       ImpactPreview: which have
+//!                                                                                opted in or are observed;
+//!                                                                                EventWriter
 //! Repair              ServiceAccounts in those      an empty patch to each that  nobody
 //!                     namespaces, their metadata    is not as decided            EventWriter
 //!                     alone; which mapping decides
+//! Observe             ServiceAccounts in observed   nothing                      EventWriter
+//!                     namespaces, likewise
 //! EventWriter         nothing: it is told           Events                       nobody
 //! ```
 //!
@@ -33,6 +37,7 @@ pub mod impact_preview;
 pub mod mapping_freshness;
 pub mod mapping_watch;
 pub mod namespaces;
+pub mod observe;
 pub mod observed;
 mod pages;
 mod read;

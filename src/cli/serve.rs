@@ -21,6 +21,7 @@ use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
 use crate::cluster::namespaces::{self, KnownNamespaces, Scope};
+use crate::cluster::observe::Observe;
 use crate::cluster::repair::Repair;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::health::Readiness;
@@ -119,8 +120,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let events = client.as_ref().map(|client| background.events(client));
     let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
-    let namespaces =
-        client.as_ref().filter(|_| in_cluster).map(|client| background.namespaces(client, &args.repair));
+    let namespaces = client.as_ref().zip(events.as_ref()).filter(|_| in_cluster).map(|(client, events)| {
+        let namespaces = background.namespaces(client, &args.repair, events);
+        background.observe(client, namespaces.clone(), events.clone());
+        namespaces
+    });
     if let Some(path) = args.mapping {
         let following = mapping_file::follow(path, loader, tasks.stop_token());
         tasks.spawn("follows the mapping's file", following);
@@ -181,10 +185,15 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Background {
-    fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<KnownNamespaces> {
+    fn namespaces(
+        &self,
+        client: &ApiServer,
+        args: &RepairArgs,
+        events: &Events,
+    ) -> watch::Receiver<KnownNamespaces> {
         let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
         let stop = self.tasks.stop_token();
-        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &stop);
+        let (namespaces, tasks) = namespaces::follow(client, &scope, events, &self.metrics, &stop);
         for task in tasks {
             self.tasks.spawn("follows the namespaces that carry the label", task);
         }
@@ -195,6 +204,12 @@ impl Background {
         let (events, writer) = Events::new(client.clone(), Arc::clone(&self.metrics));
         self.tasks.spawn("writes Events", writer.follow(self.tasks.stop_token()));
         events
+    }
+
+    fn observe(&self, client: &ApiServer, namespaces: watch::Receiver<KnownNamespaces>, events: Events) {
+        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
+        let observe = Observe::new(client.clone(), live, namespaces, events, metrics);
+        self.tasks.spawn("reports on observed namespaces", observe.follow(self.tasks.stop_token()));
     }
 
     fn repair(

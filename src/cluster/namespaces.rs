@@ -1,6 +1,7 @@
 //! Which namespaces have opted in, and which are observed? Their label `gitlab-iam-webhook/inject` says it.
 //!
-//! Every namespace that carries the label is watched by its metadata alone, and only its name is kept.
+//! Every namespace that carries the label is watched by its metadata alone, and only its name is kept. Where
+//! the label does nothing, an Event on the namespace says why.
 
 mod label;
 
@@ -14,11 +15,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ApiServer;
+use super::events::{Events, Importance, Naming, Notice, Regarding};
 use super::pages::Collection;
 use super::watch::{Event, follow as follow_all};
 use crate::engine::object::subject::INJECT;
 use crate::metrics::Metrics;
-use label::{Effect, LabelledNamespace};
+use label::{Effect, FutileLabels, LabelledNamespace};
 
 /// The most namespaces that are looked after.
 const MOST: usize = 10_000;
@@ -51,6 +53,7 @@ pub type KnownNamespaces = Option<Namespaces>;
 pub fn follow(
     api: &ApiServer,
     scope: &Scope,
+    events: &Events,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> (watch::Receiver<KnownNamespaces>, Vec<impl Future<Output = ()> + Send + 'static>) {
@@ -67,6 +70,7 @@ pub fn follow(
             own,
             except: scope.except.clone(),
             found: Arc::clone(&found),
+            events: events.clone(),
             metrics: Arc::clone(metrics),
             said: AtomicBool::new(false),
         };
@@ -82,6 +86,7 @@ struct Follower {
     own: Option<String>,
     except: Vec<String>,
     found: Arc<watch::Sender<KnownNamespaces>>,
+    events: Events,
     metrics: Arc<Metrics>,
     /// Whether it was logged that there are too many.
     said: AtomicBool,
@@ -89,13 +94,17 @@ struct Follower {
 
 impl Follower {
     async fn follow(self, api: ApiServer, what: Collection) {
-        let mut listed = None;
+        let (mut listed, mut futile) = (None, FutileLabels::default());
         let mut events = std::pin::pin!(follow_all(api, what, LabelledNamespace::read));
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Listing) => listed = Some(Namespaces::default()),
                 Ok(Event::There(namespace)) => {
-                    let effect = Effect::of(&namespace.value, self.except.contains(&namespace.name));
+                    let is_excepted = self.except.contains(&namespace.name);
+                    if let Some(why) = futile.see(&namespace, is_excepted) {
+                        self.tell(&namespace, why);
+                    }
+                    let effect = Effect::of(&namespace.value, is_excepted);
                     match &mut listed {
                         Some(listed) => drop(self.put(listed, namespace.name, effect)),
                         None => self.change(|known| self.put(known, namespace.name, effect)),
@@ -106,10 +115,30 @@ impl Follower {
                     self.change(|known| self.replace(known, listed));
                 }
                 // A namespace that loses the label is told as one that is deleted.
-                Ok(Event::Gone(namespace)) => self.change(|known| known.remove(&namespace.name)),
+                Ok(Event::Gone(namespace)) => {
+                    futile.gone(&namespace.name);
+                    self.change(|known| known.remove(&namespace.name));
+                }
                 Err(failure) => failure.log("watching namespaces"),
             }
         }
+    }
+
+    /// Tells why the label of this namespace does nothing.
+    fn tell(&self, namespace: &LabelledNamespace, why: String) {
+        let LabelledNamespace { name, uid, .. } = namespace;
+        tracing::warn!(namespace = name, "{why}");
+        self.events.tell(Notice {
+            regarding: Regarding {
+                uid: uid.as_deref().map(Arc::from),
+                ..Regarding::namespace(Arc::from(&**name))
+            },
+            importance: Importance::Warning,
+            reason: "LabelHasNoEffect",
+            action: "Watch",
+            note: why,
+            naming: Naming::ByContent,
+        });
     }
 
     /// Puts a namespace where its label says. Returns whether anything changed by it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gitlab_iam_webhook::cluster::events::Events;
 use gitlab_iam_webhook::cluster::namespaces::{self, KnownNamespaces, Scope};
 use gitlab_iam_webhook::memory::{POOL, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
@@ -29,7 +30,11 @@ fn labelled(name: &str, version: &str, value: &str) -> Value {
 fn follow_namespaces(pool: &Pool) -> (watch::Receiver<KnownNamespaces>, ScriptedApi) {
     let (api, script) = scripted(pool);
     let stop = CancellationToken::new();
-    let (found, tasks) = namespaces::follow(&api, &Scope::default(), &Arc::new(Metrics::default()), &stop);
+    let metrics = Arc::new(Metrics::default());
+    let (events, writer) = Events::new(api.clone(), Arc::clone(&metrics));
+    tokio::spawn(writer.follow(stop.clone()));
+    let scope = Scope { only: Vec::new(), except: vec!["own".to_owned()] };
+    let (found, tasks) = namespaces::follow(&api, &scope, &events, &metrics, &stop);
     for task in tasks {
         tokio::spawn(task);
     }
@@ -127,7 +132,7 @@ async fn a_watch_goes_on_from_where_it_was_and_after_a_410_everything_is_listed_
 async fn a_namespace_that_moves_between_the_values_of_its_label_is_told_in_one_step() {
     let (mut found, mut script) = follow_namespaces(&Pool::new(POOL));
     let asked = script.expect("list", NAMESPACES).await;
-    asked.respond(200, &list("5", &[labelled("a", "4", "observe"), labelled("b", "4", "true")]));
+    asked.respond(200, &list("5", &[labelled("a", "4", "observe"), labelled("b", "4", "disabled")]));
     let watch = script.expect("watch", NAMESPACES).await.stream();
     let sets = |found: &KnownNamespaces| {
         let found = found.clone().unwrap_or_default();
@@ -138,7 +143,7 @@ async fn a_namespace_that_moves_between_the_values_of_its_label_is_told_in_one_s
     found.changed().await.unwrap();
     told.push(sets(&found.borrow_and_update()));
     for (version, value) in
-        [("6", "enabled"), ("7", "observe"), ("8", "disabled"), ("9", "enabled"), ("10", "")]
+        [("6", "enabled"), ("7", "observe"), ("8", "disabled"), ("9", "enabled"), ("10", "disabled")]
     {
         watch.event("MODIFIED", &labelled("a", version, value));
         found.changed().await.unwrap();
@@ -153,6 +158,57 @@ async fn a_namespace_that_moves_between_the_values_of_its_label_is_told_in_one_s
     script.expect("list", NAMESPACES).await.respond(200, &list("20", &[labelled("d", "19", "enabled")]));
     let told = found.wait_for(|found| sets(found) == ("d".to_owned(), String::new()));
     tokio::time::timeout(Duration::from_mins(1), told).await.expect("it is told in time").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_does_nothing_is_told_by_an_event_on_its_namespace_once_for_each_value() {
+    let (_found, mut script) = follow_namespaces(&Pool::new(POOL));
+    let listed = [
+        labelled("a", "4", "true"),
+        labelled("b", "4", "enabled"),
+        labelled("c", "4", "disabled"),
+        labelled("own", "4", "observe"),
+    ];
+    script.expect("list", NAMESPACES).await.respond(200, &list("5", &listed));
+    let (mut events, mut watch) = (Vec::new(), None);
+    for _ in 0..3 {
+        let asked = script.next().await;
+        match asked.verb {
+            "watch" => watch = Some(asked.stream()),
+            _ => {
+                events.push((asked.path.clone(), asked.json()));
+                asked.respond(201, &json!({}));
+            }
+        }
+    }
+    let of = |namespace: &str| format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+    for (event, namespace, words) in [
+        (
+            &events[0],
+            "a",
+            "the label gitlab-iam-webhook/inject=true has no effect: write gitlab-iam-webhook/inject=enabled",
+        ),
+        (&events[1], "own", "inject=observe has no effect here: nothing is changed in kube-system"),
+    ] {
+        let (path, event) = event;
+        assert_eq!(*path, of(namespace));
+        assert_eq!((&event["reason"], &event["type"]), (&json!("LabelHasNoEffect"), &json!("Warning")));
+        let regarding =
+            json!({"apiVersion": "v1", "kind": "Namespace", "namespace": namespace, "name": namespace});
+        assert_eq!(event["regarding"], regarding);
+        assert!(event["note"].as_str().unwrap().contains(words), "{event}");
+    }
+    let watch = watch.unwrap();
+    // The same once more, as where something else of the namespace changes.
+    watch.event("MODIFIED", &labelled("a", "6", "true"));
+    script.expect_silence(Duration::from_secs(5)).await;
+    watch.event("MODIFIED", &labelled("a", "7", "yes"));
+    let told = script.expect("create", &of("a")).await;
+    assert!(told.json()["note"].as_str().unwrap().contains("inject=yes has no effect: write"));
+    // Where another replica has said it, that is as good.
+    told.respond(409, &status(409, "there is one"));
+    watch.event("MODIFIED", &labelled("a", "8", "enabled"));
+    script.expect_silence(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ mod limits;
 mod live;
 mod mapping_watch;
 mod objects;
+mod observe;
 mod problems;
 mod properties;
 mod repair;
