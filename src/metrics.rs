@@ -50,10 +50,16 @@ pub struct Metrics {
     pub certificate_loads: Family<LoadLabels, Counter>,
     /// The number of namespaces that have opted in.
     pub opted_in_namespaces: Gauge,
+    /// The number of namespaces that are observed.
+    pub observed_namespaces: Gauge,
+    /// The number of ServiceAccounts in observed namespaces, by what was decided.
+    pub observed_service_accounts: Family<ObservedLabel, Gauge>,
     /// The number of ServiceAccounts that are to be re-admitted.
     pub repairs_waiting: Gauge,
     /// The re-admissions, by how they ended.
     pub repairs: Family<RepairLabel, Counter>,
+    /// The Events that were to be written, by what became of them.
+    pub events: Family<EventLabel, Counter>,
     build: Family<Build, Gauge>,
 }
 
@@ -282,6 +288,32 @@ label_values! {
     }
 }
 
+/// What would come of ServiceAccounts that are observed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ObservedLabel {
+    /// What was decided.
+    pub outcome: Outcome,
+}
+
+/// One Event that was to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabel {
+    /// What became of it.
+    pub result: EventResult,
+}
+
+label_values! {
+    /// What became of an Event that was to be written.
+    EventResult {
+        /// The Event is there: this replica wrote it, or another one had.
+        Written = "written",
+        /// The API server refused it, or did not answer.
+        Failed = "failed",
+        /// There were too many, and the log alone told.
+        Dropped = "dropped",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -308,8 +340,11 @@ impl Default for Metrics {
             certificate_not_after: Gauge::default(),
             certificate_loads: Family::default(),
             opted_in_namespaces: Gauge::default(),
+            observed_namespaces: Gauge::default(),
+            observed_service_accounts: Family::default(),
             repairs_waiting: Gauge::default(),
             repairs: Family::default(),
+            events: Family::default(),
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -326,6 +361,12 @@ impl Default for Metrics {
         }
         for &result in RepairResult::ALL {
             metrics.repairs.get_or_create(&RepairLabel { result }).inc_by(0);
+        }
+        for outcome in Outcome::OF_SERVICE_ACCOUNTS {
+            metrics.observed_service_accounts.get_or_create(&ObservedLabel { outcome }).set(0);
+        }
+        for &result in EventResult::ALL {
+            metrics.events.get_or_create(&EventLabel { result }).inc_by(0);
         }
         metrics.register();
         metrics
@@ -400,6 +441,16 @@ impl Metrics {
             self.opted_in_namespaces.clone(),
         );
         registry.register(
+            "observed_namespaces",
+            "Namespaces labelled gitlab-iam-webhook/inject=observe",
+            self.observed_namespaces.clone(),
+        );
+        registry.register(
+            "observed_service_accounts",
+            "ServiceAccounts in observed namespaces as they stand, by what would come of them",
+            self.observed_service_accounts.clone(),
+        );
+        registry.register(
             "repairs_waiting",
             "ServiceAccounts that are not as decided",
             self.repairs_waiting.clone(),
@@ -409,6 +460,7 @@ impl Metrics {
             "ServiceAccounts re-admitted because they were not as decided, by result",
             self.repairs.clone(),
         );
+        registry.register("events", "Events to be written on objects, by result", self.events.clone());
         registry.register("build_info", "The version of this binary", self.build.clone());
     }
 
@@ -442,6 +494,11 @@ impl Metrics {
     /// Counts a TLS handshake.
     pub fn handshake_ended(&self, result: HandshakeResult) {
         self.handshakes.get_or_create(&HandshakeLabels { result }).inc();
+    }
+
+    /// Counts an Event that was to be written.
+    pub fn event_ended(&self, result: EventResult) {
+        self.events.get_or_create(&EventLabel { result }).inc();
     }
 
     /// Counts a request that got no decision.

@@ -16,6 +16,7 @@ mod commands;
 mod harness;
 mod install;
 mod mapping;
+mod observe;
 mod pods;
 mod repair;
 mod rights;

@@ -235,7 +235,7 @@ pub(super) struct RepairArgs {
     #[arg(long, env = "GITLAB_IAM_WEBHOOK_REPAIR", conflicts_with = "mapping")]
     pub(super) repair: bool,
 
-    /// Look for opted-in namespaces among these alone; may be repeated (in the environment: separated by
+    /// Look for labelled namespaces among these alone; may be repeated (in the environment: separated by
     /// spaces). Without it they are looked for among all.
     #[arg(
         long = "watch-namespace",
@@ -245,7 +245,8 @@ pub(super) struct RepairArgs {
     )]
     pub(super) watch_namespaces: Vec<String>,
 
-    /// Never look at this namespace; may be repeated (in the environment: separated by spaces).
+    /// Look at nothing in this namespace, whatever its label; may be repeated (in the environment: separated
+    /// by spaces). An Event on the namespace tells that its label has no effect.
     #[arg(
         long = "except-namespace",
         value_name = "NAME",
