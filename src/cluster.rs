@@ -17,6 +17,8 @@
 //! Repair              ServiceAccounts in those      an empty patch to each that  nobody
 //!                     namespaces, their metadata    is not as decided; Events
 //!                     alone; which mapping decides
+//! Probe               nothing: every 5 minutes it   a broken NAME-last-good, as  nobody; the log and the
+//!                     asks the API server           a dry run: it is refused     metrics say what came of it
 //! ```
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
@@ -33,6 +35,7 @@ pub mod mapping_watch;
 pub mod namespaces;
 pub mod observed;
 mod pages;
+pub mod probe;
 mod read;
 pub mod repair;
 mod retry;

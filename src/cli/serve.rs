@@ -20,6 +20,7 @@ use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
 use crate::cluster::namespaces::{self, OptedIn, Scope};
+use crate::cluster::probe::Probe;
 use crate::cluster::repair::Repair;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::health::Readiness;
@@ -119,6 +120,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
     let namespaces =
         client.as_ref().filter(|_| in_cluster).map(|client| background.namespaces(client, &args.repair));
+    if let (Some(client), Some(place), Some(name)) =
+        (&client, &args.mapping_config_map, &args.certificate.webhook_configuration)
+    {
+        background.probe(Probe::new(client.clone(), place, name));
+    }
     if let Some(path) = args.mapping {
         let following = mapping_file::follow(path, loader, tasks.stop_token());
         tasks.spawn("follows the mapping's file", following);
@@ -197,6 +203,12 @@ impl Background {
             Arc::clone(&self.metrics),
         );
         self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
+    }
+
+    fn probe(&self, probe: Probe) {
+        let (readiness, metrics) = (self.readiness.clone(), Arc::clone(&self.metrics));
+        let following = probe.follow(readiness, metrics, self.tasks.stop_token());
+        self.tasks.spawn("asks whether the API server reaches the webhook", following);
     }
 
     fn certificates(

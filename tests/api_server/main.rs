@@ -17,5 +17,6 @@ mod harness;
 mod install;
 mod mapping;
 mod pods;
+mod probe;
 mod repair;
 mod rights;

@@ -25,6 +25,7 @@ mod limits;
 mod live;
 mod mapping_watch;
 mod objects;
+mod probe;
 mod problems;
 mod properties;
 mod repair;
