@@ -22,6 +22,8 @@
 //! Observe             ServiceAccounts in observed   nothing                      EventWriter
 //!                     namespaces, likewise
 //! EventWriter         nothing: it is told           Events                       nobody
+//! Probe               nothing: every 5 minutes it   a broken NAME-last-good, as  nobody; the log and the
+//!                     asks the API server           a dry run: it is refused     metrics say what came of it
 //! ```
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
@@ -40,6 +42,7 @@ pub mod namespaces;
 pub mod observe;
 pub mod observed;
 mod pages;
+pub mod probe;
 mod read;
 pub mod repair;
 mod retry;

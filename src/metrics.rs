@@ -2,12 +2,17 @@
 //! a series.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use arc_swap::ArcSwapOption;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
+};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -60,6 +65,7 @@ pub struct Metrics {
     pub repairs: Family<RepairLabel, Counter>,
     /// The Events that were to be written, by what became of them.
     pub events: Family<EventLabel, Counter>,
+    reachability: Reachability,
     build: Family<Build, Gauge>,
 }
 
@@ -314,6 +320,34 @@ label_values! {
     }
 }
 
+/// Whether the API server reaches the webhook, and when that was known last, in seconds since 1970. Nothing
+/// is exported before it is known: a 0 would be an alarm.
+#[derive(Clone, Debug, Default)]
+struct Reachability(Arc<ArcSwapOption<(bool, i64)>>);
+
+impl Collector for Reachability {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(known) = self.0.load_full() else { return Ok(()) };
+        let (is_reached, at) = *known;
+        for (name, help, value) in [
+            (
+                "reachable_from_api_server",
+                "1 while the API server that was asked last reaches the webhook, 0 while it does not",
+                i64::from(is_reached),
+            ),
+            (
+                "reachable_from_api_server_timestamp_seconds",
+                "When an API server last said whether it reaches the webhook",
+                at,
+            ),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -345,6 +379,7 @@ impl Default for Metrics {
             repairs_waiting: Gauge::default(),
             repairs: Family::default(),
             events: Family::default(),
+            reachability: Reachability::default(),
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -461,6 +496,7 @@ impl Metrics {
             self.repairs.clone(),
         );
         registry.register("events", "Events to be written on objects, by result", self.events.clone());
+        registry.register_collector(Box::new(self.reachability.clone()));
         registry.register("build_info", "The version of this binary", self.build.clone());
     }
 
@@ -489,6 +525,11 @@ impl Metrics {
     /// Counts a certificate that was loaded, or that could not be.
     pub fn certificate_loaded(&self, result: LoadResult) {
         self.certificate_loads.get_or_create(&LoadLabels { result }).inc();
+    }
+
+    /// Notes whether the API server reaches the webhook.
+    pub fn probed(&self, is_reached: bool) {
+        self.reachability.0.store(Some(Arc::new((is_reached, now()))));
     }
 
     /// Counts a TLS handshake.

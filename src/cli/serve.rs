@@ -22,6 +22,7 @@ use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
 use crate::cluster::namespaces::{self, KnownNamespaces, Scope};
 use crate::cluster::observe::Observe;
+use crate::cluster::probe::Probe;
 use crate::cluster::repair::Repair;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::health::Readiness;
@@ -125,6 +126,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         background.observe(client, namespaces.clone(), events.clone());
         namespaces
     });
+    if let (Some(client), Some(place), Some(name)) =
+        (&client, &args.mapping_config_map, &args.certificate.webhook_configuration)
+    {
+        background.probe(Probe::new(client.clone(), place, name));
+    }
     if let Some(path) = args.mapping {
         let following = mapping_file::follow(path, loader, tasks.stop_token());
         tasks.spawn("follows the mapping's file", following);
@@ -229,6 +235,12 @@ impl Background {
             events,
         );
         self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
+    }
+
+    fn probe(&self, probe: Probe) {
+        let (readiness, metrics) = (self.readiness.clone(), Arc::clone(&self.metrics));
+        let following = probe.follow(readiness, metrics, self.tasks.stop_token());
+        self.tasks.spawn("asks whether the API server reaches the webhook", following);
     }
 
     fn certificates(

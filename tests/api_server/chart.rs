@@ -59,7 +59,10 @@ fn both_helms_find_nothing_to_complain_of_and_render_the_same_twice() {
     }
     // Whatever is chosen at installation time is the cluster's business, and keys are made in the cluster.
     for entry in fs::read_dir(root().join("charts/gitlab-iam-webhook/templates")).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let path = entry.unwrap().path();
+        // The folder `tests`.
+        let path = if path.is_dir() { path.join("probe.yaml") } else { path };
+        let text = fs::read_to_string(path).unwrap();
         for function in
             ["lookup ", "genCA", "genSelfSigned", "genSignedCert", "genPrivateKey", "rand", "now "]
         {

@@ -18,5 +18,6 @@ mod install;
 mod mapping;
 mod observe;
 mod pods;
+mod probe;
 mod repair;
 mod rights;

@@ -143,6 +143,35 @@ fn with_the_charts_rights_and_policies_the_webhook_writes_its_starter_and_keeps_
 }
 
 #[test]
+fn with_the_charts_rights_and_policies_a_probe_passes_and_without_them_it_says_what_is_missing() {
+    let stolen = Stolen::new("probe-rights", &[]);
+    let name = &stolen.space.name;
+    let binding = format!("{name}-every-right");
+    stolen.space.kubectl(&["delete", "clusterrolebinding", &binding]).good();
+    stolen.space.map(RULE).good();
+    let webhook = Webhook::start_as(&stolen.space, &stolen.token, &["--webhook-configuration", name]);
+    stolen.space.register(&webhook, "Fail");
+    webhook.wait_for("the API server reaches the webhook");
+    let kubeconfig = stolen.space.folder().join("kubeconfig");
+    let mapping = format!("{name}/role-mapping");
+    let arguments = ["probe", "--mapping-config-map", &mapping, "--webhook-configuration", name];
+    let probe = || Space::ours(Some(&kubeconfig), &arguments);
+    let (code, out, err) = probe();
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    assert!(!webhook.has_seen("orbidden"), "nothing was forbidden");
+
+    stolen.space.kubectl(&["delete", "rolebinding", name]).good();
+    let (code, _, err) = eventually("the right is gone", || Some(probe()).filter(|(code, ..)| *code != 0));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("cannot patch") && err.contains("role-mapping-last-good"), "{err}");
+    stolen.space.kubectl(&["delete", "clusterrolebinding", name]).good();
+    let (code, _, err) = eventually("that right as well", || {
+        Some(probe()).filter(|(_, _, err)| err.contains("may get both webhook configurations"))
+    });
+    assert_eq!(code, 2, "{err}");
+}
+
+#[test]
 fn with_its_token_the_mapping_can_be_begun_without_rules_and_never_changed() {
     let stolen = Stolen::new("mapping-rights", &[]);
     let rule_after = |line_break: &str| format!("# nothing{line_break}{RULE}");

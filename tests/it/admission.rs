@@ -1,6 +1,7 @@
 //! How is a review or an edit read, and what is done with one that is not as it should be?
 
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
+use gitlab_iam_webhook::engine::admission::validate::Purpose;
 use gitlab_iam_webhook::engine::admission::{ReviewError, parse, validate};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::json::{RawText, Reader};
@@ -199,6 +200,63 @@ fn an_edit_is_judged_where_it_touches_the_text() {
         if !allowed {
             assert_eq!(body["response"]["status"]["details"]["name"], "role-mapping");
         }
+    }
+}
+
+#[test]
+fn a_broken_text_is_never_kept_as_the_last_good_mapping_and_a_good_one_without_a_word() {
+    // Of this mapping the second rule never decides.
+    let covered = "rules: [{match: {component: kas}, remove: true, provider: irsa}, {name: x, match: {component: kas}, remove: true, provider: irsa}]";
+    for (text, allowed) in [(covered, true), ("ruels: []", false), (validate::PROBE, false)] {
+        let mut review = edit("UPDATE", Some("rules: []"), Some(text));
+        review["request"]["name"] = "role-mapping-last-good".into();
+        let edit = validate::read(review.to_string().as_bytes()).unwrap();
+        assert_eq!(edit.purpose(), Purpose::LastGood, "{text}");
+        let verdict = edit.judge(&OperatorPolicy::default());
+        assert!(verdict.accepted.is_none(), "it changes nothing that is in force");
+        let body: Value = serde_json::from_slice(&verdict.into_body(Vec::new()).unwrap()).unwrap();
+        assert_eq!(body["response"]["allowed"], allowed, "{body}");
+        assert_eq!(body["response"]["warnings"], Value::Null, "whoever edited the mapping was warned");
+    }
+}
+
+#[test]
+fn a_probe_is_always_refused_and_whoever_forges_one_gets_no_more_than_that() {
+    let said = |name: &str, dry_run: Value, old: Option<&str>, new: Option<&str>| {
+        let mut review = edit("UPDATE", old, new);
+        review["request"]["name"] = name.into();
+        review["request"]["dryRun"] = dry_run;
+        let edit = validate::read(review.to_string().as_bytes()).unwrap();
+        let (purpose, bytes) = (edit.purpose(), edit.text_bytes());
+        let body = edit.judge(&OperatorPolicy::default()).into_body(Vec::new()).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let message = body["response"]["status"]["message"].as_str().unwrap_or_default().to_owned();
+        (purpose, bytes, body["response"]["allowed"] == true, message)
+    };
+    let last_good = "role-mapping-last-good";
+    // Also where somebody has stored that very text, and where nothing is stored.
+    for old in [Some("rules: []"), Some(validate::PROBE), None] {
+        let (purpose, bytes, is_allowed, message) = said(last_good, true.into(), old, Some(validate::PROBE));
+        assert_eq!((purpose, bytes, is_allowed), (Purpose::Probe, None, false), "{old:?}");
+        assert_eq!(
+            message,
+            format!("{}1 problem\n  1:1: this is a probe, which is always refused", validate::REFUSAL)
+        );
+    }
+    // Not in earnest, not for the mapping, and no other text: these are edits as all others.
+    let longer = format!("{}!", validate::PROBE);
+    for (name, dry_run, text, purpose) in [
+        (last_good, Value::from(false), validate::PROBE, Purpose::LastGood),
+        (last_good, Value::Null, validate::PROBE, Purpose::LastGood),
+        (last_good, true.into(), &longer, Purpose::LastGood),
+        ("role-mapping", true.into(), validate::PROBE, Purpose::Mapping),
+    ] {
+        let (found, bytes, is_allowed, message) = said(name, dry_run, Some("rules: []"), Some(text));
+        assert_eq!((found, bytes, is_allowed), (purpose, Some(text.len()), false), "{name} {text}");
+        assert!(
+            message.starts_with(validate::REFUSAL),
+            "a version that knows no probes says it as well: {message}"
+        );
     }
 }
 

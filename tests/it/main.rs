@@ -27,6 +27,7 @@ mod live;
 mod mapping_watch;
 mod objects;
 mod observe;
+mod probe;
 mod problems;
 mod properties;
 mod repair;

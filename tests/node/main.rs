@@ -19,5 +19,6 @@ mod harness;
 mod hostile;
 mod install;
 mod load;
+mod probe;
 mod rights;
 mod scale;
