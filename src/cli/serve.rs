@@ -64,7 +64,8 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     if args.mapping_config_map.is_none() && args.certificate.webhook_configuration.is_none() {
         return Ok(None);
     }
-    cluster::connect(pool.clone()).await.map(Some).context("connecting to the cluster")
+    let api = cluster::connect(pool.clone()).await.context("connecting to the cluster")?;
+    Ok(Some(api.selecting_service_accounts(args.repair.service_account_selector.as_deref())))
 }
 
 /// The tasks beside the requests, and what they share.
@@ -179,7 +180,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 impl Background {
     fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<OptedIn> {
-        let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
+        let scope = Scope {
+            only: args.watch_namespaces.clone(),
+            except: args.except_namespaces.clone(),
+            selector: args.namespace_selector.clone(),
+        };
         let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &self.tasks.stop_token());
         for task in tasks {
             self.tasks.spawn("follows the namespaces that have opted in", task);

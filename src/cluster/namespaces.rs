@@ -29,6 +29,8 @@ pub struct Scope {
     pub only: Vec<String>,
     /// Never among these.
     pub except: Vec<String>,
+    /// Only among those that this label selector selects.
+    pub selector: Option<String>,
 }
 
 /// The names of the namespaces that have opted in; `None` before they were listed for the first time. A set
@@ -45,7 +47,9 @@ pub fn follow(
 ) -> (watch::Receiver<OptedIn>, Vec<impl Future<Output = ()> + Send + 'static>) {
     let (found, receiver) = watch::channel(None);
     let found = Arc::new(found);
-    let all = Collection::of::<Namespace>(None).metadata_only().labelled(format!("{INJECT}=enabled"));
+    let more = scope.selector.iter().map(|selector| format!(",{selector}")).collect::<String>();
+    let labels = format!("{INJECT}=enabled{more}");
+    let all = Collection::of::<Namespace>(None).metadata_only().labelled(labels);
     let parts = if scope.only.is_empty() {
         vec![(None, all)]
     } else {

@@ -19,3 +19,4 @@ mod mapping;
 mod pods;
 mod repair;
 mod rights;
+mod values;
