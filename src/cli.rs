@@ -4,8 +4,8 @@ mod check;
 mod explain;
 mod input;
 mod output;
-mod schema;
 mod probe;
+mod schema;
 mod serve;
 
 use std::process::ExitCode;

@@ -67,7 +67,8 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     if args.mapping_config_map.is_none() && args.certificate.webhook_configuration.is_none() {
         return Ok(None);
     }
-    cluster::connect(pool.clone()).await.map(Some).context("connecting to the cluster")
+    let api = cluster::connect(pool.clone()).await.context("connecting to the cluster")?;
+    Ok(Some(api.selecting_service_accounts(args.repair.service_account_selector.as_deref())))
 }
 
 /// The tasks beside the requests, and what they share.
@@ -197,7 +198,11 @@ impl Background {
         args: &RepairArgs,
         events: &Events,
     ) -> watch::Receiver<KnownNamespaces> {
-        let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
+        let scope = Scope {
+            only: args.watch_namespaces.clone(),
+            except: args.except_namespaces.clone(),
+            selector: args.namespace_selector.clone(),
+        };
         let stop = self.tasks.stop_token();
         let (namespaces, tasks) = namespaces::follow(client, &scope, events, &self.metrics, &stop);
         for task in tasks {

@@ -82,7 +82,7 @@ async fn look(
     ruleset: &Ruleset,
     impact: &mut Impact,
 ) -> Result<(), Failure> {
-    let mut pages = Pages::new(api.clone(), service_accounts::collection(namespace));
+    let mut pages = Pages::new(api.clone(), service_accounts::collection(api, namespace));
     while pages
         .next(|object| with_subject(object, namespace, ruleset, |subject, _| impact.add(ruleset, subject)))
         .await?

@@ -32,6 +32,8 @@ pub struct Scope {
     pub only: Vec<String>,
     /// In these the label has no effect.
     pub except: Vec<String>,
+    /// Only among those that this label selector selects.
+    pub selector: Option<String>,
 }
 
 /// The names of the namespaces in which the label has an effect. Both sets are told in one step, so that a
@@ -59,7 +61,8 @@ pub fn follow(
 ) -> (watch::Receiver<KnownNamespaces>, Vec<impl Future<Output = ()> + Send + 'static>) {
     let (found, receiver) = watch::channel(None);
     let found = Arc::new(found);
-    let all = Collection::of::<Namespace>(None).metadata_only().labelled(INJECT.to_owned());
+    let more = scope.selector.iter().map(|selector| format!(",{selector}")).collect::<String>();
+    let all = Collection::of::<Namespace>(None).metadata_only().labelled(format!("{INJECT}{more}"));
     let parts = if scope.only.is_empty() {
         vec![(None, all)]
     } else {

@@ -196,7 +196,8 @@ impl<T: Send + 'static> Watch<T> {
 
     /// Lists and watches for as long as somebody receives what is seen.
     async fn look(&self) -> Closed {
-        let (api, what) = (self.shared.api.clone(), service_accounts::collection(&self.namespace));
+        let api = self.shared.api.clone();
+        let what = service_accounts::collection(&api, &self.namespace);
         let mut events = std::pin::pin!(follow(api, what, |account| self.read(account)));
         let (mut failing, mut listing) = (false, None);
         while let Some(event) = events.next().await {

@@ -21,3 +21,4 @@ mod pods;
 mod probe;
 mod repair;
 mod rights;
+mod values;

@@ -254,6 +254,26 @@ pub(super) struct RepairArgs {
         value_delimiter = ' '
     )]
     pub(super) except_namespaces: Vec<String>,
+
+    /// Look for opted-in namespaces only among those that this label selector selects, because the webhook
+    /// configurations send no others: `env in (prod),!legacy`.
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        env = "GITLAB_IAM_WEBHOOK_NAMESPACE_SELECTOR",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub(super) namespace_selector: Option<String>,
+
+    /// Look only at the ServiceAccounts that this label selector selects, because the webhook configurations
+    /// send no others: `release=gitlab`.
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        env = "GITLAB_IAM_WEBHOOK_SERVICE_ACCOUNT_SELECTOR",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub(super) service_account_selector: Option<String>,
 }
 
 impl CertificateArgs {
