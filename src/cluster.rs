@@ -38,6 +38,7 @@ mod pages;
 mod read;
 pub mod repair;
 mod retry;
+mod service_account_watches;
 mod service_accounts;
 mod watch;
 mod write_throttle;

@@ -50,6 +50,10 @@ pub struct Metrics {
     pub certificate_loads: Family<LoadLabels, Counter>,
     /// The number of namespaces that have opted in.
     pub opted_in_namespaces: Gauge,
+    /// The number of namespaces that are observed.
+    pub observed_namespaces: Gauge,
+    /// The number of ServiceAccounts in observed namespaces, by what was decided.
+    pub observed_service_accounts: Family<ObservedLabel, Gauge>,
     /// The number of ServiceAccounts that are to be re-admitted.
     pub repairs_waiting: Gauge,
     /// The re-admissions, by how they ended.
@@ -284,6 +288,13 @@ label_values! {
     }
 }
 
+/// What would come of ServiceAccounts that are observed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ObservedLabel {
+    /// What was decided.
+    pub outcome: Outcome,
+}
+
 /// One Event that was to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EventLabel {
@@ -329,6 +340,8 @@ impl Default for Metrics {
             certificate_not_after: Gauge::default(),
             certificate_loads: Family::default(),
             opted_in_namespaces: Gauge::default(),
+            observed_namespaces: Gauge::default(),
+            observed_service_accounts: Family::default(),
             repairs_waiting: Gauge::default(),
             repairs: Family::default(),
             events: Family::default(),
@@ -348,6 +361,9 @@ impl Default for Metrics {
         }
         for &result in RepairResult::ALL {
             metrics.repairs.get_or_create(&RepairLabel { result }).inc_by(0);
+        }
+        for outcome in Outcome::OF_SERVICE_ACCOUNTS {
+            metrics.observed_service_accounts.get_or_create(&ObservedLabel { outcome }).set(0);
         }
         for &result in EventResult::ALL {
             metrics.events.get_or_create(&EventLabel { result }).inc_by(0);
@@ -423,6 +439,16 @@ impl Metrics {
             "opted_in_namespaces",
             "Namespaces labelled gitlab-iam-webhook/inject=enabled",
             self.opted_in_namespaces.clone(),
+        );
+        registry.register(
+            "observed_namespaces",
+            "Namespaces labelled gitlab-iam-webhook/inject=observe",
+            self.observed_namespaces.clone(),
+        );
+        registry.register(
+            "observed_service_accounts",
+            "ServiceAccounts in observed namespaces as they stand, by what would come of them",
+            self.observed_service_accounts.clone(),
         );
         registry.register(
             "repairs_waiting",

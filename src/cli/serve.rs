@@ -20,7 +20,7 @@ use crate::cluster::events::Events;
 use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
-use crate::cluster::namespaces::{self, OptedIn, Scope};
+use crate::cluster::namespaces::{self, KnownNamespaces, Scope};
 use crate::cluster::repair::Repair;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::health::Readiness;
@@ -181,11 +181,12 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Background {
-    fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<OptedIn> {
+    fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<KnownNamespaces> {
         let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
-        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &self.tasks.stop_token());
+        let stop = self.tasks.stop_token();
+        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &stop);
         for task in tasks {
-            self.tasks.spawn("follows the namespaces that have opted in", task);
+            self.tasks.spawn("follows the namespaces that carry the label", task);
         }
         namespaces
     }
@@ -199,7 +200,7 @@ impl Background {
     fn repair(
         &self,
         client: &ApiServer,
-        namespaces: watch::Receiver<OptedIn>,
+        namespaces: watch::Receiver<KnownNamespaces>,
         freshness: MappingFreshness,
         events: Events,
     ) {
@@ -247,7 +248,7 @@ async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, drain_timeout
 }
 
 /// What `/validate` asks: what would this mapping do to what exists?
-fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> PreviewImpact {
+fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<KnownNamespaces>) -> PreviewImpact {
     let preview = ImpactPreview::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
         let preview = preview.clone();
