@@ -33,7 +33,7 @@ fn follow_namespaces(pool: &Pool) -> (watch::Receiver<KnownNamespaces>, Scripted
     let metrics = Arc::new(Metrics::default());
     let (events, writer) = Events::new(api.clone(), Arc::clone(&metrics));
     tokio::spawn(writer.follow(stop.clone()));
-    let scope = Scope { only: Vec::new(), except: vec!["own".to_owned()] };
+    let scope = Scope { except: vec!["own".to_owned()], ..Scope::default() };
     let (found, tasks) = namespaces::follow(&api, &scope, &events, &metrics, &stop);
     for task in tasks {
         tokio::spawn(task);
