@@ -17,6 +17,7 @@ mod harness;
 mod install;
 mod mapping;
 mod pods;
+mod releases;
 mod repair;
 mod rights;
 mod values;

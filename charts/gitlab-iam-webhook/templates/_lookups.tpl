@@ -68,6 +68,7 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- $selector := fromYaml (include "webhook.namespaceSelector" (list . "enabled" $terms)) -}}
 {{- $ours := fromJson (include "webhook.reach" $selector.namespaceSelector) -}}
 {{- $others := lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "" -}}
+{{- $found := list -}}
 {{- range $other := default list $others.items -}}
 {{- $annotations := default dict $other.metadata.annotations -}}
 {{- $release := get $annotations "meta.helm.sh/release-name" -}}
@@ -99,11 +100,14 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- if $release -}}
 {{- $who = printf "release %s in the namespace %s" $release $namespace -}}
 {{- end -}}
-{{- fail (printf "namespaces: %s works in the same namespaces (%s), and both would decide on one ServiceAccount: give each release a list `namespaces` of its own, or set refuseOverlap=false where other conditions keep them apart" $who (join ", " $shared)) -}}
+{{- $found = append $found (printf "%s (%s)" $who (join ", " $shared)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- with uniq $found -}}
+{{- fail (printf "namespaces: there are releases that work in the same namespaces, and two would decide on one ServiceAccount: %s. Give each release a list `namespaces` of its own, or set refuseOverlap=false where other conditions keep them apart" (join "; " .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
