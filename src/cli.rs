@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod input;
 mod output;
+mod schema;
 mod serve;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit status: check exits with 0 without problems, and with 1 where there are some;
 explain with 0 when it has explained something, and with 1 when there is nothing to
-explain; all of them with 2 when they could not do what was asked.";
+explain; schema with 0; all of them with 2 when they could not do what was asked.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ enum Command {
     /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
     /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of a mapping, with which editors check it while it is written.
+    Schema(schema::SchemaArgs),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

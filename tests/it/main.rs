@@ -29,6 +29,7 @@ mod problems;
 mod properties;
 mod repair;
 mod reviews;
+mod schema;
 mod scripted_api;
 mod support;
 mod trust;
