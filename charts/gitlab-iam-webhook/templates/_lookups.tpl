@@ -1,5 +1,5 @@
-{{- /* What the cluster tells at install and upgrade. `helm template`, `helm lint`, client-side dry runs and Argo CD see
-nothing here, and nothing fails there. */ -}}
+{{- /* What the cluster tells at install and upgrade. `helm template`, `helm lint`, client-side dry runs and
+Argo CD see nothing here, and nothing fails there. */ -}}
 
 {{- /* The text of the mapping that the release writes. */ -}}
 {{- define "webhook.mappingText" -}}
@@ -10,8 +10,9 @@ nothing here, and nothing fails there. */ -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* A mapping that people edited in the cluster is not overwritten without being asked for. What the chart wrote last
-is known by its hash, and a mapping without rules, as the webhook writes it, is nothing to lose. */ -}}
+{{- /* A mapping that people edited in the cluster is not overwritten without being asked for. What the
+chart wrote last is known by its hash, and a mapping without rules, as the webhook writes it, is nothing to
+lose. */ -}}
 {{- define "webhook.checkOverwrite" -}}
 {{- if and .Values.mapping (not .Values.mappingConfigMap.overwrite) -}}
 {{- $name := .Values.mappingConfigMap.name -}}
@@ -27,7 +28,8 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- end -}}
 {{- end -}}
 
-{{- /* The namespaces that a selector can select by their names: `only` these where it lists some, and never `except`. */ -}}
+{{- /* The namespaces that a selector can select by their names: `only` these where it lists some, and never
+`except`. */ -}}
 {{- define "webhook.reach" -}}
 {{- $listed := false -}}
 {{- $only := list -}}
@@ -61,7 +63,8 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- dict "listed" $listed "only" $only "except" $except | toJson -}}
 {{- end -}}
 
-{{- /* Two releases must not decide on one namespace. A configuration of ours is known by the names of its entries. */ -}}
+{{- /* Two releases must not decide on one namespace. A configuration of ours is known by the names of its
+entries. */ -}}
 {{- define "webhook.checkOverlap" -}}
 {{- if .Values.refuseOverlap -}}
 {{- $terms := .Values.webhooks.namespaceSelector.matchExpressions -}}
