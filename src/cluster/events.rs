@@ -8,8 +8,7 @@
 
 mod gate;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::events::v1::Event;
@@ -17,7 +16,7 @@ use kube::api::PostParams;
 use kube::core::{Request, Resource};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -111,31 +110,53 @@ pub enum Naming {
 /// Takes what there is to tell. Its clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Events {
-    sender: mpsc::Sender<Notice>,
+    gate: Arc<Mutex<Gate>>,
+    sender: mpsc::Sender<Admitted>,
     metrics: Arc<Metrics>,
+}
+
+/// Something that is to be written.
+#[derive(Debug)]
+struct Admitted {
+    notice: Notice,
+    /// What the gate knows it by, where it is to be told once only.
+    known_by: Option<u64>,
 }
 
 impl Events {
     /// Makes the queue, and the writer that is to be run.
     #[must_use]
     pub fn new(api: ApiServer, metrics: Arc<Metrics>) -> (Self, EventWriter) {
+        let gate = Arc::new(Mutex::new(Gate::new(Instant::now())));
         let (sender, queue) = mpsc::channel(QUEUE);
         let writer = EventWriter {
             api,
             queue,
-            gate: Gate::new(Instant::now()),
+            gate: Arc::clone(&gate),
             writes: JoinSet::new(),
-            ids: HashMap::new(),
             metrics: Arc::clone(&metrics),
             was_denied: false,
         };
-        (Self { sender, metrics }, writer)
+        (Self { gate, sender, metrics }, writer)
     }
 
     /// Has an Event written, if that is not too much. This never waits.
     pub fn tell(&self, mut notice: Notice) {
         notice.note = fit(&notice.note);
-        if self.sender.try_send(notice).is_err() {
+        let known_by = (notice.naming == Naming::ByContent).then(|| notice.content());
+        let admission = lock(&self.gate).admit(&notice.regarding.namespace, known_by, Instant::now());
+        let is_dropped = match admission {
+            Admission::Told => false,
+            Admission::TooMany => true,
+            Admission::Write => {
+                let is_full = self.sender.try_send(Admitted { notice, known_by }).is_err();
+                if let Some(content) = known_by.filter(|_| is_full) {
+                    lock(&self.gate).forget(content);
+                }
+                is_full
+            }
+        };
+        if is_dropped {
             self.metrics.event_ended(EventResult::Dropped);
         }
     }
@@ -144,11 +165,9 @@ impl Events {
 /// Writes the Events that were told.
 pub struct EventWriter {
     api: ApiServer,
-    queue: mpsc::Receiver<Notice>,
-    gate: Gate,
-    writes: JoinSet<Result<(), (Failure, Regarding)>>,
-    /// What the Events being written tell, where the gate knows them by that.
-    ids: HashMap<Id, u64>,
+    queue: mpsc::Receiver<Admitted>,
+    gate: Arc<Mutex<Gate>>,
+    writes: JoinSet<(Admitted, Result<(), Failure>)>,
     metrics: Arc<Metrics>,
     /// That a right is missing was logged.
     was_denied: bool,
@@ -161,13 +180,19 @@ impl EventWriter {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(done) = self.writes.join_next_with_id() => match done {
-                    Ok((task, written)) => self.finished(task, written),
+                Some(done) = self.writes.join_next() => match done {
+                    Ok((admitted, written)) => self.finished(&admitted, written),
                     // It panicked.
                     Err(_) => return,
                 },
-                notice = self.queue.recv(), if self.writes.len() < AT_ONCE => match notice {
-                    Some(notice) => self.begin(notice),
+                admitted = self.queue.recv(), if self.writes.len() < AT_ONCE => match admitted {
+                    Some(admitted) => {
+                        let api = self.api.clone();
+                        self.writes.spawn(async move {
+                            let written = create(&api, &admitted).await;
+                            (admitted, written)
+                        });
+                    }
                     // Nobody is left who could tell anything.
                     None => {
                         stop.cancelled().await;
@@ -178,46 +203,17 @@ impl EventWriter {
         }
     }
 
-    fn begin(&mut self, notice: Notice) {
-        let content = notice.content();
-        let known_by = (notice.naming == Naming::ByContent).then_some(content);
-        match self.gate.admit(&notice.regarding.namespace, known_by, Instant::now()) {
-            Admission::Write => {}
-            Admission::Told => return,
-            Admission::TooMany => {
-                let Regarding { kind, namespace, name, .. } = &notice.regarding;
-                tracing::debug!(kind, %namespace, %name, "no Event written: there are too many");
-                self.metrics.event_ended(EventResult::Dropped);
-                return;
-            }
-        }
-        let now = SystemTime::now();
-        let id = match notice.naming {
-            Naming::Unique => now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
-            Naming::ByContent => u128::from(content),
-        };
-        let event = notice.to_event(id, now);
-        let (api, regarding) = (self.api.clone(), notice.regarding);
-        let task = self.writes.spawn(async move {
-            create(&api, &regarding.namespace, &event).await.map_err(|failure| (failure, regarding))
-        });
-        if let Some(content) = known_by {
-            self.ids.insert(task.id(), content);
-        }
-    }
-
-    fn finished(&mut self, task: Id, written: Result<(), (Failure, Regarding)>) {
-        let content = self.ids.remove(&task);
-        let Err((failure, regarding)) = written else {
+    fn finished(&mut self, Admitted { notice, known_by }: &Admitted, written: Result<(), Failure>) {
+        let Err(failure) = written else {
             self.metrics.event_ended(EventResult::Written);
             return;
         };
         self.metrics.event_ended(EventResult::Failed);
         // It may be told again.
-        if let Some(content) = content {
-            self.gate.forget(content);
+        if let Some(content) = known_by {
+            lock(&self.gate).forget(*content);
         }
-        let (why, Regarding { kind, namespace, name, .. }) = (causes(&failure), regarding);
+        let (why, Regarding { kind, namespace, name, .. }) = (causes(&failure), &notice.regarding);
         match failure.code() {
             // The namespace is gone, or on its way.
             Some(404) => {}
@@ -234,6 +230,11 @@ impl EventWriter {
             _ => tracing::warn!(kind, %namespace, %name, "writing an Event: {why}"),
         }
     }
+}
+
+/// Nothing that holds the lock panics.
+fn lock(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
+    gate.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Notice {
@@ -290,12 +291,17 @@ fn fit(note: &str) -> String {
 }
 
 /// Creates the Event. When there is one of its name, that is as good.
-async fn create(api: &ApiServer, namespace: &str, event: &Value) -> Result<(), Failure> {
+async fn create(api: &ApiServer, Admitted { notice, known_by }: &Admitted) -> Result<(), Failure> {
+    let now = SystemTime::now();
+    let id = match known_by {
+        Some(content) => u128::from(*content),
+        None => now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
+    };
+    let event = serde_json::to_vec(&notice.to_event(id, now)).map_err(Failure::Json)?;
     let mut pauses = PAUSES.into_iter();
     loop {
-        let body = serde_json::to_vec(event).map_err(Failure::Json)?;
-        let request = Request::new(Event::url_path(&(), Some(namespace)));
-        let failure = match api.tell(request.create(&PostParams::default(), body)).await {
+        let request = Request::new(Event::url_path(&(), Some(&notice.regarding.namespace)));
+        let failure = match api.tell(request.create(&PostParams::default(), event.clone())).await {
             Ok(()) | Err(Failure::Conflict) => return Ok(()),
             Err(failure) => failure,
         };
