@@ -15,7 +15,7 @@ use crate::cluster::service_account_watches::Seen;
 use crate::cluster::watch::Event;
 use crate::engine::decision::Outcome;
 
-/// ServiceAccounts that are known at once, each with 32 bytes. Others are not told of.
+/// So many ServiceAccounts are known at once, each with 32 bytes. Others are not told of.
 pub(super) const MOST: usize = 10_000;
 
 /// So many ServiceAccounts of a namespace get an Event within [`WINDOW`]. The others are summed up in one.
@@ -75,13 +75,13 @@ pub(super) struct Told {
 pub(super) struct Outcomes {
     generation: u64,
     namespaces: Arc<BTreeSet<String>>,
-    /// By the hash of namespace and name. The hasher's keys are secret, so that nobody can choose names that
-    /// meet.
+    /// The key is the hash of namespace and name. The hasher's own keys are secret, so that nobody can choose
+    /// two names of one hash.
     known: HashMap<u64, Known>,
     hasher: RandomState,
     burst: Burst,
     summaries: HashMap<Arc<str>, Summary>,
-    /// The summaries that wait, by when they are due.
+    /// These summaries wait, in the order in which they are due.
     due: BTreeSet<(Instant, Arc<str>)>,
     said_too_many: bool,
 }
@@ -113,7 +113,7 @@ struct Summary {
     last: Option<Instant>,
 }
 
-/// Whether somebody wants to know of it. Nobody wants to know what nothing would be written to.
+/// Returns whether somebody wants to know of it. Where nothing would be written, nobody does.
 fn is_worth_telling(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Orphaned
