@@ -5,7 +5,6 @@
 
 pub mod capped_list;
 mod config_map;
-mod dns_label;
 pub mod lints;
 mod match_block;
 mod names;

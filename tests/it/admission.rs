@@ -5,11 +5,12 @@ use gitlab_iam_webhook::engine::admission::{ReviewError, parse, validate};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::json::{RawText, Reader};
 use gitlab_iam_webhook::engine::mapping;
+use gitlab_iam_webhook::engine::object::component::Component;
 use gitlab_iam_webhook::engine::object::metadata::Metadata;
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use serde_json::{Value, json};
 
-use crate::support::{Thing, edit, ruleset};
+use crate::support::{RUNNER, Thing, edit, ruleset};
 
 /// The answer to a review of this object, after something of the request was changed.
 fn answered(thing: &Thing, change: impl FnOnce(&mut Value)) -> (Outcome, String) {
@@ -223,4 +224,68 @@ fn whoever_edits_the_mapping_is_warned_of_what_to_mend_and_gets_no_notes() {
     let warnings = body["response"]["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].as_str().unwrap().contains("rule x never decides"), "{warnings:?}");
+}
+
+/// What a review of a Pod that runs as `default` tells beside its answer, after something of it was changed.
+fn unreached(component: &str, mode: Mode, change: impl FnOnce(&mut Value)) -> Option<String> {
+    let pod = Thing { service_account: "default".to_owned(), ..Thing::pod(component) };
+    let mut review = pod.to_review();
+    review["request"]["object"]["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u-1", "controller": true},
+    ]);
+    change(&mut review["request"]);
+    let ruleset = ruleset(
+        "account: \"123456789012\"
+provider: [irsa, kube2iam]
+rules:
+  - {name: all, match: {component: [webservice, registry, minio, runner]}, role: \"{component}\"}
+  - {name: job, match: {component: runner-job, runner: ci/gitlab-runner}, role: job}
+",
+    );
+    let body = review.to_string();
+    let reply = respond(body.as_bytes(), &ruleset, mode).unwrap();
+    reply.unreached.map(|unreached| {
+        assert_eq!(unreached.component, Component::from_name(component).unwrap());
+        let owner = unreached.owner.map(|owner| format!("{} {} {}", owner.kind, owner.name, owner.uid));
+        format!("{} by {} of {}", unreached.role, unreached.rule, owner.unwrap_or_default())
+    })
+}
+
+#[test]
+fn a_role_that_does_not_reach_a_pod_of_gitlab_is_told_with_the_pods_workload() {
+    let told = |component: &str| {
+        Some(format!("arn:aws:iam::123456789012:role/{component} by all of ReplicaSet web-1 u-1"))
+    };
+    for mode in [Mode::Mutate, Mode::Observe] {
+        // kube2iam may give the Pod the same role meanwhile, and IRSA is still to.
+        assert_eq!(unreached("webservice", mode, |_| {}), told("webservice"));
+        assert_eq!(unreached("registry", mode, |_| {}), told("registry"));
+        assert_eq!(unreached("runner", mode, |_| {}), told("runner"));
+    }
+    let owners = |value: Value| {
+        let change = |request: &mut Value| request["object"]["metadata"]["ownerReferences"] = value;
+        unreached("webservice", Mode::Mutate, change)
+    };
+    let nobodys = "arn:aws:iam::123456789012:role/webservice by all of ";
+    for value in [json!(null), json!([]), json!("x"), json!([{"controller": "x"}]), json!([[]])] {
+        assert_eq!(owners(value.clone()).as_deref(), Some(nobodys), "{value}");
+    }
+}
+
+#[test]
+fn nobody_but_a_workload_controller_can_cause_that_a_role_is_told_as_not_reached() {
+    let with = |component: &str, change: &dyn Fn(&mut Value)| unreached(component, Mode::Mutate, change);
+    for user in ["admin", "system:serviceaccount:gitlab:default", "system:node:a", ""] {
+        let by = |request: &mut Value| request["userInfo"]["username"] = user.into();
+        assert_eq!(with("webservice", &by), None, "{user}");
+    }
+    assert_eq!(with("webservice", &|request| request["dryRun"] = true.into()), None, "a dry run");
+    let own_account = |request: &mut Value| request["object"]["spec"]["serviceAccountName"] = "web".into();
+    assert_eq!(with("webservice", &own_account), None, "it has an account of its own");
+    assert_eq!(with("minio", &|_| {}), None, "no value of a chart gives it an account");
+    let job = |request: &mut Value| {
+        request["object"]["metadata"]["labels"]["project.runner.gitlab.com/id"] = "42".into();
+        request["userInfo"]["username"] = RUNNER.into();
+    };
+    assert_eq!(with("webservice", &job), None, "a job's author wrote it");
 }

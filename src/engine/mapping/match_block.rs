@@ -1,8 +1,8 @@
 //! What does a rule's `match` say?
 
-use super::dns_label::{is_dns_label, is_dns_name};
 use super::reader::{Allowed, Path, Reader};
 use crate::engine::object::component::{Component, ComponentSet};
+use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::rules::facts::is_controller;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::rule::Criteria;

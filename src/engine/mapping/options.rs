@@ -1,7 +1,7 @@
 //! What do the option blocks `irsa`, `kube2iam` and `kiam` say?
 
-use super::dns_label::is_dns_label;
 use super::reader::{Allowed, Path, Reader};
+use crate::engine::object::dns_name::is_dns_label;
 use crate::engine::rules::rule::{IrsaOptions, PodOptions};
 use crate::engine::yaml::{Node, ScalarKind};
 
