@@ -14,19 +14,22 @@
 //!                     which certificate is served   Certificates runs            entry trusts; Readiness
 //! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview:
 //!                     their metadata alone                                       which have opted in
-//! Repair              ServiceAccounts in those      an empty patch to each that  nobody
-//!                     namespaces, their metadata    is not as decided            EventWriter
+//! Repair              ServiceAccounts in those      an empty patch to each that  EventWriter: what somebody
+//!                     namespaces, their metadata    is not as decided            must settle
 //!                     alone; which mapping decides
-//! EventWriter         nothing: it is told           Events                       nobody
+//! EventWriter         what it is told by the other  Events                       nobody
+//!                     tasks, and by reviews
 //! ```
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
-//! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks.
+//! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
+//! `EventWriter` what a review found.
 
 mod bundle_exchange;
 pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
+pub mod default_account;
 pub mod events;
 mod failure;
 pub mod impact_preview;

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster;
 use crate::cluster::ca_bundle::CaBundle;
+use crate::cluster::default_account::DefaultAccounts;
 use crate::cluster::events::Events;
 use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
@@ -29,7 +30,7 @@ use crate::mapping_file;
 use crate::mapping_loader::MappingLoader;
 use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
-use crate::server::webhook::PreviewImpact;
+use crate::server::webhook::{InCluster, PreviewImpact, TellUnreached};
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
@@ -117,10 +118,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let following = files.follow(Arc::clone(&background.resolver), tasks.stop_token());
         tasks.spawn("follows the files of the certificate", following);
     }
-    let events = client.as_ref().map(|client| background.events(client));
-    let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
-    let namespaces =
-        client.as_ref().filter(|_| in_cluster).map(|client| background.namespaces(client, &args.repair));
+    let follows_namespaces = args.repair.repair || args.certificate.webhook_configuration.is_some();
+    let followed = client.as_ref().filter(|_| follows_namespaces);
+    let followed =
+        followed.map(|client| (background.namespaces(client, &args.repair), background.events(client)));
     if let Some(path) = args.mapping {
         let following = mapping_file::follow(path, loader, tasks.stop_token());
         tasks.spawn("follows the mapping's file", following);
@@ -129,22 +130,22 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, loader, hold);
         let freshness = watch.freshness();
         tasks.spawn("follows the mapping's ConfigMap", watch.follow(tasks.stop_token()));
-        let shared = namespaces.clone().zip(events);
-        if let Some((namespaces, events)) = shared.filter(|_| args.repair.repair) {
+        if let Some((namespaces, events)) = followed.clone().filter(|_| args.repair.repair) {
             background.repair(client, namespaces, freshness, events);
         }
     }
-    let mut preview = None;
+    let told = followed.clone().map(tell_unreached);
+    let mut in_cluster = InCluster { tell_unreached: told, preview_impact: None };
     if let Some(client) = &client
         && args.certificate.webhook_configuration.is_some()
     {
         background.certificates(client, &args.certificate, policy);
-        preview = namespaces.map(|namespaces| impact_preview(client, namespaces));
+        in_cluster.preview_impact = followed.map(|(namespaces, _)| impact_preview(client, namespaces));
     }
 
     let limits = Limits::from(args.limits);
     let (webhook_stop, admin_stop) = (Shutdown::default(), Shutdown::default());
-    let app = webhook::router(live, &metrics, limits, preview, pool);
+    let app = webhook::router(live, &metrics, limits, in_cluster, pool);
     let port = Port::webhook(tls, app, limits, Arc::clone(&metrics), webhook_stop.clone());
     let mut webhook = tokio::spawn(port.serve(listener));
     let mut admin = admin::serve(admin_listener, readiness.clone(), metrics, admin_stop.clone())
@@ -254,6 +255,12 @@ fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<KnownNamespace
         let preview = preview.clone();
         async move { preview.warnings(&ruleset).await }.boxed()
     })
+}
+
+/// What a review tells of a Pod that runs as `default`.
+fn tell_unreached((namespaces, events): (watch::Receiver<KnownNamespaces>, Events)) -> TellUnreached {
+    let default_accounts = DefaultAccounts::new(&events, namespaces);
+    Arc::new(move |namespace, unreached| default_accounts.tell(namespace, unreached))
 }
 
 /// Listens on this address. The socket comes with the address that it got, whose port may have been chosen.
