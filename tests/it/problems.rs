@@ -250,6 +250,38 @@ fn names_are_made_unique_and_stable() {
 }
 
 #[test]
+fn a_rule_that_never_gets_to_annotate_pods_is_told() {
+    let text = "account: \"123456789012\"
+rules:
+  - {name: role, match: {component: sidekiq, namespace: gitlab}, role: x}
+  - {name: both, match: {component: sidekiq, namespace: gitlab}, provider: [irsa, kube2iam], role: x, irsa: {annotatePods: true}}
+  - {name: only kube2iam, match: {component: sidekiq, namespace: gitlab}, provider: kube2iam, role: z}
+  - {name: more, match: {component: [sidekiq, kas], namespace: gitlab}, role: x, irsa: {annotatePods: true}}
+  - {name: plain, match: {namespace: legacy}, provider: irsa, skip: true}
+  - {name: default, match: {namespace: legacy, serviceAccount: default}, role: x, irsa: {annotatePods: true}}
+  - {name: says no, match: {namespace: legacy, serviceAccount: default}, provider: [irsa, kube2iam], role: x, irsa: {annotatePods: false}}
+";
+    let found: Vec<_> = lint(&ruleset(text), text.len())
+        .into_iter()
+        .filter(|lint| matches!(lint.kind, LintKind::AnnotatePods | LintKind::Covered))
+        .map(|lint| format!("{} {}: {}", lint.kind.name(), lint.rule.unwrap(), lint.message))
+        .collect();
+    let told = |rule: &str, earlier: &str| {
+        format!(
+            "annotate-pods {rule}: never writes on Pods, in spite of `annotatePods`: rule {earlier} decides on all of them"
+        )
+    };
+    assert_eq!(
+        found,
+        [
+            told("both", "`role` on line 3"),
+            "covered only kube2iam: never decides: rule `both` on line 4 covers it".to_owned(),
+            told("default", "`plain` on line 7"),
+        ]
+    );
+}
+
+#[test]
 fn lints_name_covered_slow_and_dangerous_rules() {
     let text = "account: \"123456789012\"
 provider: kube2iam
