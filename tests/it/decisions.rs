@@ -247,6 +247,23 @@ fn irsa_writes_on_pods_only_what_the_rule_says() {
 }
 
 #[test]
+fn a_pod_that_runs_as_default_gets_the_role_of_a_rule_that_names_default() {
+    let named = "account: \"123456789012\"
+rules:
+  - {match: {serviceAccount: ACCOUNT, namespace: gitlab}, role: registry}
+";
+    for (account, want) in [
+        ("default", Outcome::OnServiceAccount),
+        ("[x, default]", Outcome::OnServiceAccount),
+        ("\"def*\"", Outcome::DefaultAccount),
+    ] {
+        let mut pod = Thing::pod("registry");
+        pod.service_account = "default".to_owned();
+        assert_eq!(outcome(&mut pod, &named.replace("ACCOUNT", account)), want, "{account}");
+    }
+}
+
+#[test]
 fn both_providers_on_one_pod_are_recorded_apart() {
     let text = "account: \"123456789012\"
 rules:

@@ -8,7 +8,13 @@ pub const MAX_WARNING: usize = 120;
 
 /// Makes a warning of a sentence. It is one line of at most [`MAX_WARNING`] characters.
 pub(in crate::engine) fn warning(text: impl fmt::Display) -> String {
-    let mut line = Line { text: String::new(), room: MAX_WARNING };
+    warning_within(MAX_WARNING, text)
+}
+
+/// Makes a warning that has at most so many characters. Only the API server needs it cut: whoever reads it on
+/// the command line is told all of it.
+pub(super) fn warning_within(most: usize, text: impl fmt::Display) -> String {
+    let mut line = Line { text: String::new(), room: most };
     // Writing fails once the line is full, so that the rest of a long sentence is never made.
     let _ = write!(line, "gitlab-iam-webhook: {text}");
     line.text
@@ -55,5 +61,7 @@ mod tests {
         assert!(line.starts_with("gitlab-iam-webhook: ever?ever?") && line.ends_with('…'), "{line}");
         let whole = "x".repeat(MAX_WARNING - "gitlab-iam-webhook: ".len());
         assert_eq!(warning(&whole), format!("gitlab-iam-webhook: {whole}"));
+        let long = "x".repeat(1000);
+        assert_eq!(warning_within(usize::MAX, &long), format!("gitlab-iam-webhook: {long}"));
     }
 }
