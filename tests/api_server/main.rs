@@ -19,3 +19,6 @@ mod mapping;
 mod pods;
 mod repair;
 mod rights;
+mod session;
+#[path = "../session_picture.rs"]
+mod session_picture;

@@ -25,10 +25,16 @@ mod limits;
 mod live;
 mod mapping_watch;
 mod objects;
+#[path = "../page.rs"]
+mod page;
 mod problems;
 mod properties;
+mod recipes;
 mod repair;
 mod reviews;
 mod scripted_api;
+mod session;
+#[path = "../session_picture.rs"]
+mod session_picture;
 mod support;
 mod trust;

@@ -19,5 +19,8 @@ mod harness;
 mod hostile;
 mod install;
 mod load;
+#[path = "../page.rs"]
+mod page;
+mod pages;
 mod rights;
 mod scale;
