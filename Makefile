@@ -25,8 +25,10 @@ FAULT_SECONDS ?= 60
 chaos:
 	FAULT_SECONDS=$(FAULT_SECONDS) cargo test --test node -- --nocapture
 
-# Makes the chart's README, and the plain manifests in deploy/.
+# Makes the schema of the mapping, also in the chart's values.schema.json, then the chart's README, and the
+# plain manifests in deploy/.
 chart:
+	./charts/schema
 	./charts/readme >charts/gitlab-iam-webhook/README.md
 	./deploy/make
 

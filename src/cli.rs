@@ -4,6 +4,8 @@ mod check;
 mod explain;
 mod input;
 mod output;
+mod probe;
+mod schema;
 mod serve;
 
 use std::process::ExitCode;
@@ -20,10 +22,14 @@ const EXAMPLES: &str = "Examples:
       gitlab-iam-webhook explain -m mapping.yaml -
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
+  Ask whether the API server reaches the webhook that is installed:
+    gitlab-iam-webhook probe --mapping-config-map gitlab-iam-webhook/role-mapping \\
+      --webhook-configuration gitlab-iam-webhook
 
 Exit status: check exits with 0 without problems, and with 1 where there are some;
 explain with 0 when it has explained something, and with 1 when there is nothing to
-explain; all of them with 2 when they could not do what was asked.";
+explain; probe with 0 when the API server reaches the webhook, and with 1 when it does
+not; schema with 0; all of them with 2 when they could not do what was asked.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -47,6 +53,13 @@ enum Command {
     /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
     /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of a mapping, with which editors check it while it is written.
+    Schema(schema::SchemaArgs),
+    /// Ask the API server whether it reaches the webhook that is installed.
+    ///
+    /// The API server is asked to write a broken mapping, as a dry run: if it reaches the webhook, the
+    /// webhook refuses that. Readiness cannot see this, because the kubelet reaches Pods by another way.
+    Probe(probe::ProbeArgs),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -105,6 +118,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Probe(args) => probe::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

@@ -12,11 +12,18 @@
 //!                                                                                CaBundle: what to trust
 //! CaBundle            both webhook configurations;  their caBundle, where        Certificates: what each
 //!                     which certificate is served   Certificates runs            entry trusts; Readiness
-//! namespaces::follow  Namespaces with our label,    nothing                      Repair, ImpactPreview:
-//!                     their metadata alone                                       which have opted in
+//! namespaces::follow  Namespaces with our label,    nothing                      Repair, Observe and
+//!                     their metadata alone                                       ImpactPreview: which have
+//!                                                                                opted in or are observed;
+//!                                                                                EventWriter
 //! Repair              ServiceAccounts in those      an empty patch to each that  nobody
-//!                     namespaces, their metadata    is not as decided; Events
+//!                     namespaces, their metadata    is not as decided            EventWriter
 //!                     alone; which mapping decides
+//! Observe             ServiceAccounts in observed   nothing                      EventWriter
+//!                     namespaces, likewise
+//! EventWriter         nothing: it is told           Events                       nobody
+//! Probe               nothing: every 5 minutes it   a broken NAME-last-good, as  nobody; the log and the
+//!                     asks the API server           a dry run: it is refused     metrics say what came of it
 //! ```
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
@@ -26,16 +33,20 @@ mod bundle_exchange;
 pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
+pub mod events;
 mod failure;
 pub mod impact_preview;
 pub mod mapping_freshness;
 pub mod mapping_watch;
 pub mod namespaces;
+pub mod observe;
 pub mod observed;
 mod pages;
+pub mod probe;
 mod read;
 pub mod repair;
 mod retry;
+mod service_account_watches;
 mod service_accounts;
 mod watch;
 mod write_throttle;

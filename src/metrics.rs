@@ -2,12 +2,17 @@
 //! a series.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use arc_swap::ArcSwapOption;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
+};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -50,10 +55,17 @@ pub struct Metrics {
     pub certificate_loads: Family<LoadLabels, Counter>,
     /// The number of namespaces that have opted in.
     pub opted_in_namespaces: Gauge,
+    /// The number of namespaces that are observed.
+    pub observed_namespaces: Gauge,
+    /// The number of ServiceAccounts in observed namespaces, by what was decided.
+    pub observed_service_accounts: Family<ObservedLabel, Gauge>,
     /// The number of ServiceAccounts that are to be re-admitted.
     pub repairs_waiting: Gauge,
     /// The re-admissions, by how they ended.
     pub repairs: Family<RepairLabel, Counter>,
+    /// The Events that were to be written, by what became of them.
+    pub events: Family<EventLabel, Counter>,
+    reachability: Reachability,
     build: Family<Build, Gauge>,
 }
 
@@ -282,6 +294,60 @@ label_values! {
     }
 }
 
+/// What would come of ServiceAccounts that are observed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ObservedLabel {
+    /// What was decided.
+    pub outcome: Outcome,
+}
+
+/// One Event that was to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabel {
+    /// What became of it.
+    pub result: EventResult,
+}
+
+label_values! {
+    /// What became of an Event that was to be written.
+    EventResult {
+        /// The Event is there: this replica wrote it, or another one had.
+        Written = "written",
+        /// The API server refused it, or did not answer.
+        Failed = "failed",
+        /// There were too many, and the log alone told.
+        Dropped = "dropped",
+    }
+}
+
+/// Whether the API server reaches the webhook, and when that was known last, in seconds since 1970. Nothing
+/// is exported before it is known: a 0 would be an alarm.
+#[derive(Clone, Debug, Default)]
+struct Reachability(Arc<ArcSwapOption<(bool, i64)>>);
+
+impl Collector for Reachability {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(known) = self.0.load_full() else { return Ok(()) };
+        let (is_reached, at) = *known;
+        for (name, help, value) in [
+            (
+                "reachable_from_api_server",
+                "1 while the API server that was asked last reaches the webhook, 0 while it does not",
+                i64::from(is_reached),
+            ),
+            (
+                "reachable_from_api_server_timestamp_seconds",
+                "When an API server last said whether it reaches the webhook",
+                at,
+            ),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -308,8 +374,12 @@ impl Default for Metrics {
             certificate_not_after: Gauge::default(),
             certificate_loads: Family::default(),
             opted_in_namespaces: Gauge::default(),
+            observed_namespaces: Gauge::default(),
+            observed_service_accounts: Family::default(),
             repairs_waiting: Gauge::default(),
             repairs: Family::default(),
+            events: Family::default(),
+            reachability: Reachability::default(),
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -326,6 +396,12 @@ impl Default for Metrics {
         }
         for &result in RepairResult::ALL {
             metrics.repairs.get_or_create(&RepairLabel { result }).inc_by(0);
+        }
+        for outcome in Outcome::OF_SERVICE_ACCOUNTS {
+            metrics.observed_service_accounts.get_or_create(&ObservedLabel { outcome }).set(0);
+        }
+        for &result in EventResult::ALL {
+            metrics.events.get_or_create(&EventLabel { result }).inc_by(0);
         }
         metrics.register();
         metrics
@@ -400,6 +476,16 @@ impl Metrics {
             self.opted_in_namespaces.clone(),
         );
         registry.register(
+            "observed_namespaces",
+            "Namespaces labelled gitlab-iam-webhook/inject=observe",
+            self.observed_namespaces.clone(),
+        );
+        registry.register(
+            "observed_service_accounts",
+            "ServiceAccounts in observed namespaces as they stand, by what would come of them",
+            self.observed_service_accounts.clone(),
+        );
+        registry.register(
             "repairs_waiting",
             "ServiceAccounts that are not as decided",
             self.repairs_waiting.clone(),
@@ -409,6 +495,8 @@ impl Metrics {
             "ServiceAccounts re-admitted because they were not as decided, by result",
             self.repairs.clone(),
         );
+        registry.register("events", "Events to be written on objects, by result", self.events.clone());
+        registry.register_collector(Box::new(self.reachability.clone()));
         registry.register("build_info", "The version of this binary", self.build.clone());
     }
 
@@ -439,9 +527,19 @@ impl Metrics {
         self.certificate_loads.get_or_create(&LoadLabels { result }).inc();
     }
 
+    /// Notes whether the API server reaches the webhook.
+    pub fn probed(&self, is_reached: bool) {
+        self.reachability.0.store(Some(Arc::new((is_reached, now()))));
+    }
+
     /// Counts a TLS handshake.
     pub fn handshake_ended(&self, result: HandshakeResult) {
         self.handshakes.get_or_create(&HandshakeLabels { result }).inc();
+    }
+
+    /// Counts an Event that was to be written.
+    pub fn event_ended(&self, result: EventResult) {
+        self.events.get_or_create(&EventLabel { result }).inc();
     }
 
     /// Counts a request that got no decision.

@@ -16,10 +16,13 @@ use tokio::task::JoinHandle;
 
 use crate::cluster;
 use crate::cluster::ca_bundle::CaBundle;
+use crate::cluster::events::Events;
 use crate::cluster::impact_preview::ImpactPreview;
 use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
-use crate::cluster::namespaces::{self, OptedIn, Scope};
+use crate::cluster::namespaces::{self, KnownNamespaces, Scope};
+use crate::cluster::observe::Observe;
+use crate::cluster::probe::Probe;
 use crate::cluster::repair::Repair;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::health::Readiness;
@@ -64,7 +67,8 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     if args.mapping_config_map.is_none() && args.certificate.webhook_configuration.is_none() {
         return Ok(None);
     }
-    cluster::connect(pool.clone()).await.map(Some).context("connecting to the cluster")
+    let api = cluster::connect(pool.clone()).await.context("connecting to the cluster")?;
+    Ok(Some(api.selecting_service_accounts(args.repair.service_account_selector.as_deref())))
 }
 
 /// The tasks beside the requests, and what they share.
@@ -116,9 +120,18 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let following = files.follow(Arc::clone(&background.resolver), tasks.stop_token());
         tasks.spawn("follows the files of the certificate", following);
     }
+    let events = client.as_ref().map(|client| background.events(client));
     let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
-    let namespaces =
-        client.as_ref().filter(|_| in_cluster).map(|client| background.namespaces(client, &args.repair));
+    let namespaces = client.as_ref().zip(events.as_ref()).filter(|_| in_cluster).map(|(client, events)| {
+        let namespaces = background.namespaces(client, &args.repair, events);
+        background.observe(client, namespaces.clone(), events.clone());
+        namespaces
+    });
+    if let (Some(client), Some(place), Some(name)) =
+        (&client, &args.mapping_config_map, &args.certificate.webhook_configuration)
+    {
+        background.probe(Probe::new(client.clone(), place, name));
+    }
     if let Some(path) = args.mapping {
         let following = mapping_file::follow(path, loader, tasks.stop_token());
         tasks.spawn("follows the mapping's file", following);
@@ -127,8 +140,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, loader, hold);
         let freshness = watch.freshness();
         tasks.spawn("follows the mapping's ConfigMap", watch.follow(tasks.stop_token()));
-        if let Some(namespaces) = namespaces.clone().filter(|_| args.repair.repair) {
-            background.repair(client, namespaces, freshness);
+        let shared = namespaces.clone().zip(events);
+        if let Some((namespaces, events)) = shared.filter(|_| args.repair.repair) {
+            background.repair(client, namespaces, freshness, events);
         }
     }
     let mut preview = None;
@@ -178,16 +192,44 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Background {
-    fn namespaces(&self, client: &ApiServer, args: &RepairArgs) -> watch::Receiver<OptedIn> {
-        let scope = Scope { only: args.watch_namespaces.clone(), except: args.except_namespaces.clone() };
-        let (namespaces, tasks) = namespaces::follow(client, &scope, &self.metrics, &self.tasks.stop_token());
+    fn namespaces(
+        &self,
+        client: &ApiServer,
+        args: &RepairArgs,
+        events: &Events,
+    ) -> watch::Receiver<KnownNamespaces> {
+        let scope = Scope {
+            only: args.watch_namespaces.clone(),
+            except: args.except_namespaces.clone(),
+            selector: args.namespace_selector.clone(),
+        };
+        let stop = self.tasks.stop_token();
+        let (namespaces, tasks) = namespaces::follow(client, &scope, events, &self.metrics, &stop);
         for task in tasks {
-            self.tasks.spawn("follows the namespaces that have opted in", task);
+            self.tasks.spawn("follows the namespaces that carry the label", task);
         }
         namespaces
     }
 
-    fn repair(&self, client: &ApiServer, namespaces: watch::Receiver<OptedIn>, freshness: MappingFreshness) {
+    fn events(&self, client: &ApiServer) -> Events {
+        let (events, writer) = Events::new(client.clone(), Arc::clone(&self.metrics));
+        self.tasks.spawn("writes Events", writer.follow(self.tasks.stop_token()));
+        events
+    }
+
+    fn observe(&self, client: &ApiServer, namespaces: watch::Receiver<KnownNamespaces>, events: Events) {
+        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
+        let observe = Observe::new(client.clone(), live, namespaces, events, metrics);
+        self.tasks.spawn("reports on observed namespaces", observe.follow(self.tasks.stop_token()));
+    }
+
+    fn repair(
+        &self,
+        client: &ApiServer,
+        namespaces: watch::Receiver<KnownNamespaces>,
+        freshness: MappingFreshness,
+        events: Events,
+    ) {
         let repair = Repair::new(
             client.clone(),
             Arc::clone(&self.live),
@@ -195,8 +237,15 @@ impl Background {
             freshness,
             self.readiness.clone(),
             Arc::clone(&self.metrics),
+            events,
         );
         self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
+    }
+
+    fn probe(&self, probe: Probe) {
+        let (readiness, metrics) = (self.readiness.clone(), Arc::clone(&self.metrics));
+        let following = probe.follow(readiness, metrics, self.tasks.stop_token());
+        self.tasks.spawn("asks whether the API server reaches the webhook", following);
     }
 
     fn certificates(
@@ -231,7 +280,7 @@ async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, drain_timeout
 }
 
 /// What `/validate` asks: what would this mapping do to what exists?
-fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<OptedIn>) -> PreviewImpact {
+fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<KnownNamespaces>) -> PreviewImpact {
     let preview = ImpactPreview::new(client.clone(), namespaces);
     Arc::new(move |ruleset| {
         let preview = preview.clone();

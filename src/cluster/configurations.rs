@@ -23,6 +23,9 @@ const ENTRIES: usize = 100;
 /// ours to write.
 const LONGEST: usize = 64 << 10;
 
+/// The port that is called where a configuration names none.
+const HTTPS: u16 = 443;
+
 /// What is read of a configuration of either kind.
 #[derive(Debug)]
 pub(super) struct Configuration {
@@ -38,6 +41,8 @@ pub(super) struct Entry {
     pub(super) name: String,
     /// The name that the API server expects in the certificate.
     pub(super) host: String,
+    /// The port that the API server calls, of the Service or of the URL's host.
+    pub(super) port: u16,
     /// Its caBundle, PEM; empty where it has none.
     pub(super) bundle: Vec<u8>,
 }
@@ -105,6 +110,7 @@ struct Service<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     namespace: Cow<'a, str>,
+    port: Option<u16>,
 }
 
 /// Reads a configuration of either kind.
@@ -118,8 +124,10 @@ pub(super) fn read(configuration: &RawValue) -> serde_json::Result<Configuration
     let entries = webhooks.into_iter().map(|webhook| {
         let webhook: Webhook<'_> = serde_json::from_str(webhook.get())?;
         let bundle = webhook.client_config.ca_bundle.as_ref().filter(|bundle| bundle.len() <= LONGEST);
+        let (host, port) = host_and_port(&webhook.client_config);
         Ok(Entry {
-            host: host(&webhook.client_config),
+            host,
+            port,
             name: webhook.name.into_owned(),
             bundle: bundle.and_then(|bundle| STANDARD.decode(bundle.as_bytes()).ok()).unwrap_or_default(),
         })
@@ -128,16 +136,18 @@ pub(super) fn read(configuration: &RawValue) -> serde_json::Result<Configuration
     Ok(Configuration { version: versioned.version().to_owned(), entries })
 }
 
-/// The name that the API server derives from where it calls. It is empty where there is none: no certificate
-/// has it.
-fn host(client: &ClientConfig<'_>) -> String {
+/// The name that the API server derives from where it calls, and the port. The name is empty where there is
+/// none: no certificate has it.
+fn host_and_port(client: &ClientConfig<'_>) -> (String, u16) {
     if let Some(service) = &client.service {
-        return format!("{}.{}.svc", service.name, service.namespace);
+        let host = format!("{}.{}.svc", service.name, service.namespace);
+        return (host, service.port.unwrap_or(HTTPS));
     }
     let uri: Option<Uri> = client.url.as_deref().and_then(|url| url.parse().ok());
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
     // In a certificate an IPv6 address has no brackets.
-    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    (host, uri.as_ref().and_then(Uri::port_u16).unwrap_or(HTTPS))
 }
 
 #[cfg(test)]
@@ -145,19 +155,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_expected_name_is_the_services_or_the_urls_host() {
-        let service = json!({"service": {"name": "hook", "namespace": "ns"}}).to_string();
-        assert_eq!(host(&serde_json::from_str(&service).unwrap()), "hook.ns.svc");
-        for (url, name) in [
-            ("https://127.0.0.1:8443/mutate", "127.0.0.1"),
-            ("https://[::1]:8443/mutate", "::1"),
-            ("https://hook.example.com/mutate", "hook.example.com"),
-            ("https://hook.example.com", "hook.example.com"),
-            ("https://hook.example.com?timeout=2s", "hook.example.com"),
-            ("https://[::1]", "::1"),
-            ("not a URL", ""),
+    fn the_expected_name_and_port_are_those_of_the_service_or_of_the_url() {
+        for (port, expected) in [(json!(null), 443), (json!(8443), 8443)] {
+            let service = json!({"service": {"name": "hook", "namespace": "ns", "port": port}}).to_string();
+            let client: ClientConfig<'_> = serde_json::from_str(&service).unwrap();
+            assert_eq!(host_and_port(&client), ("hook.ns.svc".to_owned(), expected));
+        }
+        for (url, name, port) in [
+            ("https://127.0.0.1:8443/mutate", "127.0.0.1", 8443),
+            ("https://[::1]:8443/mutate", "::1", 8443),
+            ("https://hook.example.com/mutate", "hook.example.com", 443),
+            ("https://hook.example.com", "hook.example.com", 443),
+            ("https://hook.example.com?timeout=2s", "hook.example.com", 443),
+            ("https://[::1]", "::1", 443),
+            ("not a URL", "", 443),
         ] {
-            assert_eq!(host(&ClientConfig { url: Some(url.into()), ..ClientConfig::default() }), name);
+            let client = ClientConfig { url: Some(url.into()), ..ClientConfig::default() };
+            assert_eq!(host_and_port(&client), (name.to_owned(), port));
         }
     }
 

@@ -1,4 +1,5 @@
-//! What would a mapping that is being edited do to the ServiceAccounts of the namespaces that have opted in?
+//! What would a mapping that is being edited do to the ServiceAccounts that exist, in the namespaces that
+//! have opted in and in those that are observed?
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use super::ApiServer;
 use super::failure::Failure;
-use super::namespaces::OptedIn;
+use super::namespaces::KnownNamespaces;
 use super::pages::Pages;
 use super::service_accounts::{self, with_subject};
 use crate::engine::decision::impact::Impact;
@@ -26,7 +27,7 @@ const GAP: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct ImpactPreview {
     api: ApiServer,
-    namespaces: watch::Receiver<OptedIn>,
+    namespaces: watch::Receiver<KnownNamespaces>,
     /// There is one preview at a time, and one a second: whoever reaches the port can ask. An edit during
     /// another one's preview gets none.
     turn: Arc<Mutex<Option<Instant>>>,
@@ -35,7 +36,7 @@ pub struct ImpactPreview {
 impl ImpactPreview {
     /// Previews what happens in these namespaces.
     #[must_use]
-    pub fn new(api: ApiServer, namespaces: watch::Receiver<OptedIn>) -> Self {
+    pub fn new(api: ApiServer, namespaces: watch::Receiver<KnownNamespaces>) -> Self {
         Self { api, namespaces, turn: Arc::default() }
     }
 
@@ -44,14 +45,17 @@ impl ImpactPreview {
     pub async fn warnings(&self, ruleset: &Ruleset) -> Vec<String> {
         let Ok(mut last) = self.turn.try_lock() else { return Vec::new() };
         let Some(namespaces) = self.namespaces.borrow().clone() else { return Vec::new() };
-        let (mut impact, mut complete) = (Impact::default(), true);
+        let (mut impact, mut observed, mut complete) = (Impact::default(), Impact::default(), true);
         let now = Instant::now();
         let (begin, end) = (last.map_or(now, |last| now.max(last + GAP)), now + TIME);
         // The turn is noted before the preview begins: whoever hangs up during it has had one.
         *last = Some(begin);
         tokio::time::sleep_until(begin).await;
-        for namespace in &*namespaces {
-            let look = look(&self.api, namespace, ruleset, &mut impact);
+        let enabled = namespaces.enabled.iter().map(|namespace| (namespace, false));
+        let all = enabled.chain(namespaces.observed.iter().map(|namespace| (namespace, true)));
+        for (namespace, is_observed) in all {
+            let impact = if is_observed { &mut observed } else { &mut impact };
+            let look = look(&self.api, namespace, ruleset, impact);
             match tokio::time::timeout_at(end, look).await {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => {
@@ -68,7 +72,7 @@ impl ImpactPreview {
                 }
             }
         }
-        impact.warnings(complete)
+        impact.warnings((!namespaces.observed.is_empty()).then_some(&observed), complete)
     }
 }
 
@@ -78,7 +82,7 @@ async fn look(
     ruleset: &Ruleset,
     impact: &mut Impact,
 ) -> Result<(), Failure> {
-    let mut pages = Pages::new(api.clone(), service_accounts::collection(namespace));
+    let mut pages = Pages::new(api.clone(), service_accounts::collection(api, namespace));
     while pages
         .next(|object| with_subject(object, namespace, ruleset, |subject, _| impact.add(ruleset, subject)))
         .await?

@@ -1,6 +1,9 @@
-//! Which namespaces have opted in? Those labelled `gitlab-iam-webhook/inject: enabled`.
+//! Which namespaces have opted in, and which are observed? Their label `gitlab-iam-webhook/inject` says it.
 //!
-//! They are watched by their metadata alone, and their names are all that is kept of them.
+//! Every namespace that carries the label is watched by its metadata alone, and only its name is kept. Where
+//! the label does nothing, an Event on the namespace says why.
+
+mod label;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,44 +11,58 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ApiServer;
+use super::events::{Events, Importance, Naming, Notice, Regarding};
 use super::pages::Collection;
 use super::watch::{Event, follow as follow_all};
 use crate::engine::object::subject::INJECT;
 use crate::metrics::Metrics;
+use label::{Effect, FutileLabels, LabelledNamespace};
 
 /// The most namespaces that are looked after.
 const MOST: usize = 10_000;
 
-/// Among which namespaces to look for those that have opted in.
+/// Among which namespaces to look for those that carry the label.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     /// Only among these, each watched by its name. Where there are none, among all.
     pub only: Vec<String>,
-    /// Never among these.
+    /// In these the label has no effect.
     pub except: Vec<String>,
+    /// Only among those that this label selector selects.
+    pub selector: Option<String>,
 }
 
-/// The names of the namespaces that have opted in; `None` before they were listed for the first time. A set
-/// can be empty and not absent, so this is no [`Observed`](super::observed::Observed).
-pub type OptedIn = Option<Arc<BTreeSet<String>>>;
+/// The names of the namespaces in which the label has an effect. Both sets are told in one step, so that a
+/// namespace is never in both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Those that have opted in: the label says `enabled`.
+    pub enabled: Arc<BTreeSet<String>>,
+    /// Those that are observed: the label says `observe`.
+    pub observed: Arc<BTreeSet<String>>,
+}
 
-/// Returns where the names are told, and the tasks that tell them until they are stopped.
+/// The namespaces; `None` before they were listed for the first time. A set can be empty and not absent, so
+/// this is no [`Observed`](super::observed::Observed).
+pub type KnownNamespaces = Option<Namespaces>;
+
+/// Returns where the namespaces are told, and the tasks that tell them until they are stopped.
 #[must_use]
 pub fn follow(
     api: &ApiServer,
     scope: &Scope,
+    events: &Events,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
-) -> (watch::Receiver<OptedIn>, Vec<impl Future<Output = ()> + Send + 'static>) {
+) -> (watch::Receiver<KnownNamespaces>, Vec<impl Future<Output = ()> + Send + 'static>) {
     let (found, receiver) = watch::channel(None);
     let found = Arc::new(found);
-    let all = Collection::of::<Namespace>(None).metadata_only().labelled(format!("{INJECT}=enabled"));
+    let more = scope.selector.iter().map(|selector| format!(",{selector}")).collect::<String>();
+    let all = Collection::of::<Namespace>(None).metadata_only().labelled(format!("{INJECT}{more}"));
     let parts = if scope.only.is_empty() {
         vec![(None, all)]
     } else {
@@ -56,6 +73,7 @@ pub fn follow(
             own,
             except: scope.except.clone(),
             found: Arc::clone(&found),
+            events: events.clone(),
             metrics: Arc::clone(metrics),
             said: AtomicBool::new(false),
         };
@@ -70,7 +88,8 @@ struct Follower {
     /// The one namespace that this watches.
     own: Option<String>,
     except: Vec<String>,
-    found: Arc<watch::Sender<OptedIn>>,
+    found: Arc<watch::Sender<KnownNamespaces>>,
+    events: Events,
     metrics: Arc<Metrics>,
     /// Whether it was logged that there are too many.
     said: AtomicBool,
@@ -78,74 +97,113 @@ struct Follower {
 
 impl Follower {
     async fn follow(self, api: ApiServer, what: Collection) {
-        let mut listed = None;
-        let mut events = std::pin::pin!(follow_all(api, what, name));
+        let (mut listed, mut futile) = (None, FutileLabels::default());
+        let mut events = std::pin::pin!(follow_all(api, what, LabelledNamespace::read));
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Listing) => listed = Some(BTreeSet::new()),
-                Ok(Event::There(name)) => match &mut listed {
-                    Some(listed) => drop(self.insert(listed, name)),
-                    None => self.change(|set| self.insert(set, name)),
-                },
+                Ok(Event::Listing) => listed = Some(Namespaces::default()),
+                Ok(Event::There(namespace)) => {
+                    let is_excepted = self.except.contains(&namespace.name);
+                    if let Some(why) = futile.see(&namespace, is_excepted) {
+                        self.tell(&namespace, why);
+                    }
+                    let effect = Effect::of(&namespace.value, is_excepted);
+                    match &mut listed {
+                        Some(listed) => drop(self.put(listed, namespace.name, effect)),
+                        None => self.change(|known| self.put(known, namespace.name, effect)),
+                    }
+                }
                 Ok(Event::Listed) => {
                     let listed = listed.take().unwrap_or_default();
-                    self.change(|set| self.replace(set, listed));
+                    self.change(|known| self.replace(known, listed));
                 }
                 // A namespace that loses the label is told as one that is deleted.
-                Ok(Event::Gone(name)) => self.change(|set| set.remove(&name)),
+                Ok(Event::Gone(namespace)) => {
+                    futile.gone(&namespace.name);
+                    self.change(|known| known.remove(&namespace.name));
+                }
                 Err(failure) => failure.log("watching namespaces"),
             }
         }
     }
 
-    /// Adds a namespace. Returns whether it was not in the set.
-    fn insert(&self, set: &mut BTreeSet<String>, name: String) -> bool {
-        if self.except.contains(&name) || set.contains(&name) {
+    /// Tells why the label of this namespace does nothing.
+    fn tell(&self, namespace: &LabelledNamespace, why: String) {
+        let LabelledNamespace { name, uid, .. } = namespace;
+        tracing::warn!(namespace = name, "{why}");
+        self.events.tell(Notice {
+            regarding: Regarding {
+                uid: uid.as_deref().map(Arc::from),
+                ..Regarding::namespace(Arc::from(&**name))
+            },
+            importance: Importance::Warning,
+            reason: "LabelHasNoEffect",
+            action: "Watch",
+            note: why,
+            naming: Naming::ByContent,
+        });
+    }
+
+    /// Puts a namespace where its label says. Returns whether anything changed by it.
+    fn put(&self, known: &mut Namespaces, name: String, effect: Effect) -> bool {
+        let is = (known.enabled.contains(&name), known.observed.contains(&name));
+        if is == (effect == Effect::Enabled, effect == Effect::Observed) {
             return false;
         }
-        if set.len() >= MOST {
+        let removed = known.remove(&name);
+        if effect != Effect::Nothing && known.enabled.len() + known.observed.len() >= MOST {
             if !self.said.swap(true, Ordering::Relaxed) {
                 tracing::error!(
-                    "more than {MOST} namespaces have opted in: what exists in the others is not repaired"
+                    "more than {MOST} namespaces carry the label {INJECT}: what exists in the others is \
+                     neither repaired nor reported"
                 );
             }
-            return false;
+            return removed;
         }
-        set.insert(name)
+        match effect {
+            Effect::Enabled => Arc::make_mut(&mut known.enabled).insert(name),
+            Effect::Observed => Arc::make_mut(&mut known.observed).insert(name),
+            Effect::Nothing => removed,
+        }
     }
 
     /// Puts what this watch listed in the place of what it knew. Returns whether that is something else.
-    fn replace(&self, set: &mut BTreeSet<String>, listed: BTreeSet<String>) -> bool {
-        let before = set.len();
-        set.retain(|name| listed.contains(name) || self.own.as_ref().is_some_and(|own| own != name));
-        let fewer = set.len() < before;
-        let before = set.len();
-        for name in listed {
-            self.insert(set, name);
+    fn replace(&self, known: &mut Namespaces, listed: Namespaces) -> bool {
+        let before = known.clone();
+        // Other watches know of other namespaces.
+        let is_other = |name: &String| self.own.as_ref().is_some_and(|own| own != name);
+        Arc::make_mut(&mut known.enabled).retain(|name| is_other(name) || listed.enabled.contains(name));
+        Arc::make_mut(&mut known.observed).retain(|name| is_other(name) || listed.observed.contains(name));
+        for (names, effect) in [(listed.enabled, Effect::Enabled), (listed.observed, Effect::Observed)] {
+            for name in &*names {
+                self.put(known, name.clone(), effect);
+            }
         }
-        fewer || set.len() > before
+        *known != before
     }
 
-    /// Changes the set, and tells it where that makes a difference or is the first time.
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<String>) -> bool) {
+    /// Changes what is known, and tells it where that makes a difference or is the first time.
+    fn change(&self, change: impl FnOnce(&mut Namespaces) -> bool) {
         self.found.send_if_modified(|found| {
             let first = found.is_none();
-            let set = Arc::make_mut(found.get_or_insert_default());
-            let other = change(set);
-            self.metrics.opted_in_namespaces.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
+            let known = found.get_or_insert_default();
+            let other = change(known);
+            let count = |names: &BTreeSet<String>| i64::try_from(names.len()).unwrap_or(i64::MAX);
+            self.metrics.opted_in_namespaces.set(count(&known.enabled));
+            self.metrics.observed_namespaces.set(count(&known.observed));
             first || other
         });
     }
 }
 
-fn name(namespace: &RawValue) -> serde_json::Result<String> {
-    #[derive(Deserialize)]
-    struct Object {
-        metadata: Metadata,
+impl Namespaces {
+    /// Returns whether the namespace was there.
+    fn remove(&mut self, name: &str) -> bool {
+        let mut removed = false;
+        for names in [&mut self.enabled, &mut self.observed] {
+            // A set that somebody reads is copied only where it changes.
+            removed |= names.contains(name) && Arc::make_mut(names).remove(name);
+        }
+        removed
     }
-    #[derive(Deserialize)]
-    struct Metadata {
-        name: String,
-    }
-    serde_json::from_str(namespace.get()).map(|Object { metadata }| metadata.name)
 }

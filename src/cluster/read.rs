@@ -55,6 +55,8 @@ pub struct ApiServer {
     pool: Pool,
     /// Long answers are read one at a time, so that they never take all of the pool from the requests.
     turn: Arc<Semaphore>,
+    /// The label selector of the ServiceAccounts that are sent to the webhook; `None` where all of them are.
+    pub(super) service_accounts: Option<Arc<str>>,
 }
 
 /// An answer that was read, and its room in the pool.
@@ -68,7 +70,14 @@ impl ApiServer {
     /// What is read takes its room in this pool.
     #[must_use]
     pub fn new(client: Client, pool: Pool) -> Self {
-        Self { client, pool, turn: Arc::new(Semaphore::new(1)) }
+        Self { client, pool, turn: Arc::new(Semaphore::new(1)), service_accounts: None }
+    }
+
+    /// Lists and watches only the ServiceAccounts that this label selector selects: the webhook is not asked
+    /// about the others, so that nothing can be done for them.
+    #[must_use]
+    pub fn selecting_service_accounts(self, selector: Option<&str>) -> Self {
+        Self { service_accounts: selector.map(Arc::from), ..self }
     }
 
     /// Asks for one object.

@@ -1,7 +1,7 @@
 //! Are the ServiceAccounts that exist as the mapping decides?
 //!
 //! A ServiceAccount takes three steps:
-//! * `watches` reads it and compares it with what the mapping decides;
+//! * `service_account_watches` reads it and compares it with what the mapping decides;
 //! * `queue` says whether and when it is re-admitted, or left alone and its owner told;
 //! * this file sends an empty patch, which the API server brings to the webhook, and reports to the queue.
 //!
@@ -11,9 +11,7 @@
 //! minutes: whatever was missed, or found no room, is found again.
 
 mod backoff;
-mod events;
 mod queue;
-mod watches;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,29 +27,38 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::events::{Events, Importance, Naming, Notice, Regarding};
 use super::failure::Failure;
 use super::mapping_freshness::MappingFreshness;
-use super::namespaces::OptedIn;
+use super::namespaces::KnownNamespaces;
+use super::service_account_watches::{Seen, Watches};
+use super::service_accounts::with_subject;
+use super::watch::Event;
 use super::{ApiServer, in_our_name};
+use crate::engine::decision::decide;
+use crate::engine::rules::ruleset::Ruleset;
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
 use crate::telemetry::causes;
-use events::OwnerEvents;
-use queue::{Action, Attempt, JITTER, RepairQueue, ServiceAccountRef, SyncState};
-use watches::{Watches, sync_state};
+use backoff::{TIMES, WINDOW};
+use queue::{Action, Attempt, JITTER, Observation, RepairQueue, ServiceAccountRef, SyncState};
 
 /// How often what was done is logged.
 const REPORT: Duration = Duration::from_secs(10);
+
+/// Namespaces watched at once: each takes a connection. Where more have opted in they take turns.
+const WATCHES: usize = 64;
 
 /// The repair of what exists.
 pub struct Repair {
     api: ApiServer,
     live: Arc<Live>,
-    namespaces: watch::Receiver<OptedIn>,
+    namespaces: watch::Receiver<KnownNamespaces>,
     freshness: MappingFreshness,
     readiness: Readiness,
     metrics: Arc<Metrics>,
+    events: Events,
 }
 
 impl Repair {
@@ -60,12 +67,13 @@ impl Repair {
     pub fn new(
         api: ApiServer,
         live: Arc<Live>,
-        namespaces: watch::Receiver<OptedIn>,
+        namespaces: watch::Receiver<KnownNamespaces>,
         freshness: MappingFreshness,
         readiness: Readiness,
         metrics: Arc<Metrics>,
+        events: Events,
     ) -> Self {
-        Self { api, live, namespaces, freshness, readiness, metrics }
+        Self { api, live, namespaces, freshness, readiness, metrics, events }
     }
 
     /// Repairs until stopped.
@@ -74,9 +82,8 @@ impl Repair {
         let mut generations = self.live.subscribe();
         let mut namespaces = self.namespaces.clone();
         let mut driver = Driver {
-            watches: Watches::new(self.api.clone(), Arc::clone(&self.live), sender),
+            watches: Watches::new(self.api.clone(), Arc::clone(&self.live), sync_state, WATCHES, sender),
             queue: RepairQueue::new(self.live.load().number),
-            events: OwnerEvents::new(self.api.clone()),
             repair: Arc::new(self),
             attempts: JoinSet::new(),
             progress: Progress::default(),
@@ -98,14 +105,14 @@ impl Repair {
                 changed = namespaces.changed() => match changed {
                     Ok(()) => {
                         let names = namespaces.borrow_and_update().clone().unwrap_or_default();
-                        driver.only(&names);
+                        driver.only(&names.enabled);
                     }
                     Err(_) => return,
                 },
-                Some(seen) = observations.recv() => {
+                Some(seen) = observations.recv() => if let Some(seen) = observation(seen) {
                     let actions = driver.queue.observe(seen, Instant::now(), jitter());
                     driver.carry_out(actions);
-                }
+                },
                 Some(done) = driver.attempts.join_next() => match done {
                     Ok(done) => driver.finished(done),
                     // It panicked.
@@ -144,6 +151,33 @@ impl Repair {
     }
 }
 
+/// What a watch saw of one ServiceAccount.
+fn observation(Seen { namespace, generation, event }: Seen<(Arc<str>, SyncState)>) -> Option<Observation> {
+    let (name, state) = match event {
+        Event::There(account) => account,
+        Event::Gone((name, _)) => (name, SyncState::Gone),
+        Event::Listing | Event::Listed => return None,
+    };
+    Some(Observation { account: ServiceAccountRef { namespace, name }, generation, state })
+}
+
+/// The name of a ServiceAccount, and how it stands to what these rules decide.
+fn sync_state(
+    ruleset: &Ruleset,
+    account: &RawValue,
+    namespace: &str,
+) -> serde_json::Result<(Arc<str>, SyncState)> {
+    with_subject(account, namespace, ruleset, |subject, is_deleted| {
+        let state = match is_deleted {
+            // What is being deleted is not worth a write.
+            true => SyncState::Gone,
+            false if decide(ruleset, subject).edits.is_empty() => SyncState::InSync,
+            false => SyncState::OutOfSync,
+        };
+        (subject.name.into(), state)
+    })
+}
+
 /// What a failure means to the queue.
 fn attempt(failure: &Failure) -> Attempt {
     match failure.code() {
@@ -162,8 +196,7 @@ fn jitter() -> Duration {
 struct Driver {
     repair: Arc<Repair>,
     queue: RepairQueue,
-    watches: Watches,
-    events: OwnerEvents,
+    watches: Watches<(Arc<str>, SyncState)>,
     attempts: JoinSet<Done>,
     progress: Progress,
 }
@@ -211,11 +244,35 @@ impl Driver {
                     });
                 }
                 Action::Abandon => self.attempts = JoinSet::new(),
-                Action::TellOwner(account, time) => self.events.left_alone(account, time),
+                Action::TellOwner(account, time) => self.tell_owner(&account, time),
                 Action::Count(result) => self.count(result),
                 Action::ListAgain(namespace) => self.watches.again(&namespace),
             }
         }
+    }
+
+    /// Tells the owner of a ServiceAccount that it is left alone for so long, and that somebody must settle
+    /// who sets its role.
+    fn tell_owner(&self, account: &ServiceAccountRef, time: Duration) {
+        let time = humantime::format_duration(time);
+        let ServiceAccountRef { namespace, name } = account;
+        tracing::warn!(
+            %namespace, %name,
+            "ServiceAccount left alone for {time}: it is changed back again and again"
+        );
+        self.repair.events.tell(Notice {
+            regarding: Regarding::service_account(Arc::clone(namespace), Arc::clone(name)),
+            importance: Importance::Warning,
+            reason: "RoleChangedBack",
+            action: "Repair",
+            note: format!(
+                "its role annotations were changed back {TIMES} times in {} minutes, so they are left alone \
+                 for {time}; find what else sets them, or give it the label \
+                 gitlab-iam-webhook/inject=disabled",
+                WINDOW.as_secs() / 60,
+            ),
+            naming: Naming::Unique,
+        });
     }
 
     fn count(&mut self, result: RepairResult) {

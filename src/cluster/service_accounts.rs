@@ -7,15 +7,20 @@ use serde::de::Error as _;
 use serde_json::Error;
 use serde_json::value::RawValue;
 
+use super::ApiServer;
 use super::pages::Collection;
 use crate::engine::json::Reader;
 use crate::engine::object::metadata::{Metadata, MetadataError};
 use crate::engine::object::subject::{Kind, MAX_NAME, Requester, Subject};
 use crate::engine::rules::ruleset::Ruleset;
 
-/// The ServiceAccounts of a namespace, as they are listed and watched.
-pub(super) fn collection(namespace: &str) -> Collection {
-    Collection::of::<ServiceAccount>(Some(namespace)).metadata_only()
+/// The ServiceAccounts of a namespace that are sent to the webhook, as they are listed and watched.
+pub(super) fn collection(api: &ApiServer, namespace: &str) -> Collection {
+    let all = Collection::of::<ServiceAccount>(Some(namespace)).metadata_only();
+    match &api.service_accounts {
+        Some(selector) => all.labelled(selector.to_string()),
+        None => all,
+    }
 }
 
 /// Lends the ServiceAccount as a decision of these rules sees it, and whether it is being deleted.

@@ -6,6 +6,7 @@
 //! `onConflict: replace` and `remove: true` may touch it.
 
 pub mod explain;
+pub mod forecast;
 pub mod impact;
 mod last_applied;
 mod merge;

@@ -42,16 +42,42 @@ impl<'a> Reader<'a> {
             return Ok(false);
         }
         self.open(b'{', "an object")?;
-        if self.closes() {
+        if self.closes(b'}') {
             return Ok(true);
         }
         loop {
             let name = self.raw_text("the name of a member")?;
             self.open(b':', "`:`")?;
             self.lend(|reader| member(name, reader))?;
-            if self.ends()? {
+            if self.closes(b'}') {
                 return Ok(true);
             }
+            self.open(b',', "`,` or `}`")?;
+        }
+    }
+
+    /// Reads a list, and gives each element to `element`, which reads it or leaves it to be skipped. Returns
+    /// whether there is a list: `null` is none.
+    ///
+    /// # Errors
+    /// Returns an error as [`Self::object`] does.
+    pub fn list<E: From<JsonError>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if self.null()? {
+            return Ok(false);
+        }
+        self.open(b'[', "a list")?;
+        if self.closes(b']') {
+            return Ok(true);
+        }
+        loop {
+            self.lend(&mut element)?;
+            if self.closes(b']') {
+                return Ok(true);
+            }
+            self.open(b',', "`,` or `]`")?;
         }
     }
 
@@ -194,20 +220,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads the end of an object where it is there. Returns whether it was.
-    fn closes(&mut self) -> bool {
+    /// Reads the byte that ends an object or a list, where it is there. Returns whether it was.
+    fn closes(&mut self, end: u8) -> bool {
         self.space();
-        let closes = self.peek() == Some(b'}');
+        let closes = self.peek() == Some(end);
         self.at += usize::from(closes);
         closes
-    }
-
-    /// Reads what follows a value. Returns whether the object ends, and no other member follows.
-    fn ends(&mut self) -> Result<bool, JsonError> {
-        if self.closes() {
-            return Ok(true);
-        }
-        self.open(b',', "`,` or `}`").map(|()| false)
     }
 
     fn space(&mut self) {
@@ -269,6 +287,39 @@ mod tests {
         assert_eq!(members(text).unwrap(), ["a", "b", "c", "d", "e", "é\n"]);
         assert_eq!(members("{}").unwrap(), [""; 0]);
         assert_eq!(members(r#"{"text":null}"#).unwrap(), ["null"]);
+    }
+
+    #[test]
+    fn a_list_is_read_element_by_element_and_what_nobody_reads_is_skipped() {
+        let texts = |text: &str| {
+            let (mut found, mut reader) = (Vec::new(), Reader::new(text.as_bytes()));
+            let there = reader.list(|reader| {
+                if reader.peek() == Some(b'"') {
+                    found.push(reader.text()?.unwrap().to_text()?.into_owned());
+                }
+                Ok::<_, JsonError>(())
+            })?;
+            reader.end()?;
+            Ok::<_, JsonError>((there, found.join(" ")))
+        };
+        for (text, there, want) in [
+            (r#" [ "a" , 1, ["b"], {"c": "]"},"d"] "#, true, "a d"),
+            ("[]", true, ""),
+            ("[ ]", true, ""),
+            ("null", false, ""),
+        ] {
+            assert_eq!(texts(text), Ok((there, want.to_owned())), "{text}");
+        }
+        for (text, want) in [
+            ("{}", "expected a list at byte 0"),
+            ("[1,]", "expected a value at byte 3"),
+            ("[1 2]", "expected `,` or `]` at byte 3"),
+            ("[1", "expected `,` or `]` at byte 2"),
+            ("[1}", "expected `,` or `]` at byte 2"),
+            ("[", "expected a value at byte 1"),
+        ] {
+            assert_eq!(texts(text).unwrap_err().to_string(), want, "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 pub mod capped_list;
 mod config_map;
-mod dns_label;
+mod keys;
 pub mod lints;
 mod match_block;
 mod names;
@@ -14,6 +14,7 @@ mod problems;
 mod reader;
 mod rule_list;
 mod rules;
+mod schema;
 mod top;
 
 use crate::engine::mapping::capped_list::CappedList;
@@ -24,6 +25,7 @@ pub use config_map::compile_file;
 pub use problems::{MAX_PROBLEMS, Problem, Problems};
 use reader::{Path, Reader};
 use rule_list::RuleList;
+pub use schema::schema;
 use top::Top;
 
 /// The key of the ConfigMap that holds the mapping.

@@ -23,7 +23,7 @@ use super::quota::Quota;
 use super::refusal::{Refusal, text_response};
 use crate::engine::admission;
 use crate::engine::admission::mutate::{Mode, Reply};
-use crate::engine::admission::validate;
+use crate::engine::admission::validate::{self, Purpose};
 use crate::engine::mapping;
 use crate::engine::object::component::Component;
 use crate::engine::rules::ruleset::Ruleset;
@@ -187,6 +187,7 @@ async fn validate(
             edit.map(|edit| (edit, permit))
         })
         .await??;
+        let purpose = edit.purpose();
         let bytes = edit.text_bytes().map_or(0, |text| text + mapping::weight(text));
         let room = webhook.pool.take_within(bytes, RESERVATION_TIMEOUT).await.ok_or(Refusal::Busy)?;
         let policy = webhook.live.load().ruleset.operator_policy().clone();
@@ -196,7 +197,15 @@ async fn validate(
         })
         .await?;
         drop(queued);
-        tracing::info!(problems = verdict.problems, "mapping validated");
+        match purpose {
+            Purpose::Probe => tracing::debug!("probe answered"),
+            // Each replica keeps each mapping, so that only a refusal is worth a line.
+            Purpose::LastGood if verdict.problems == 0 => tracing::debug!("last good mapping validated"),
+            Purpose::LastGood => {
+                tracing::info!(problems = verdict.problems, "last good mapping validated");
+            }
+            Purpose::Mapping => tracing::info!(problems = verdict.problems, "mapping validated"),
+        }
         room.shrink_to(verdict.accepted.as_ref().map_or(0, Ruleset::weight));
         let warnings = match webhook.preview_impact.as_ref().zip(verdict.accepted.take()) {
             Some((preview_impact, ruleset)) => preview_impact(ruleset).await,

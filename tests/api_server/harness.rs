@@ -148,6 +148,18 @@ impl Space {
         (Done::of(&output), fs::read_to_string(shown).unwrap())
     }
 
+    /// Our own command line against the cluster, with the rights of an admin or of another kubeconfig. How it
+    /// exited, and what it printed on standard output and on standard error.
+    pub(crate) fn ours(kubeconfig: Option<&Path>, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig.unwrap_or(&cluster().kubeconfig))
+            .output()
+            .unwrap();
+        let Done { out, err, .. } = Done::of(&output);
+        (output.status.code().unwrap(), out, err)
+    }
+
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Done {
         self.run("kubectl", arguments, "")
     }
@@ -288,8 +300,7 @@ impl Space {
         }
         let mut validating =
             self.entry(webhook, "mapping", "/validate", "Ignore", "configmaps", &["CREATE", "UPDATE"]);
-        validating["matchConditions"] =
-            json!([{"name": "mapping", "expression": "request.name == 'role-mapping'"}]);
+        validating["matchConditions"] = json!([{"name": "mapping", "expression": "request.name in ['role-mapping', 'role-mapping-last-good']"}]);
         let configuration = |kind: &str, webhooks: Value| {
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,

@@ -16,9 +16,12 @@ mod commands;
 mod harness;
 mod install;
 mod mapping;
+mod observe;
 mod pods;
+mod probe;
 mod repair;
 mod rights;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod values;

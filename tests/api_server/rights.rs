@@ -96,11 +96,12 @@ fn mapping(name: &str, text: &str) -> Value {
 }
 
 fn event(namespace: &str, controller: &str, kind: &str) -> Value {
+    let name = if kind == "Namespace" { namespace } else { "any" };
     json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "told"},
         "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Repair", "reason": "Told", "type": "Warning",
         "reportingController": controller, "reportingInstance": "one", "note": "something",
-        "regarding": {"apiVersion": "v1", "kind": kind, "namespace": namespace, "name": "any"},
+        "regarding": {"apiVersion": "v1", "kind": kind, "namespace": namespace, "name": name},
     })
 }
 
@@ -139,6 +140,35 @@ fn with_the_charts_rights_and_policies_the_webhook_writes_its_starter_and_keeps_
         });
     }
     assert!(!webhook.has_seen("orbidden"), "nothing was forbidden");
+}
+
+#[test]
+fn with_the_charts_rights_and_policies_a_probe_passes_and_without_them_it_says_what_is_missing() {
+    let stolen = Stolen::new("probe-rights", &[]);
+    let name = &stolen.space.name;
+    let binding = format!("{name}-every-right");
+    stolen.space.kubectl(&["delete", "clusterrolebinding", &binding]).good();
+    stolen.space.map(RULE).good();
+    let webhook = Webhook::start_as(&stolen.space, &stolen.token, &["--webhook-configuration", name]);
+    stolen.space.register(&webhook, "Fail");
+    webhook.wait_for("the API server reaches the webhook");
+    let kubeconfig = stolen.space.folder().join("kubeconfig");
+    let mapping = format!("{name}/role-mapping");
+    let arguments = ["probe", "--mapping-config-map", &mapping, "--webhook-configuration", name];
+    let probe = || Space::ours(Some(&kubeconfig), &arguments);
+    let (code, out, err) = probe();
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    assert!(!webhook.has_seen("orbidden"), "nothing was forbidden");
+
+    stolen.space.kubectl(&["delete", "rolebinding", name]).good();
+    let (code, _, err) = eventually("the right is gone", || Some(probe()).filter(|(code, ..)| *code != 0));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("cannot patch") && err.contains("role-mapping-last-good"), "{err}");
+    stolen.space.kubectl(&["delete", "clusterrolebinding", name]).good();
+    let (code, _, err) = eventually("that right as well", || {
+        Some(probe()).filter(|(_, _, err)| err.contains("may get both webhook configurations"))
+    });
+    assert_eq!(code, 2, "{err}");
 }
 
 #[test]
@@ -312,9 +342,33 @@ fn with_its_token_no_secret_can_be_written_but_its_own_and_that_is_no_token() {
 fn with_its_token_no_events_can_be_written_but_its_own() {
     let stolen = Stolen::new("event-rights", &[]);
     let event = |controller, kind| event(&stolen.space.name, controller, kind);
-    for (controller, kind) in [("kubelet", "ServiceAccount"), ("gitlab-iam-webhook", "Pod")] {
+    for (controller, kind) in [
+        ("kubelet", "ServiceAccount"),
+        ("kubelet", "Namespace"),
+        ("gitlab-iam-webhook", "Secret"),
+        ("gitlab-iam-webhook", "Node"),
+        ("gitlab-iam-webhook", "Deployment"),
+        ("gitlab-iam-webhook", ""),
+    ] {
         assert!(stolen.is_refused(&event(controller, kind)), "{controller} {kind}");
     }
+    for kind in [
+        "ServiceAccount",
+        "Namespace",
+        "Pod",
+        "ReplicaSet",
+        "StatefulSet",
+        "DaemonSet",
+        "Job",
+        "CronJob",
+        "ReplicationController",
+    ] {
+        stolen.apply(&event("gitlab-iam-webhook", kind), &["--dry-run=server"]).good();
+    }
+    // An Event on a namespace is written into that namespace, so that it is not told of another one.
+    let mut other = event("gitlab-iam-webhook", "Namespace");
+    other["regarding"]["name"] = "kube-system".into();
+    assert!(stolen.is_refused(&other));
     let series = json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}});
     stolen.space.apply(&event("kubelet", "ServiceAccount"));
     let done = stolen.patch("events.events.k8s.io", "told", &series);
@@ -322,6 +376,36 @@ fn with_its_token_no_events_can_be_written_but_its_own() {
     stolen.space.kubectl(&["delete", "events.events.k8s.io", "told"]).good();
     stolen.apply(&event("gitlab-iam-webhook", "ServiceAccount"), &[]).good();
     stolen.patch("events.events.k8s.io", "told", &series).good();
+}
+
+#[test]
+fn with_the_charts_rights_alone_and_without_repair_what_is_observed_is_told() {
+    let stolen = Stolen::new("observe-rights", &["repair.enabled=false"]);
+    let (gitlab, own) = (Space::new("observed"), &stolen.space);
+    let binding = format!("{}-every-right", own.name);
+    own.kubectl(&["delete", "clusterrolebinding", &binding]).good();
+    let observe = ["label", "namespace", &gitlab.name, "gitlab-iam-webhook/inject=observe", "--overwrite"];
+    gitlab.kubectl(&observe).good();
+    gitlab.kubectl(&["create", "serviceaccount", "a"]).good();
+    own.map(RULE).good();
+    let arguments = [
+        "--webhook-configuration",
+        &own.name,
+        "--watch-namespace",
+        &gitlab.name,
+        "--watch-namespace",
+        &own.name,
+        "--except-namespace",
+        &own.name,
+    ];
+    let webhook = Webhook::start_as(own, &stolen.token, &arguments);
+    for (space, reason) in [(&gitlab, "RoleWouldBeSet"), (own, "LabelHasNoEffect")] {
+        eventually("an Event tells it", || {
+            let events = space.kubectl(&["get", "events.events.k8s.io", "-o", "json"]).good().out;
+            events.contains(reason).then_some(())
+        });
+    }
+    assert!(!webhook.has_seen("cannot be written"), "nothing was forbidden");
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! How is a review or an edit read, and what is done with one that is not as it should be?
 
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
+use gitlab_iam_webhook::engine::admission::validate::Purpose;
 use gitlab_iam_webhook::engine::admission::{ReviewError, parse, validate};
 use gitlab_iam_webhook::engine::decision::Outcome;
 use gitlab_iam_webhook::engine::json::{RawText, Reader};
 use gitlab_iam_webhook::engine::mapping;
+use gitlab_iam_webhook::engine::object::component::Component;
 use gitlab_iam_webhook::engine::object::metadata::Metadata;
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use serde_json::{Value, json};
 
-use crate::support::{Thing, edit, ruleset};
+use crate::support::{RUNNER, Thing, edit, ruleset};
 
 /// The answer to a review of this object, after something of the request was changed.
 fn answered(thing: &Thing, change: impl FnOnce(&mut Value)) -> (Outcome, String) {
@@ -203,6 +205,63 @@ fn an_edit_is_judged_where_it_touches_the_text() {
 }
 
 #[test]
+fn a_broken_text_is_never_kept_as_the_last_good_mapping_and_a_good_one_without_a_word() {
+    // Of this mapping the second rule never decides.
+    let covered = "rules: [{match: {component: kas}, remove: true, provider: irsa}, {name: x, match: {component: kas}, remove: true, provider: irsa}]";
+    for (text, allowed) in [(covered, true), ("ruels: []", false), (validate::PROBE, false)] {
+        let mut review = edit("UPDATE", Some("rules: []"), Some(text));
+        review["request"]["name"] = "role-mapping-last-good".into();
+        let edit = validate::read(review.to_string().as_bytes()).unwrap();
+        assert_eq!(edit.purpose(), Purpose::LastGood, "{text}");
+        let verdict = edit.judge(&OperatorPolicy::default());
+        assert!(verdict.accepted.is_none(), "it changes nothing that is in force");
+        let body: Value = serde_json::from_slice(&verdict.into_body(Vec::new()).unwrap()).unwrap();
+        assert_eq!(body["response"]["allowed"], allowed, "{body}");
+        assert_eq!(body["response"]["warnings"], Value::Null, "whoever edited the mapping was warned");
+    }
+}
+
+#[test]
+fn a_probe_is_always_refused_and_whoever_forges_one_gets_no_more_than_that() {
+    let said = |name: &str, dry_run: Value, old: Option<&str>, new: Option<&str>| {
+        let mut review = edit("UPDATE", old, new);
+        review["request"]["name"] = name.into();
+        review["request"]["dryRun"] = dry_run;
+        let edit = validate::read(review.to_string().as_bytes()).unwrap();
+        let (purpose, bytes) = (edit.purpose(), edit.text_bytes());
+        let body = edit.judge(&OperatorPolicy::default()).into_body(Vec::new()).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let message = body["response"]["status"]["message"].as_str().unwrap_or_default().to_owned();
+        (purpose, bytes, body["response"]["allowed"] == true, message)
+    };
+    let last_good = "role-mapping-last-good";
+    // Also where somebody has stored that very text, and where nothing is stored.
+    for old in [Some("rules: []"), Some(validate::PROBE), None] {
+        let (purpose, bytes, is_allowed, message) = said(last_good, true.into(), old, Some(validate::PROBE));
+        assert_eq!((purpose, bytes, is_allowed), (Purpose::Probe, None, false), "{old:?}");
+        assert_eq!(
+            message,
+            format!("{}1 problem\n  1:1: this is a probe, which is always refused", validate::REFUSAL)
+        );
+    }
+    // Not in earnest, not for the mapping, and no other text: these are edits as all others.
+    let longer = format!("{}!", validate::PROBE);
+    for (name, dry_run, text, purpose) in [
+        (last_good, Value::from(false), validate::PROBE, Purpose::LastGood),
+        (last_good, Value::Null, validate::PROBE, Purpose::LastGood),
+        (last_good, true.into(), &longer, Purpose::LastGood),
+        ("role-mapping", true.into(), validate::PROBE, Purpose::Mapping),
+    ] {
+        let (found, bytes, is_allowed, message) = said(name, dry_run, Some("rules: []"), Some(text));
+        assert_eq!((found, bytes, is_allowed), (purpose, Some(text.len()), false), "{name} {text}");
+        assert!(
+            message.starts_with(validate::REFUSAL),
+            "a version that knows no probes says it as well: {message}"
+        );
+    }
+}
+
+#[test]
 fn an_edit_says_how_long_the_text_is_that_is_to_be_judged() {
     let bytes = |operation: &str, text: &str| {
         let review = edit(operation, None, Some(text)).to_string();
@@ -223,4 +282,68 @@ fn whoever_edits_the_mapping_is_warned_of_what_to_mend_and_gets_no_notes() {
     let warnings = body["response"]["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].as_str().unwrap().contains("rule x never decides"), "{warnings:?}");
+}
+
+/// What a review of a Pod that runs as `default` tells beside its answer, after something of it was changed.
+fn unreached(component: &str, mode: Mode, change: impl FnOnce(&mut Value)) -> Option<String> {
+    let pod = Thing { service_account: "default".to_owned(), ..Thing::pod(component) };
+    let mut review = pod.to_review();
+    review["request"]["object"]["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u-1", "controller": true},
+    ]);
+    change(&mut review["request"]);
+    let ruleset = ruleset(
+        "account: \"123456789012\"
+provider: [irsa, kube2iam]
+rules:
+  - {name: all, match: {component: [webservice, registry, minio, runner]}, role: \"{component}\"}
+  - {name: job, match: {component: runner-job, runner: ci/gitlab-runner}, role: job}
+",
+    );
+    let body = review.to_string();
+    let reply = respond(body.as_bytes(), &ruleset, mode).unwrap();
+    reply.unreached.map(|unreached| {
+        assert_eq!(unreached.component, Component::from_name(component).unwrap());
+        let owner = unreached.owner.map(|owner| format!("{} {} {}", owner.kind, owner.name, owner.uid));
+        format!("{} by {} of {}", unreached.role, unreached.rule, owner.unwrap_or_default())
+    })
+}
+
+#[test]
+fn a_role_that_does_not_reach_a_pod_of_gitlab_is_told_with_the_pods_workload() {
+    let told = |component: &str| {
+        Some(format!("arn:aws:iam::123456789012:role/{component} by all of ReplicaSet web-1 u-1"))
+    };
+    for mode in [Mode::Mutate, Mode::Observe] {
+        // kube2iam may give the Pod the same role meanwhile, and IRSA is still to.
+        assert_eq!(unreached("webservice", mode, |_| {}), told("webservice"));
+        assert_eq!(unreached("registry", mode, |_| {}), told("registry"));
+        assert_eq!(unreached("runner", mode, |_| {}), told("runner"));
+    }
+    let owners = |value: Value| {
+        let change = |request: &mut Value| request["object"]["metadata"]["ownerReferences"] = value;
+        unreached("webservice", Mode::Mutate, change)
+    };
+    let nobodys = "arn:aws:iam::123456789012:role/webservice by all of ";
+    for value in [json!(null), json!([]), json!("x"), json!([{"controller": "x"}]), json!([[]])] {
+        assert_eq!(owners(value.clone()).as_deref(), Some(nobodys), "{value}");
+    }
+}
+
+#[test]
+fn nobody_but_a_workload_controller_can_cause_that_a_role_is_told_as_not_reached() {
+    let with = |component: &str, change: &dyn Fn(&mut Value)| unreached(component, Mode::Mutate, change);
+    for user in ["admin", "system:serviceaccount:gitlab:default", "system:node:a", ""] {
+        let by = |request: &mut Value| request["userInfo"]["username"] = user.into();
+        assert_eq!(with("webservice", &by), None, "{user}");
+    }
+    assert_eq!(with("webservice", &|request| request["dryRun"] = true.into()), None, "a dry run");
+    let own_account = |request: &mut Value| request["object"]["spec"]["serviceAccountName"] = "web".into();
+    assert_eq!(with("webservice", &own_account), None, "it has an account of its own");
+    assert_eq!(with("minio", &|_| {}), None, "no value of a chart gives it an account");
+    let job = |request: &mut Value| {
+        request["object"]["metadata"]["labels"]["project.runner.gitlab.com/id"] = "42".into();
+        request["userInfo"]["username"] = RUNNER.into();
+    };
+    assert_eq!(with("webservice", &job), None, "a job's author wrote it");
 }

@@ -318,7 +318,7 @@ fn every_option_of_serve_is_documented_and_has_a_variable() {
     let options: Vec<_> = described.lines().filter(is_option).collect();
     assert!(options.len() >= 28, "{help}");
     assert_eq!(described.matches("[env: GITLAB_IAM_WEBHOOK_").count(), options.len(), "{help}");
-    for command in ["check", "explain"] {
+    for command in ["check", "explain", "probe"] {
         assert!(run(&[command, "--help"]).1.contains("Examples:"), "{command}");
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gitlab_iam_webhook::cluster::namespaces::{self, OptedIn, Scope};
+use gitlab_iam_webhook::cluster::events::Events;
+use gitlab_iam_webhook::cluster::namespaces::{self, KnownNamespaces, Scope};
 use gitlab_iam_webhook::memory::{POOL, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
 use serde_json::{Value, json};
@@ -17,23 +18,32 @@ use crate::scripted_api::{Asked, Log, ScriptedApi, list, scripted, status};
 const NAMESPACES: &str = "/api/v1/namespaces";
 
 fn namespace(name: &str, version: &str) -> Value {
-    json!({"metadata": {"name": name, "resourceVersion": version}})
+    labelled(name, version, "enabled")
+}
+
+fn labelled(name: &str, version: &str, value: &str) -> Value {
+    let labels = json!({"gitlab-iam-webhook/inject": value});
+    json!({"metadata": {"name": name, "resourceVersion": version, "labels": labels}})
 }
 
 /// Follows namespaces, and tells which have opted in.
-fn follow_namespaces(pool: &Pool) -> (watch::Receiver<OptedIn>, ScriptedApi) {
+fn follow_namespaces(pool: &Pool) -> (watch::Receiver<KnownNamespaces>, ScriptedApi) {
     let (api, script) = scripted(pool);
     let stop = CancellationToken::new();
-    let (found, tasks) = namespaces::follow(&api, &Scope::default(), &Arc::new(Metrics::default()), &stop);
+    let metrics = Arc::new(Metrics::default());
+    let (events, writer) = Events::new(api.clone(), Arc::clone(&metrics));
+    tokio::spawn(writer.follow(stop.clone()));
+    let scope = Scope { except: vec!["own".to_owned()], ..Scope::default() };
+    let (found, tasks) = namespaces::follow(&api, &scope, &events, &metrics, &stop);
     for task in tasks {
         tokio::spawn(task);
     }
     (found, script)
 }
 
-async fn has_opted_in(found: &mut watch::Receiver<OptedIn>, names: &[&str]) {
+async fn has_opted_in(found: &mut watch::Receiver<KnownNamespaces>, names: &[&str]) {
     let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let told = found.wait_for(|found| found.as_deref() == Some(&names));
+    let told = found.wait_for(|found| found.as_ref().is_some_and(|found| *found.enabled == names));
     tokio::time::timeout(Duration::from_mins(1), told).await.expect("it is told in time").unwrap();
 }
 
@@ -94,7 +104,7 @@ async fn lists_that_fail_are_tried_ever_more_slowly_and_no_sooner_than_asked() {
 async fn a_watch_goes_on_from_where_it_was_and_after_a_410_everything_is_listed_again() {
     let (mut found, mut script) = follow_namespaces(&Pool::new(POOL));
     let asked = script.expect("list", NAMESPACES).await;
-    assert_eq!(asked.parameter("labelSelector"), Some("gitlab-iam-webhook%2Finject%3Denabled"));
+    assert_eq!(asked.parameter("labelSelector"), Some("gitlab-iam-webhook%2Finject"));
     asked.respond(200, &list("5", &[namespace("a", "4")]));
     let asked = script.expect("watch", NAMESPACES).await;
     assert_eq!(asked.parameter("resourceVersion"), Some("5"));
@@ -119,6 +129,89 @@ async fn a_watch_goes_on_from_where_it_was_and_after_a_410_everything_is_listed_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_that_moves_between_the_values_of_its_label_is_told_in_one_step() {
+    let (mut found, mut script) = follow_namespaces(&Pool::new(POOL));
+    let asked = script.expect("list", NAMESPACES).await;
+    asked.respond(200, &list("5", &[labelled("a", "4", "observe"), labelled("b", "4", "disabled")]));
+    let watch = script.expect("watch", NAMESPACES).await.stream();
+    let sets = |found: &KnownNamespaces| {
+        let found = found.clone().unwrap_or_default();
+        let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+        (names(&found.enabled), names(&found.observed))
+    };
+    let mut told = Vec::new();
+    found.changed().await.unwrap();
+    told.push(sets(&found.borrow_and_update()));
+    for (version, value) in
+        [("6", "enabled"), ("7", "observe"), ("8", "disabled"), ("9", "enabled"), ("10", "disabled")]
+    {
+        watch.event("MODIFIED", &labelled("a", version, value));
+        found.changed().await.unwrap();
+        told.push(sets(&found.borrow_and_update()));
+    }
+    let told: Vec<(&str, &str)> = told.iter().map(|(enabled, observed)| (&**enabled, &**observed)).collect();
+    assert_eq!(told, [("", "a"), ("a", ""), ("", "a"), ("", ""), ("a", ""), ("", "")]);
+    // What a list does not show is in neither set, and what it shows elsewhere has moved.
+    watch.event("ADDED", &labelled("c", "11", "observe"));
+    watch.event("ADDED", &labelled("d", "12", "observe"));
+    watch.event("ERROR", &status(410, "too old"));
+    script.expect("list", NAMESPACES).await.respond(200, &list("20", &[labelled("d", "19", "enabled")]));
+    let told = found.wait_for(|found| sets(found) == ("d".to_owned(), String::new()));
+    tokio::time::timeout(Duration::from_mins(1), told).await.expect("it is told in time").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_does_nothing_is_told_by_an_event_on_its_namespace_once_for_each_value() {
+    let (_found, mut script) = follow_namespaces(&Pool::new(POOL));
+    let listed = [
+        labelled("a", "4", "true"),
+        labelled("b", "4", "enabled"),
+        labelled("c", "4", "disabled"),
+        labelled("own", "4", "observe"),
+    ];
+    script.expect("list", NAMESPACES).await.respond(200, &list("5", &listed));
+    let (mut events, mut watch) = (Vec::new(), None);
+    for _ in 0..3 {
+        let asked = script.next().await;
+        match asked.verb {
+            "watch" => watch = Some(asked.stream()),
+            _ => {
+                events.push((asked.path.clone(), asked.json()));
+                asked.respond(201, &json!({}));
+            }
+        }
+    }
+    let of = |namespace: &str| format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+    for (event, namespace, words) in [
+        (
+            &events[0],
+            "a",
+            "the label gitlab-iam-webhook/inject=true has no effect: write gitlab-iam-webhook/inject=enabled",
+        ),
+        (&events[1], "own", "inject=observe has no effect here: nothing is changed in kube-system"),
+    ] {
+        let (path, event) = event;
+        assert_eq!(*path, of(namespace));
+        assert_eq!((&event["reason"], &event["type"]), (&json!("LabelHasNoEffect"), &json!("Warning")));
+        let regarding =
+            json!({"apiVersion": "v1", "kind": "Namespace", "namespace": namespace, "name": namespace});
+        assert_eq!(event["regarding"], regarding);
+        assert!(event["note"].as_str().unwrap().contains(words), "{event}");
+    }
+    let watch = watch.unwrap();
+    // The same once more, as where something else of the namespace changes.
+    watch.event("MODIFIED", &labelled("a", "6", "true"));
+    script.expect_silence(Duration::from_secs(5)).await;
+    watch.event("MODIFIED", &labelled("a", "7", "yes"));
+    let told = script.expect("create", &of("a")).await;
+    assert!(told.json()["note"].as_str().unwrap().contains("inject=yes has no effect: write"));
+    // Where another replica has said it, that is as good.
+    told.respond(409, &status(409, "there is one"));
+    watch.event("MODIFIED", &labelled("a", "8", "enabled"));
+    script.expect_silence(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_watch_ends_by_itself() {
     let (_found, mut script) = follow_namespaces(&Pool::new(POOL));
     script.expect("list", NAMESPACES).await.respond(200, &nobody());
@@ -136,7 +229,7 @@ async fn long_lines_take_their_room_and_those_without_end_are_given_up() {
     let watch = script.expect("watch", NAMESPACES).await.stream();
     has_opted_in(&mut found, &[]).await;
     let mut large = namespace("large", "6");
-    large["metadata"]["labels"] = json!({"x": "y".repeat(3 << 20)});
+    large["metadata"]["annotations"] = json!({"x": "y".repeat(3 << 20)});
     let line = format!("{}\n", json!({"type": "ADDED", "object": large}));
     // While somebody else holds all of the pool there is no room, and nothing is read.
     let all = pool.take(POOL).await;
@@ -209,7 +302,7 @@ async fn no_more_namespaces_are_remembered_than_there_is_room_for() {
         script.expect("list", NAMESPACES).await.respond(200, &list);
     }
     let found = found.wait_for(Option::is_some).await.unwrap();
-    assert_eq!(found.as_ref().unwrap().len(), 10_000);
+    assert_eq!(found.as_ref().unwrap().enabled.len(), 10_000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -247,6 +247,40 @@ fn irsa_writes_on_pods_only_what_the_rule_says() {
 }
 
 #[test]
+fn a_pod_that_runs_as_default_gets_its_role_only_by_a_rule_for_that_account() {
+    let of_pod = |head: &str, criteria: &str| {
+        let text = format!(
+            "account: \"123456789012\"\n{head}\nrules:\n  - {{match: {{{criteria}}}, role: registry}}\n"
+        );
+        let mut pod = Thing::pod("registry");
+        pod.service_account = "default".to_owned();
+        let outcome = outcome(&mut pod, &text);
+        // This is how Kubernetes makes the account.
+        let mut account = Thing::service_account("registry");
+        account.service_account = "default".to_owned();
+        account.labels.clear();
+        let has_role = account.decide(&ruleset(&text)).outcome() == Outcome::Set;
+        (outcome, has_role, pod.annotation("eks.amazonaws.com/skip-containers").map(str::to_owned))
+    };
+    for (criteria, has_role) in [
+        ("component: registry", false),
+        ("component: registry, serviceAccount: default", false),
+        ("serviceAccount: default, release: gitlab", false),
+        ("serviceAccount: default, labels: {app: registry}", false),
+        ("serviceAccount: default", true),
+        ("serviceAccount: [gitlab-registry, default]", true),
+        ("serviceAccount: default, namespace: gitlab", true),
+    ] {
+        let want = if has_role { Outcome::OnServiceAccount } else { Outcome::DefaultAccount };
+        assert_eq!(of_pod("", criteria), (want, has_role, None), "{criteria}");
+        // An option that is set on the Pod hides nothing.
+        let want = if has_role { Outcome::Set } else { Outcome::DefaultAccount };
+        let of_option = of_pod("irsa: {skipContainers: [certificates]}", criteria);
+        assert_eq!(of_option, (want, has_role, Some("certificates".to_owned())), "{criteria}");
+    }
+}
+
+#[test]
 fn both_providers_on_one_pod_are_recorded_apart() {
     let text = "account: \"123456789012\"
 rules:

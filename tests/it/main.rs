@@ -19,19 +19,23 @@ mod crowds;
 mod decisions;
 mod docs;
 mod edges;
+mod events;
 mod hostile;
 mod http;
 mod limits;
 mod live;
 mod mapping_watch;
 mod objects;
+mod observe;
 #[path = "../page.rs"]
 mod page;
+mod probe;
 mod problems;
 mod properties;
 mod recipes;
 mod repair;
 mod reviews;
+mod schema;
 mod scripted_api;
 mod session;
 #[path = "../session_picture.rs"]

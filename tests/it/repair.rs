@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gitlab_iam_webhook::cluster::events::Events;
 use gitlab_iam_webhook::cluster::impact_preview::ImpactPreview;
 use gitlab_iam_webhook::cluster::mapping_watch::MappingWatch;
-use gitlab_iam_webhook::cluster::namespaces::OptedIn;
+use gitlab_iam_webhook::cluster::namespaces::{KnownNamespaces, Namespaces};
 use gitlab_iam_webhook::cluster::repair::Repair;
 use gitlab_iam_webhook::engine::mapping::compile;
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
@@ -98,7 +99,7 @@ struct Replica {
     reads: mpsc::UnboundedReceiver<Request>,
     /// Patches of ServiceAccounts, and Events.
     writes: mpsc::UnboundedReceiver<Request>,
-    namespaces: watch::Sender<OptedIn>,
+    namespaces: watch::Sender<KnownNamespaces>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
 }
@@ -108,8 +109,9 @@ async fn next(requests: &mut mpsc::UnboundedReceiver<Request>) -> Request {
     next.expect("nothing was asked for two hours").expect("the replica is there")
 }
 
-fn names(names: &[&str]) -> Arc<BTreeSet<String>> {
-    Arc::new(names.iter().map(|name| (*name).to_owned()).collect())
+fn names(names: &[&str]) -> Namespaces {
+    let enabled: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    Namespaces { enabled: Arc::new(enabled), observed: Arc::default() }
 }
 
 impl Replica {
@@ -126,8 +128,10 @@ impl Replica {
         let freshness = mapping_watch.freshness();
         tokio::spawn(mapping_watch.follow(CancellationToken::new()));
         let (namespaces, opted_in) = watch::channel(None);
-        let repair =
-            Repair::new(api, Arc::clone(&live), opted_in, freshness, readiness.clone(), Arc::clone(&metrics));
+        let (events, writer) = Events::new(api.clone(), Arc::clone(&metrics));
+        tokio::spawn(writer.follow(CancellationToken::new()));
+        let (ours, counts) = (Arc::clone(&live), Arc::clone(&metrics));
+        let repair = Repair::new(api, ours, opted_in, freshness, readiness.clone(), counts, events);
         tokio::spawn(repair.follow(CancellationToken::new()));
 
         let mapping = Arc::new(Mutex::new(ConfigMap {
@@ -640,4 +644,24 @@ async fn an_impact_preview_adds_up_all_pages_and_says_when_it_could_not_look_eve
         // Nothing is tried again: somebody waits for it.
         script.expect_silence(Duration::from_mins(1)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_impact_preview_counts_observed_namespaces_apart() {
+    let rules = compile(&mapping("ours"), &OperatorPolicy::default()).unwrap();
+    let (api, mut script) = scripted(&Pool::new(POOL));
+    let mut both = names(&["team"]);
+    both.observed = names(&["watched"]).enabled;
+    let (_namespaces, known) = watch::channel(Some(both));
+    let preview = ImpactPreview::new(api, known);
+    let (warnings, ()) = tokio::join!(preview.warnings(&rules), async {
+        let accounts = [account("gitlab-a", "4"), with_role("gitlab-b", "4", "ours")];
+        script.expect("list", ACCOUNTS).await.respond(200, &list("5", &accounts));
+        let accounts = [account("gitlab-c", "4"), account("gitlab-d", "4"), account("other", "4")];
+        let observed = script.expect("list", "/api/v1/namespaces/watched/serviceaccounts").await;
+        observed.respond(200, &list("5", &accounts));
+    });
+    let [changes, observed] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(changes.ends_with(": changes 1, orphans 0 of 2 ServiceAccounts"), "{changes}");
+    assert!(observed.ends_with(": observed: would change 2, orphans 0 of 3 ServiceAccounts"), "{observed}");
 }

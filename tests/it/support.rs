@@ -19,6 +19,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::schema;
+
 /// How long anything may take that is waited for. Long, because machines are slow; nothing waits that long
 /// when it works.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,7 +34,9 @@ pub(crate) fn ruleset(text: &str) -> Ruleset {
 }
 
 pub(crate) fn ruleset_within(text: &str, bounds: &OperatorPolicy) -> Ruleset {
-    mapping::compile(text, bounds).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    let ruleset = mapping::compile(text, bounds).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    schema::assert_takes(text);
+    ruleset
 }
 
 /// The reviews that a real API server sent, by name.

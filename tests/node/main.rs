@@ -22,5 +22,6 @@ mod load;
 #[path = "../page.rs"]
 mod page;
 mod pages;
+mod probe;
 mod rights;
 mod scale;

@@ -49,7 +49,7 @@ fn its_rights_are_exactly_those_of_the_chart() {
         " serviceaccounts *: get list patch watch",
         "admissionregistration.k8s.io mutatingwebhookconfigurations gitlab-iam-webhook: get list patch watch",
         "admissionregistration.k8s.io validatingwebhookconfigurations gitlab-iam-webhook: get list patch watch",
-        "events.k8s.io events *: create patch",
+        "events.k8s.io events *: create",
     ];
     let own = [
         " configmaps role-mapping,role-mapping-last-good: create get list patch watch",

@@ -51,10 +51,15 @@ annotations:
 {{- end -}}
 
 {{- define "webhook.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- with .Values.image.registry -}}
+{{- /* The first part of a repository is a registry where it has a dot or a port, as for every container engine. */ -}}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
+{{- end -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
 
@@ -83,10 +88,13 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{- /* The annotations of the webhook configurations. What cert-manager needs comes last, so that no value changes it. */ -}}
 {{- define "webhook.caInjection" -}}
+{{- $annotations := deepCopy (default dict .Values.webhooks.annotations) -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
-cert-manager.io/inject-ca-from: "{{ .Release.Namespace }}/{{ include "webhook.fullname" . }}"
+{{- $_ := set $annotations "cert-manager.io/inject-ca-from" (printf "%s/%s" .Release.Namespace (include "webhook.fullname" .)) -}}
 {{- end -}}
+{{- toYaml $annotations -}}
 {{- end -}}
 
 {{- /* Self-managed, the key caBundle must be absent: what the webhook writes there then survives upgrades. */ -}}
@@ -105,7 +113,8 @@ admissionReviewVersions: [v1]
 sideEffects: None
 {{- end -}}
 
-{{- /* kube-system and our own namespace never: nothing there may wait for us. */ -}}
+{{- /* kube-system and our own namespace never: nothing there may wait for us. (list $ label terms): the label's value,
+and further terms, which can only leave namespaces out, because all terms must hold. */ -}}
 {{- define "webhook.namespaceSelector" -}}
 {{- $root := index . 0 -}}
 namespaceSelector:
@@ -123,35 +132,27 @@ namespaceSelector:
       values:
         {{- toYaml . | nindent 8 }}
     {{- end }}
+    {{- with index . 2 }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
 
-{{- define "webhook.check" -}}
-{{- range .Values.namespaces -}}
-{{- if or (eq . "kube-system") (eq . $.Release.Namespace) -}}
-{{- fail (printf "namespaces: %s is never sent to the webhook: leave it out" .) -}}
+{{- /* A label selector as the query parameter `labelSelector` has it. */ -}}
+{{- define "webhook.selectorText" -}}
+{{- $terms := list -}}
+{{- range $key, $value := .matchLabels -}}
+{{- $terms = append $terms (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- range .matchExpressions -}}
+{{- if eq .operator "Exists" -}}
+{{- $terms = append $terms .key -}}
+{{- else if eq .operator "DoesNotExist" -}}
+{{- $terms = append $terms (printf "!%s" .key) -}}
+{{- else -}}
+{{- $terms = append $terms (printf "%s %s (%s)" .key (lower .operator) (join "," .values)) -}}
 {{- end -}}
 {{- end -}}
-{{- if eq .Values.certificates.mode "existing" -}}
-{{- $_ := required "certificates.existingSecret: certificates.mode existing needs the name of a Secret with tls.crt and tls.key" .Values.certificates.existingSecret -}}
-{{- $_ := required "certificates.caBundle: certificates.mode existing needs what the API server shall trust, as base64 of PEM" .Values.certificates.caBundle -}}
-{{- if not (contains "-----BEGIN CERTIFICATE-----" (b64dec .Values.certificates.caBundle)) -}}
-{{- fail "certificates.caBundle: this is not base64 of a PEM certificate: make it with base64 -w0 ca.crt" -}}
-{{- end -}}
-{{- else if or .Values.certificates.existingSecret .Values.certificates.caBundle -}}
-{{- fail (printf "certificates.existingSecret and certificates.caBundle belong to certificates.mode existing; the mode is %s" .Values.certificates.mode) -}}
-{{- end -}}
-{{- if and .Values.certificates.certManager.issuerRef (not .Values.certificates.certManager.issuerRef.name) -}}
-{{- fail "certificates.certManager.issuerRef.name: the issuer needs a name" -}}
-{{- end -}}
-{{- if and .Values.certificates.certManager.issuerRef (ne .Values.certificates.mode "cert-manager") -}}
-{{- fail (printf "certificates.certManager.issuerRef belongs to certificates.mode cert-manager; the mode is %s" .Values.certificates.mode) -}}
-{{- end -}}
-{{- if eq (int .Values.containerPorts.webhook) (int .Values.containerPorts.metrics) -}}
-{{- fail "containerPorts: webhook and metrics need a port each" -}}
-{{- end -}}
-{{- if eq (int .Values.service.port) (int .Values.service.metricsPort) -}}
-{{- fail "service: port and metricsPort must differ" -}}
-{{- end -}}
+{{- join "," $terms -}}
 {{- end -}}
 
 {{- define "webhook.account" -}}

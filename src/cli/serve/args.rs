@@ -235,7 +235,7 @@ pub(super) struct RepairArgs {
     #[arg(long, env = "GITLAB_IAM_WEBHOOK_REPAIR", conflicts_with = "mapping")]
     pub(super) repair: bool,
 
-    /// Look for opted-in namespaces among these alone; may be repeated (in the environment: separated by
+    /// Look for labelled namespaces among these alone; may be repeated (in the environment: separated by
     /// spaces). Without it they are looked for among all.
     #[arg(
         long = "watch-namespace",
@@ -245,7 +245,8 @@ pub(super) struct RepairArgs {
     )]
     pub(super) watch_namespaces: Vec<String>,
 
-    /// Never look at this namespace; may be repeated (in the environment: separated by spaces).
+    /// Look at nothing in this namespace, whatever its label; may be repeated (in the environment: separated
+    /// by spaces). An Event on the namespace tells that its label has no effect.
     #[arg(
         long = "except-namespace",
         value_name = "NAME",
@@ -253,6 +254,26 @@ pub(super) struct RepairArgs {
         value_delimiter = ' '
     )]
     pub(super) except_namespaces: Vec<String>,
+
+    /// Look for opted-in namespaces only among those that this label selector selects, because the webhook
+    /// configurations send no others: `env in (prod),!legacy`.
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        env = "GITLAB_IAM_WEBHOOK_NAMESPACE_SELECTOR",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub(super) namespace_selector: Option<String>,
+
+    /// Look only at the ServiceAccounts that this label selector selects, because the webhook configurations
+    /// send no others: `release=gitlab`.
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        env = "GITLAB_IAM_WEBHOOK_SERVICE_ACCOUNT_SELECTOR",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub(super) service_account_selector: Option<String>,
 }
 
 impl CertificateArgs {

@@ -15,6 +15,7 @@ use super::last_good::{Keep, Newest, STARTER, keep};
 use crate::cluster::failure::Failure;
 use crate::cluster::read::{ApiServer, Versioned};
 use crate::cluster::{MANAGER, NamespacedName, in_our_name};
+use crate::engine::admission::validate::LAST_GOOD_SUFFIX;
 
 /// The mapping's ConfigMap and the one beside it.
 pub(super) struct ConfigMaps {
@@ -79,7 +80,7 @@ pub(super) fn read(config_map: &RawValue) -> serde_json::Result<Found> {
 
 impl ConfigMaps {
     pub(super) fn new(api: ApiServer, place: NamespacedName) -> Self {
-        let last_good = format!("{}-last-good", place.name);
+        let last_good = format!("{}{LAST_GOOD_SUFFIX}", place.name);
         Self { api, place, last_good }
     }
 

@@ -14,7 +14,9 @@ use serde::{Serialize, Serializer};
 use super::request::{Request, parse};
 use super::wire::{ReviewError, close};
 use crate::engine::decision::patch;
-use crate::engine::decision::{self, Decision, Outcome};
+use crate::engine::decision::{self, Decision, Outcome, Verdict};
+use crate::engine::object::component::Component;
+use crate::engine::object::owner::Owner;
 use crate::engine::object::provider::Provider;
 use crate::engine::rules::ruleset::Ruleset;
 
@@ -62,6 +64,26 @@ pub struct Reply<'a> {
     pub warnings: Vec<String>,
     /// What was decided, without its warnings; `None` where the webhook does not act on such a review.
     pub decision: Option<Decision<'a>>,
+    /// The role that does not reach this Pod of GitLab's, where the Pod runs as `default`.
+    pub unreached: Option<Unreached<'a>>,
+}
+
+/// A role that the mapping gives to a part of GitLab, and that does not reach a Pod of it, because the Pod
+/// runs as the ServiceAccount `default`.
+///
+/// It is told only where a workload controller is about to create the Pod, so that nobody else can cause it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreached<'a> {
+    /// The part of GitLab.
+    pub component: Component,
+    /// What gives it a ServiceAccount of its own.
+    pub advice: &'static str,
+    /// The rule that gives the role.
+    pub rule: &'a str,
+    /// The role.
+    pub role: Cow<'a, str>,
+    /// The workload that the Pod belongs to, where it is known.
+    pub owner: Option<Owner<'a>>,
 }
 
 impl Reply<'_> {
@@ -116,6 +138,7 @@ impl<'a> Request<'a> {
             warnings: &warnings,
             audit_annotations: audit_annotations(mode, decision.as_ref()),
         };
+        let unreached = decision.as_ref().and_then(|decision| self.unreached(decision));
         let body = close(&response, patch.len() / 3 * 4)?;
         Ok(Reply {
             body,
@@ -127,6 +150,23 @@ impl<'a> Request<'a> {
             dry_run: self.dry_run,
             warnings,
             decision,
+            unreached,
+        })
+    }
+
+    /// Returns the role that does not reach a Pod. The component of a Pod is believed of workload controllers
+    /// and of runners only, and for a job's Pod there is no advice.
+    fn unreached(&self, decision: &Decision<'a>) -> Option<Unreached<'a>> {
+        let missed = |verdict: &&Verdict<'_>| verdict.outcome == Outcome::DefaultAccount;
+        let verdict = decision.verdicts.iter().find(missed).filter(|_| !self.dry_run)?;
+        let component = decision.component?;
+        Some(Unreached {
+            component,
+            advice: component.account_advice()?,
+            rule: &verdict.rule?.name,
+            role: verdict.role.clone()?,
+            // What cannot be read names nobody.
+            owner: self.metadata.as_ref().and_then(|metadata| metadata.owner().ok().flatten()),
         })
     }
 }

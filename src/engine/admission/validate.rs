@@ -1,6 +1,7 @@
 //! May this edit of the mapping's ConfigMap stand?
 //!
-//! A mapping with problems is refused at the moment of the edit, and all of its problems are told.
+//! A mapping with problems is refused at the moment of the edit, and all of its problems are told. The same
+//! holds for the ConfigMap beside it that keeps the last good mapping: no broken text is kept there.
 
 use serde::Serialize;
 
@@ -18,12 +19,35 @@ use crate::engine::rules::ruleset::Ruleset;
 /// How many warnings are told. The API server passes on some thousands of characters of warnings in all.
 const MAX_WARNINGS: usize = 20;
 
-/// An edit of the mapping's ConfigMap. It holds nothing of the review that it came in.
+/// What the name of the ConfigMap that keeps the last good mapping has after the name of the mapping's own.
+pub const LAST_GOOD_SUFFIX: &str = "-last-good";
+
+/// The text that a probe asks the API server to write as the last good mapping, as a dry run. It is no
+/// mapping, so every version of this webhook refuses it: that the refusal comes back shows that the API
+/// server reaches the webhook. Whoever else sends it gets a refusal, and nothing more.
+pub const PROBE: &str = "this text is a probe of gitlab-iam-webhook and must be refused";
+
+/// The beginning of every refusal of a text.
+pub const REFUSAL: &str = "mapping.yaml has ";
+
+/// An edit of one of the mapping's ConfigMaps. It holds nothing of the review that it came in.
 #[derive(Debug)]
 pub struct Edit {
     uid: String,
     name: String,
+    purpose: Purpose,
     mapping: Change,
+}
+
+/// What an edit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The text is to come into force.
+    Mapping,
+    /// The text is to be kept as the last good mapping. It changes nothing that is in force.
+    LastGood,
+    /// Nothing is to be stored: a replica or a person asks whether the API server reaches the webhook.
+    Probe,
 }
 
 /// What an edit does to the mapping.
@@ -103,11 +127,13 @@ struct Cause {
 /// Returns an error where the body is no AdmissionReview.
 pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
     let [mut uid, mut name, mut operation, mut new, mut old] = [None; 5];
+    let mut dry_run = None;
     wire::open(body, |member, reader| {
         match &*member {
             "uid" => once(&mut uid, "uid", reader.text()?)?,
             "name" => once(&mut name, "name", reader.text()?)?,
             "operation" => once(&mut operation, "operation", reader.text()?)?,
+            "dryRun" => once(&mut dry_run, "dryRun", reader.boolean()?)?,
             "object" => once(&mut new, "object", text_of_config_map(reader)?)?,
             "oldObject" => once(&mut old, "oldObject", text_of_config_map(reader)?)?,
             _ => {}
@@ -121,10 +147,22 @@ pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
     if uid.is_empty() {
         return Err(ReviewError::NoUid);
     }
+    let purpose = match new {
+        _ if !name.ends_with(LAST_GOOD_SUFFIX) => Purpose::Mapping,
+        Some(text)
+            if dry_run == Some(true) && text.within(PROBE.len())?.is_some_and(|text| text == PROBE) =>
+        {
+            Purpose::Probe
+        }
+        _ => Purpose::LastGood,
+    };
     // An edit that does not touch the text is always allowed, even where the text was broken before.
     let untouched =
         operation == "DELETE" || (operation == "UPDATE" && new.map(RawText::raw) == old.map(RawText::raw));
     let mapping = match new {
+        _ if purpose == Purpose::Probe => {
+            Change::Unusable(Problems::of_the_whole("this is a probe, which is always refused"))
+        }
         _ if untouched => Change::Untouched,
         None => {
             let message = format!("there is no `data` key `{CONFIG_MAP_KEY}`");
@@ -135,7 +173,7 @@ pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
             Some(text) => Change::Text(text.into_owned()),
         },
     };
-    Ok(Edit { uid, name, mapping })
+    Ok(Edit { uid, name, purpose, mapping })
 }
 
 /// Reads the mapping's text in a ConfigMap. It is left as it was sent, so that two texts are compared without
@@ -158,6 +196,12 @@ fn text_of_config_map<'a>(reader: &mut Reader<'a>) -> Result<Option<RawText<'a>>
 }
 
 impl Edit {
+    /// Returns what the edit is for.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// Returns how long the text is that is to be judged, or `None` where there is none.
     #[must_use]
     pub fn text_bytes(&self) -> Option<usize> {
@@ -170,16 +214,16 @@ impl Edit {
     /// Judges the edit. This takes at most [`mapping::weight`] of its text.
     #[must_use]
     pub fn judge(self, operator_policy: &OperatorPolicy) -> Verdict {
-        let Self { uid, name, mapping } = self;
+        let Self { uid, name, purpose, mapping } = self;
         let mut verdict = Verdict { problems: 0, accepted: None, uid, status: None, warnings: Vec::new() };
         let judged = match mapping {
             Change::Untouched => return verdict,
             Change::Unusable(problems) => Err(problems),
-            Change::Text(text) => judge(&text, operator_policy),
+            Change::Text(text) => judge(&text, purpose, operator_policy),
         };
         match judged {
-            Ok((ruleset, warnings)) => {
-                verdict.accepted = Some(ruleset);
+            Ok((accepted, warnings)) => {
+                verdict.accepted = accepted;
                 verdict.warnings = warnings;
             }
             Err(problems) => {
@@ -199,15 +243,24 @@ fn refusal(problems: &Problems, name: String) -> Status {
     });
     let rest = problems.rest().map(|rest| cause(CONFIG_MAP_KEY.to_owned(), rest));
     Status {
-        message: format!("{CONFIG_MAP_KEY} has {problems}"),
+        message: format!("{REFUSAL}{problems}"),
         reason: "Invalid",
         code: 422,
         details: Details { kind: "ConfigMap", name, causes: told.chain(rest).collect() },
     }
 }
 
-fn judge(text: &str, operator_policy: &OperatorPolicy) -> Result<(Ruleset, Vec<String>), Problems> {
+/// Returns the mapping that would come into force, where one would, and what to warn of.
+fn judge(
+    text: &str,
+    purpose: Purpose,
+    operator_policy: &OperatorPolicy,
+) -> Result<(Option<Ruleset>, Vec<String>), Problems> {
     let ruleset = mapping::compile(text, operator_policy)?;
+    if purpose != Purpose::Mapping {
+        // Whoever edited the mapping was warned then.
+        return Ok((None, Vec::new()));
+    }
     let mut told = CappedList::new(Some(MAX_WARNINGS), Lint::place);
     lints::each(&ruleset, text.len(), &mut |lint| {
         if !lint.kind.is_note() {
@@ -220,5 +273,6 @@ fn judge(text: &str, operator_policy: &OperatorPolicy) -> Result<(Ruleset, Vec<S
         let rule = lint.rule.map(|rule| format!("rule {rule} ")).unwrap_or_default();
         warning(format!("{place}{rule}{}", lint.message))
     });
-    Ok((ruleset, warnings.collect()))
+    let warnings = warnings.collect();
+    Ok((Some(ruleset), warnings))
 }

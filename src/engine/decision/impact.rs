@@ -27,17 +27,20 @@ impl Impact {
         }
     }
 
-    /// Returns the counts in words, for whoever edits the mapping. `complete` says whether every object was
-    /// counted.
+    /// Returns the counts in words, for whoever edits the mapping: `self` counts the objects that are
+    /// written, and `observed` those that are not. `complete` says whether every object was counted.
     #[must_use]
-    pub fn warnings(&self, complete: bool) -> Vec<String> {
+    pub fn warnings(&self, observed: Option<&Self>, complete: bool) -> Vec<String> {
         let least = if complete { "" } else { "at least " };
         let all = if complete { "" } else { " looked at in time" };
-        let sum = format!(
-            "{least}changes {}, orphans {} of {} ServiceAccounts{all}",
-            self.changes, self.orphans, self.seen
-        );
-        vec![decision::warning(sum)]
+        let Self { seen, changes, orphans } = self;
+        let sum = format!("{least}changes {changes}, orphans {orphans} of {seen} ServiceAccounts{all}");
+        let observed = observed.map(|Self { seen, changes, orphans }| {
+            format!(
+                "observed: {least}would change {changes}, orphans {orphans} of {seen} ServiceAccounts{all}"
+            )
+        });
+        [Some(sum), observed].into_iter().flatten().map(decision::warning).collect()
     }
 }
 
@@ -70,10 +73,15 @@ mod tests {
             };
             impact.add(&ruleset, &subject);
         }
-        assert_eq!(impact.warnings(true), ["gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts",]);
+        let changes = "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts";
+        assert_eq!(impact.warnings(None, true), [changes]);
         assert_eq!(
-            impact.warnings(false).first().unwrap(),
+            impact.warnings(None, false).first().unwrap(),
             "gitlab-iam-webhook: at least changes 4, orphans 1 of 5 ServiceAccounts looked at in time"
+        );
+        assert_eq!(
+            impact.warnings(Some(&impact), true),
+            [changes, "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts"]
         );
     }
 }

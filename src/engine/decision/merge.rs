@@ -329,10 +329,11 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
     fn set_options_alone(&mut self, wanted: &Wanted<'r>) -> Outcome {
         let role_changes = self.take_off_ours(wanted.keys.role);
         let options_change = self.set_options(wanted, wanted.owns_all);
-        if role_changes || options_change {
-            Outcome::Set
-        } else if self.subject.service_account == "default" {
+        if self.subject.service_account == "default" && !wanted.rule.criteria.reach_default_account() {
+            // An option beside a role that does not arrive is no success.
             Outcome::DefaultAccount
+        } else if role_changes || options_change {
+            Outcome::Set
         } else {
             Outcome::OnServiceAccount
         }

@@ -57,6 +57,20 @@ impl Outcome {
         Self::Refused,
     ];
 
+    /// Those that a decision on a ServiceAccount can have.
+    pub const OF_SERVICE_ACCOUNTS: [Self; 10] = [
+        Self::NoRule,
+        Self::Skipped,
+        Self::OptedOut,
+        Self::InStep,
+        Self::Orphaned,
+        Self::Set,
+        Self::Removed,
+        Self::Kept,
+        Self::Replaced,
+        Self::Refused,
+    ];
+
     /// Returns the word in logs, metrics and the audit log.
     #[must_use]
     pub fn name(self) -> &'static str {

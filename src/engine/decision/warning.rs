@@ -6,11 +6,19 @@ use std::fmt::{self, Write as _};
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>).
 pub const MAX_WARNING: usize = 120;
 
+/// Every warning begins with who warns.
+pub(super) const PREFIX: &str = "gitlab-iam-webhook: ";
+
 /// Makes a warning of a sentence. It is one line of at most [`MAX_WARNING`] characters.
 pub(in crate::engine) fn warning(text: impl fmt::Display) -> String {
-    let mut line = Line { text: String::new(), room: MAX_WARNING };
+    line(format_args!("{PREFIX}{text}"), MAX_WARNING)
+}
+
+/// Makes one line of at most so many characters of a text that may hold anything.
+pub(super) fn line(text: impl fmt::Display, most: usize) -> String {
+    let mut line = Line { text: String::new(), room: most };
     // Writing fails once the line is full, so that the rest of a long sentence is never made.
-    let _ = write!(line, "gitlab-iam-webhook: {text}");
+    let _ = write!(line, "{text}");
     line.text
 }
 
@@ -53,7 +61,7 @@ mod tests {
         let line = warning(Endless);
         assert_eq!(line.chars().count(), MAX_WARNING);
         assert!(line.starts_with("gitlab-iam-webhook: ever?ever?") && line.ends_with('…'), "{line}");
-        let whole = "x".repeat(MAX_WARNING - "gitlab-iam-webhook: ".len());
+        let whole = "x".repeat(MAX_WARNING - PREFIX.len());
         assert_eq!(warning(&whole), format!("gitlab-iam-webhook: {whole}"));
     }
 }

@@ -1,18 +1,26 @@
 //! What does a rule's `match` say?
 
-use super::dns_label::{is_dns_label, is_dns_name};
+use super::keys::{Key, Takes, key, names};
 use super::reader::{Allowed, Path, Reader};
 use crate::engine::object::component::{Component, ComponentSet};
+use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::rules::facts::is_controller;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::rule::Criteria;
 use crate::engine::yaml::{Node, ScalarKind};
 
-pub(super) const KEYS: [&str; 7] =
-    ["component", "namespace", "serviceAccount", "release", "labels", "project", "runner"];
+pub(super) const KEYS: [Key; 7] = [
+    key("component", Takes::Components, "The part of GitLab that the object belongs to."),
+    key("namespace", Takes::Globs, "Globs, one of which matches the namespace."),
+    key("serviceAccount", Takes::Globs, "Globs, one of which matches the name of the ServiceAccount."),
+    key("release", Takes::Globs, "Globs, one of which matches the name of the Helm release."),
+    key("labels", Takes::Labels, "Labels of the object, each with globs for its value."),
+    key("project", Takes::Projects, "Ids of GitLab projects, whose jobs' Pods match; this needs `runner`."),
+    key("runner", Takes::Runners, "NAMESPACE/NAME of the ServiceAccount of the runner's manager."),
+];
 
 /// How many labels one rule may ask for. It bounds what one rule costs, and is far more than anyone needs.
-const MAX_LABELS: usize = 64;
+pub(super) const MAX_LABELS: usize = 64;
 
 pub(super) fn read(
     node: &Node<'_>,
@@ -53,7 +61,7 @@ pub(super) fn read(
         }
     }
     if node.as_mapping().is_some_and(<[_]>::is_empty) {
-        reader.report(node.at, path, format!("needs at least one criterion of {}", KEYS.join(", ")));
+        reader.report(node.at, path, format!("needs at least one criterion of {}", names(&KEYS).join(", ")));
     }
     if fields.get("project").is_some() && fields.get("runner").is_none() {
         let at = fields.get("project").map_or(node.at, |project| project.at);

@@ -1,23 +1,46 @@
 //! What do the option blocks `irsa`, `kube2iam` and `kiam` say?
 
-use super::dns_label::is_dns_label;
+use super::keys::{Key, Takes, key};
 use super::reader::{Allowed, Path, Reader};
+use crate::engine::object::dns_name::is_dns_label;
 use crate::engine::rules::rule::{IrsaOptions, PodOptions};
 use crate::engine::yaml::{Node, ScalarKind};
 
+pub(super) const IRSA_KEYS: [Key; 5] = [
+    key("stsRegionalEndpoints", Takes::Boolean, "Whether AWS STS is asked in the Pod's own region."),
+    key("tokenExpiration", Takes::TokenExpiration, "For how many seconds the Pod's token is valid."),
+    key("audience", Takes::Audience, "The audience of the Pod's token; EKS's default is sts.amazonaws.com."),
+    key("annotatePods", Takes::Boolean, "Whether Pods get the role's annotation too, which EKS ignores."),
+    key("skipContainers", Takes::Containers, "Names of containers that get no credentials."),
+];
+
+pub(super) const POD_KEYS: [Key; 2] = [
+    key("externalId", Takes::ExternalId, "The external id with which the role is assumed."),
+    key("sessionName", Takes::SessionName, "The name of the session in which the role is assumed."),
+];
+
 /// How many seconds the EKS webhook takes for a token, as its README says. AWS STS takes no longer ones.
-const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
+pub(super) const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
 
 /// The longest audience in bytes, which is that of `clientIDType` in the service model of IAM.
-const MAX_AUDIENCE: usize = 255;
+pub(super) const MAX_AUDIENCE: usize = 255;
+
+/// The lengths of an external id and of a session's name are those of `externalIdType` and
+/// `roleSessionNameType` in the service model of STS.
+pub(super) const EXTERNAL_ID: std::ops::RangeInclusive<usize> = 2..=1224;
+pub(super) const SESSION_NAME: std::ops::RangeInclusive<usize> = 2..=64;
+
+/// An external id and a session's name may hold these beside letters and digits.
+pub(super) const SESSION_SIGNS: &str = "_+=,.@-";
+/// Only an external id may hold these.
+pub(super) const EXTERNAL_ID_SIGNS: &str = ":/";
 
 /// How many bytes the joined names of containers may have. No Pod has that many.
 const MAX_CONTAINERS: usize = 4096;
 
 pub(super) fn irsa(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> IrsaOptions {
-    let known = ["stsRegionalEndpoints", "tokenExpiration", "audience", "annotatePods", "skipContainers"];
     let mut options = IrsaOptions::default();
-    let Some(fields) = reader.fields(node, path, Allowed::Only(&known)) else {
+    let Some(fields) = reader.fields(node, path, Allowed::Only(&IRSA_KEYS)) else {
         return options;
     };
     for (key, value) in fields.iter() {
@@ -85,24 +108,25 @@ fn token_expiration(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) ->
 /// Reads the block of kube2iam or of kiam.
 pub(super) fn pod(node: &Node<'_>, path: Path<'_>, reader: &mut Reader<'_>) -> PodOptions {
     let mut options = PodOptions::default();
-    let Some(fields) = reader.fields(node, path, Allowed::Only(&["externalId", "sessionName"])) else {
+    let Some(fields) = reader.fields(node, path, Allowed::Only(&POD_KEYS)) else {
         return options;
     };
-    let mut take = |key: &str, extra: &str, longest: usize| {
+    let mut take = |key: &str, extra: &str, length: std::ops::RangeInclusive<usize>| {
         let value = fields.get(key)?;
         let path = path.key(key);
         let text = reader.text(value, path)?;
-        let fits = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) || extra.contains(c);
-        if (2..=longest).contains(&text.len()) && text.chars().all(fits) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || SESSION_SIGNS.contains(c) || extra.contains(c);
+        if length.contains(&text.len()) && text.chars().all(fits) {
             return Some(text.into());
         }
-        let message = format!("must be 2 to {longest} letters, digits or characters of _+=,.@-{extra}");
+        let (least, most) = (length.start(), length.end());
+        let message =
+            format!("must be {least} to {most} letters, digits or characters of {SESSION_SIGNS}{extra}");
         reader.report(value.at, path, message);
         None
     };
-    // The grammar is that of `externalIdType` and `roleSessionNameType` in the service model of STS.
-    options.external_id = take("externalId", ":/", 1224);
-    options.session_name = take("sessionName", "", 64);
+    options.external_id = take("externalId", EXTERNAL_ID_SIGNS, EXTERNAL_ID);
+    options.session_name = take("sessionName", "", SESSION_NAME);
     options
 }
 

@@ -4,20 +4,21 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::capped_list::CappedList;
+use super::keys::{Key, names};
 use super::problems::Problem;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::glob::{Glob, GlobError};
 use crate::engine::yaml::{Node, Position, ScalarKind, Value};
 
 /// How many members a list may have. It bounds what one rule costs.
-const MAX_LIST: usize = 1000;
+pub(super) const MAX_LIST: usize = 1000;
 
 /// The longest text in bytes. It is twice the longest ARN that IAM allows, which leaves room for
 /// placeholders.
-const MAX_TEXT: usize = 4096;
+pub(super) const MAX_TEXT: usize = 4096;
 
 /// The longest key in bytes. It is a label's: a prefix of 253, a slash and a name of 63.
-const MAX_KEY: usize = 317;
+pub(super) const MAX_KEY: usize = 317;
 
 /// The longest word that is compared with known words, in bytes. A longer one takes many steps and is like
 /// none of them.
@@ -69,10 +70,10 @@ pub(super) enum Allowed<'k> {
     /// Any key may stand there.
     Any,
     /// Only these keys may stand there.
-    Only(&'k [&'k str]),
+    Only(&'k [Key]),
     /// Only `keys` may stand there, and whoever writes one of `inner` is told that it belongs under the key
     /// `block`.
-    OnlyOrUnder { keys: &'k [&'k str], block: &'k str, inner: &'k [&'k str] },
+    OnlyOrUnder { keys: &'k [Key], block: &'k str, inner: &'k [Key] },
 }
 
 /// The entries of a mapping whose keys have been checked.
@@ -151,13 +152,13 @@ impl<'r> Reader<'r> {
                 continue;
             }
             if let Allowed::Only(keys) | Allowed::OnlyOrUnder { keys, .. } = allowed
-                && !keys.contains(&key)
+                && !has(keys, key)
             {
                 match allowed {
-                    Allowed::OnlyOrUnder { block, inner, .. } if inner.contains(&key) => {
+                    Allowed::OnlyOrUnder { block, inner, .. } if has(inner, key) => {
                         self.report(name.at, path.key(key), format!("`{key}` belongs under `{block}`"));
                     }
-                    _ => self.report_unknown(name.at, path.key(key), "key", key, keys),
+                    _ => self.report_unknown(name.at, path.key(key), "key", key, &names(keys)),
                 }
                 continue;
             }
@@ -278,6 +279,10 @@ impl<'r> Reader<'r> {
         });
         globs.into()
     }
+}
+
+fn has(keys: &[Key], name: &str) -> bool {
+    keys.iter().any(|key| key.name == name)
 }
 
 /// Says why a value is not text, and how it becomes text.

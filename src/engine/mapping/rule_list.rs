@@ -14,7 +14,7 @@ use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{Node, Position};
 
 /// How many rules a mapping may have. More do not fit into a ConfigMap unless aliases stand for them.
-const MAX_RULES: usize = 20_000;
+pub(super) const MAX_RULES: usize = 20_000;
 
 /// How many steps all globs of a mapping may take on one object at the worst. They take some milliseconds.
 const MAX_STEPS: usize = 1_000_000;

@@ -1,5 +1,6 @@
 //! What does a rule say, and does it make sense?
 
+use super::keys::{Key, Takes, key};
 use super::match_block;
 use super::names::{MAX_NAME, NameOrigin, Names, made_name};
 use super::options;
@@ -13,21 +14,28 @@ use crate::engine::rules::role_template::{self, Placeholder, Role};
 use crate::engine::rules::rule::{Action, Criteria, Grant, IrsaOptions, PodOptions, Rule};
 use crate::engine::yaml::{Node, Position, ScalarKind};
 
-pub(super) const RULE_KEYS: [&str; 13] = [
-    "name",
-    "match",
-    "role",
-    "account",
-    "partition",
-    "provider",
-    "onConflict",
-    "skip",
-    "remove",
-    "unsafe",
-    "irsa",
-    "kube2iam",
-    "kiam",
+pub(super) const RULE_KEYS: [Key; 13] = [
+    key("name", Takes::Name, "The name of the rule; without it, one is made of what the rule matches."),
+    key("match", Takes::Match, "What the rule looks at: all criteria must hold."),
+    key("role", Takes::Role, "The role that the rule gives: a name, a path and name, or a full ARN."),
+    key("account", Takes::Account, "The AWS account of this rule's role: 12 digits, in quotes."),
+    key("partition", Takes::Partition, "The partition of AWS that this rule's role is in."),
+    key("provider", Takes::Providers, "Whose annotations this rule writes, leaves alone or removes."),
+    key(
+        "onConflict",
+        Takes::OnConflict,
+        "What happens to a role that somebody else set: `keep` leaves it, `replace` puts ours in its place.",
+    ),
+    key("skip", Takes::Boolean, "Whether the rule leaves the objects alone that it matches."),
+    key("remove", Takes::Boolean, "Whether the rule removes the provider's annotations, whoever set them."),
+    key("unsafe", Takes::Boolean, "Whether a rule for jobs may look at what a job's author can choose."),
+    key("irsa", Takes::Irsa, "Options of irsa for this rule."),
+    key("kube2iam", Takes::Pod, "Options of kube2iam for this rule."),
+    key("kiam", Takes::Pod, "Options of kiam for this rule."),
 ];
+
+/// The keys that say how a role is given, and have no effect beside `skip` and `remove`.
+pub(super) const GRANT_KEYS: [&str; 6] = ["account", "partition", "onConflict", "irsa", "kube2iam", "kiam"];
 
 /// One rule while it is read.
 pub(super) struct RuleReading<'a, 'n, 't> {
@@ -71,6 +79,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         };
         let skip = self.flag("skip", reader);
         let remove = self.flag("remove", reader);
+        let is_unsafe = self.flag("unsafe", reader);
         let role = self.field("role");
         let named = self.field("provider").and_then(|(node, path)| providers(node, path, reader));
         let providers = named.unwrap_or(if skip { ProviderSet::ALL } else { self.top.providers });
@@ -97,7 +106,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
             if let Some((node, path)) = role {
                 reader.report(node.at, path, format!("cannot stand beside `{action}: true`"));
             }
-            for key in ["account", "partition", "onConflict", "irsa", "kube2iam", "kiam"] {
+            for key in GRANT_KEYS {
                 if let Some((node, path)) = self.field(key) {
                     reader.report(
                         node.at,
@@ -116,7 +125,9 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let grant = if skip || remove { None } else { self.grant(providers, criteria.as_ref(), reader) };
         let mut criteria = criteria?;
         criteria.reaches_jobs = criteria.names_runner_job() || remove;
-        self.check_job_rule(&criteria, grant.as_ref(), reader);
+        if criteria.names_runner_job() {
+            self.check_job_rule(&criteria, grant.as_ref(), is_unsafe, reader);
+        }
         let action = match (skip, remove, grant) {
             (true, ..) => Action::Skip,
             (_, true, _) => Action::Remove,
@@ -228,10 +239,13 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
     }
 
     /// Reports what a rule about jobs must not look at, because the author of a job can set it.
-    fn check_job_rule(&self, criteria: &Criteria, grant: Option<&Grant>, reader: &mut Reader<'_>) {
-        if !criteria.names_runner_job() {
-            return;
-        }
+    fn check_job_rule(
+        &self,
+        criteria: &Criteria,
+        grant: Option<&Grant>,
+        is_unsafe: bool,
+        reader: &mut Reader<'_>,
+    ) {
         let match_path = self.path.key("match");
         let at = |keys: &[&str]| {
             let node = self.fields.get("match").and_then(|node| node.at_path(keys));
@@ -247,7 +261,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
                  ServiceAccount): anyone who may create Pods can write a job's labels",
             );
         }
-        if self.flag("unsafe", reader) {
+        if is_unsafe {
             return;
         }
         let mut steered = |at: Position, path: Path<'_>, what: &str| {

@@ -1,5 +1,6 @@
 //! What does a mapping say beside its rules?
 
+use super::keys::{Key, Takes, key};
 use super::options;
 use super::reader::{Allowed, Path, Reader, brief};
 use crate::engine::object::provider::{Provider, ProviderSet};
@@ -8,11 +9,33 @@ use crate::engine::rules::rule::{IrsaOptions, OnConflict, OnNoRule, PodOptions};
 use crate::engine::rules::ruleset::Defaults;
 use crate::engine::yaml::{Node, ScalarKind};
 
-const TOP_KEYS: [&str; 9] =
-    ["account", "partition", "provider", "onConflict", "onNoRule", "irsa", "kube2iam", "kiam", "rules"];
+pub(super) const TOP_KEYS: [Key; 9] = [
+    key("account", Takes::Account, "The AWS account of roles that are not full ARNs: 12 digits, in quotes."),
+    key("partition", Takes::Partition, "The partition of AWS that the roles are in; without it, `aws`."),
+    key("provider", Takes::Providers, "Whose annotations the rules write; without it, irsa's."),
+    key(
+        "onConflict",
+        Takes::OnConflict,
+        "What happens to a role that somebody else set: `keep` leaves it, `replace` puts ours in its place.",
+    ),
+    key(
+        "onNoRule",
+        Takes::OnNoRule,
+        "What happens to the values that we set when no rule matches any more: `keep` leaves them, `remove` \
+         removes them.",
+    ),
+    key("irsa", Takes::Irsa, "Options of irsa for all rules that do not say otherwise."),
+    key("kube2iam", Takes::Pod, "Options of kube2iam for all rules that do not say otherwise."),
+    key("kiam", Takes::Pod, "Options of kiam for all rules that do not say otherwise."),
+    key(
+        "rules",
+        Takes::Rules,
+        "The rules. For each provider, the first rule that matches an object decides.",
+    ),
+];
 pub(super) const ON_CONFLICT: [(&str, OnConflict); 2] =
     [("keep", OnConflict::Keep), ("replace", OnConflict::Replace)];
-const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
+pub(super) const ON_NO_RULE: [(&str, OnNoRule); 2] = [("keep", OnNoRule::Keep), ("remove", OnNoRule::Remove)];
 /// This account stands in for one that has been reported as bad, so that roles are still checked.
 pub(super) const BAD_ACCOUNT: &str = "000000000000";
 

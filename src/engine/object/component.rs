@@ -132,6 +132,19 @@ impl Component {
         format!("looks like {} of a chart before {labelled_since}: match it by its labels", self.name())
     }
 
+    /// Returns what gives the component's Pods a ServiceAccount of their own. It is `None` where no value of
+    /// a chart does: minio always runs as `default`, and the runner chooses the account of a job.
+    #[must_use]
+    pub fn account_advice(self) -> Option<&'static str> {
+        let origin = TABLE.get(self as usize).map(|row| row.origin)?;
+        match origin {
+            Origin::Gitlab if self == Self::Minio => None,
+            Origin::Gitlab => Some("set global.serviceAccount.enabled=true in the values of GitLab's chart"),
+            Origin::Vendored => Some("give it a ServiceAccount in the values of its own chart"),
+            Origin::Runner => None,
+        }
+    }
+
     fn from_chart(chart: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.charts.contains(&chart)).map(|row| row.component)
     }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use crate::engine::json::{JsonError, RawText, Reader};
 use crate::engine::object::component::is_runner_key;
+use crate::engine::object::owner::Owner;
 use crate::engine::object::provider::{self, RoleOption};
 use crate::engine::object::subject::{APPLIED, INJECT, MAX_ANNOTATIONS, MAX_LABEL, Pair, WAS};
 
@@ -79,6 +80,8 @@ pub struct Metadata<'a> {
     pub namespace: Option<RawText<'a>>,
     /// `resourceVersion`
     pub resource_version: Option<RawText<'a>>,
+    /// A reader that stands before the value of `ownerReferences`, which is read only where it is asked for.
+    owners: Option<Reader<'a>>,
     /// The object is being deleted, because it has a `deletionTimestamp`.
     pub is_deleted: bool,
     /// The values of [`LABELS`] and then of `of_rules`, each in its place; `None` where the object has no
@@ -112,6 +115,7 @@ impl<'a> Metadata<'a> {
             generate_name: None,
             namespace: None,
             resource_version: None,
+            owners: None,
             is_deleted: false,
             labels: Vec::new(),
             has_runner_label: false,
@@ -131,6 +135,7 @@ impl<'a> Metadata<'a> {
                 self.is_deleted = reader.text()?.is_some();
                 return Ok(());
             }
+            "ownerReferences" => return once(&mut self.owners, "ownerReferences", Some(reader.clone())),
             "labels" => return self.read_labels(reader),
             "annotations" => return self.read_annotations(reader),
             _ => return Ok(()),
@@ -177,6 +182,14 @@ impl<'a> Metadata<'a> {
         })?;
         self.annotations = there.then_some(kept);
         Ok(())
+    }
+
+    /// Reads which workload made the object, where its `ownerReferences` name one.
+    ///
+    /// # Errors
+    /// Returns an error where they are none.
+    pub fn owner(&self) -> Result<Option<Owner<'a>>, JsonError> {
+        self.owners.clone().map_or(Ok(None), Owner::read)
     }
 
     /// Returns the most bytes that it can take to unescape what is kept and to write it into an answer.

@@ -7,6 +7,9 @@
 pub const PARTITIONS: [&str; 8] =
     ["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc"];
 
+/// What a role's name may hold beside letters and digits.
+pub const NAME_SIGNS: &str = "_+=,.@-";
+
 const MAX_NAME: usize = 64;
 const MAX_PATH: usize = 512;
 /// The longest ARN that IAM takes.
@@ -48,7 +51,7 @@ pub enum RoleError {
     #[error("the role name `{0}` has {1} characters, IAM allows {MAX_NAME}")]
     NameLength(String, usize),
     /// The name holds a character that IAM does not take.
-    #[error("the role name `{0}` holds `{1}`: IAM allows letters, digits and _+=,.@-")]
+    #[error("the role name `{0}` holds `{1}`: IAM allows letters, digits and {NAME_SIGNS}")]
     NameCharacter(String, char),
     /// A role without an ARN begins with a slash.
     #[error("the role `{0}` must not begin with `/`: write the path without it, as in backup/NAME")]
@@ -125,7 +128,7 @@ pub fn check_path_and_name(role: &str) -> Result<(), RoleError> {
     if name.is_empty() {
         return Err(RoleError::NoName(role.to_owned()));
     }
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || NAME_SIGNS.contains(c);
     if let Some(c) = name.chars().find(|c| !is_name(*c)) {
         return Err(RoleError::NameCharacter(name.to_owned(), c));
     }

@@ -17,8 +17,7 @@ use std::{fmt, slice};
 
 use crate::engine::rules::cost::{Steps, allocated};
 use braces::expand_braces;
-pub use error::GlobError;
-use error::MAX_EXPANDED;
+pub use error::{GlobError, MAX_EXPANDED};
 pub use pattern::Head;
 use pattern::{Pattern, pattern};
 

@@ -217,6 +217,17 @@ impl Criteria {
         !self.projects.is_empty() || !self.runners.is_empty()
     }
 
+    /// Whether the criteria can hold for the ServiceAccount `default`, as Kubernetes makes it: it is no
+    /// component, and has no labels.
+    #[must_use]
+    pub fn reach_default_account(&self) -> bool {
+        self.service_accounts.iter().any(|glob| glob.names("default"))
+            && self.components.is_empty()
+            && self.releases.is_empty()
+            && self.labels.is_empty()
+            && !self.needs_runner_job()
+    }
+
     /// Returns the first criterion that does not hold, in the order in which people read them.
     #[must_use]
     pub fn mismatch<'a>(&'a self, subject: &Subject<'a>, facts: &Facts<'a>) -> Option<Mismatch<'a>> {

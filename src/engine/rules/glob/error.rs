@@ -5,7 +5,7 @@ pub(super) const MAX_ALTERNATIVES: usize = 100;
 
 /// How many bytes the patterns of one glob may have together. Names are shorter, and a mapping full of globs
 /// must fit into memory.
-pub(super) const MAX_EXPANDED: usize = 1024;
+pub const MAX_EXPANDED: usize = 1024;
 
 /// Why a text is no glob.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

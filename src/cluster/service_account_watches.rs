@@ -1,4 +1,4 @@
-//! Which ServiceAccounts of the namespaces that have opted in are out of sync?
+//! Which ServiceAccounts are in a set of namespaces, and how do they stand to the mapping in force?
 //!
 //! Each namespace has one watch. Memory is bounded, however many namespaces and ServiceAccounts there are.
 
@@ -14,11 +14,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Observation, ServiceAccountRef, SyncState};
-use crate::cluster::ApiServer;
-use crate::cluster::service_accounts::{self, with_subject};
-use crate::cluster::watch::{Event, follow};
-use crate::engine::decision::decide;
+use super::ApiServer;
+use super::service_accounts;
+use super::watch::{Event, follow};
 use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 use crate::telemetry::causes;
@@ -26,42 +24,75 @@ use crate::telemetry::causes;
 /// Namespaces listed at once.
 const LISTING: usize = 2;
 
-/// Namespaces watched at once: each takes a connection. Where more have opted in they take turns of [`TURN`].
-const WATCHES: usize = 64;
-
-/// How long a namespace is watched where others wait for their turn. See [`WATCHES`].
+/// How long a namespace is watched where others wait for their turn.
 const TURN: Duration = Duration::from_secs(30);
 
 /// A namespace is listed again after this time and at most twice this time, whatever its watch said.
 const AGAIN: Duration = Duration::from_mins(10);
 
+/// What a watch saw in a namespace.
+pub(super) struct Seen<T> {
+    pub(super) namespace: Arc<str>,
+    /// The generation of the mapping by which it was judged.
+    pub(super) generation: u64,
+    pub(super) event: Event<T>,
+}
+
+/// Reads a ServiceAccount of this namespace, and judges it by these rules.
+pub(super) type Judge<T> = fn(&Ruleset, &RawValue, &str) -> serde_json::Result<T>;
+
 /// The watches that are running, and the namespaces that wait for their turn.
-pub(super) struct Watches {
-    shared: Shared,
-    opted_in: BTreeSet<Arc<str>>,
+pub(super) struct Watches<T> {
+    shared: Shared<T>,
+    watched: BTreeSet<Arc<str>>,
     waiting: VecDeque<Arc<str>>,
     running: HashMap<Arc<str>, CancellationToken>,
     tasks: JoinSet<Arc<str>>,
 }
 
 /// What every watch needs.
-#[derive(Clone)]
-struct Shared {
+struct Shared<T> {
     api: ApiServer,
     live: Arc<Live>,
-    sender: mpsc::Sender<Observation>,
+    judge: Judge<T>,
+    sender: mpsc::Sender<Seen<T>>,
     listing: Arc<Semaphore>,
-    /// How many namespaces have opted in.
-    opted_in: Arc<AtomicUsize>,
+    /// How many namespaces are watched at once. Each takes a connection. Where there are more, they take
+    /// turns of [`TURN`].
+    most: usize,
+    /// How many namespaces are to be watched.
+    namespaces: Arc<AtomicUsize>,
 }
 
-impl Watches {
-    /// Nothing is watched yet. What the watches see goes to `sender`.
-    pub(super) fn new(api: ApiServer, live: Arc<Live>, sender: mpsc::Sender<Observation>) -> Self {
+// Deriving it would ask for `T: Clone`.
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self {
+            api: self.api.clone(),
+            live: Arc::clone(&self.live),
+            judge: self.judge,
+            sender: self.sender.clone(),
+            listing: Arc::clone(&self.listing),
+            most: self.most,
+            namespaces: Arc::clone(&self.namespaces),
+        }
+    }
+}
+
+impl<T: Send + 'static> Watches<T> {
+    /// Nothing is watched yet. No more namespaces than `most` will be watched at once, and what the watches
+    /// see goes to `sender`.
+    pub(super) fn new(
+        api: ApiServer,
+        live: Arc<Live>,
+        judge: Judge<T>,
+        most: usize,
+        sender: mpsc::Sender<Seen<T>>,
+    ) -> Self {
         let listing = Arc::new(Semaphore::new(LISTING));
         Self {
-            shared: Shared { api, live, sender, listing, opted_in: Arc::default() },
-            opted_in: BTreeSet::new(),
+            shared: Shared { api, live, judge, sender, listing, most, namespaces: Arc::default() },
+            watched: BTreeSet::new(),
             waiting: VecDeque::new(),
             running: HashMap::new(),
             tasks: JoinSet::new(),
@@ -77,7 +108,7 @@ impl Watches {
         let ended = self.tasks.join_next().await?;
         Some(ended.map(|namespace| {
             self.running.remove(&namespace);
-            if self.opted_in.contains(&namespace) {
+            if self.watched.contains(&namespace) {
                 self.waiting.push_back(namespace);
             }
             self.fill();
@@ -86,8 +117,8 @@ impl Watches {
 
     /// Watches these namespaces and no others.
     pub(super) fn only(&mut self, names: &BTreeSet<String>) {
-        self.shared.opted_in.store(names.len(), Ordering::Relaxed);
-        self.opted_in.retain(|name| names.contains(&**name));
+        self.shared.namespaces.store(names.len(), Ordering::Relaxed);
+        self.watched.retain(|name| names.contains(&**name));
         self.waiting.retain(|name| names.contains(&**name));
         for (name, stop) in &self.running {
             if !names.contains(&**name) {
@@ -95,9 +126,9 @@ impl Watches {
             }
         }
         for name in names {
-            if !self.opted_in.contains(name.as_str()) {
+            if !self.watched.contains(name.as_str()) {
                 let name: Arc<str> = name.as_str().into();
-                self.opted_in.insert(Arc::clone(&name));
+                self.watched.insert(Arc::clone(&name));
                 // Where its last turn is just ending, it is added when that has ended.
                 if !self.running.contains_key(&name) {
                     self.waiting.push_back(name);
@@ -115,7 +146,7 @@ impl Watches {
     }
 
     fn fill(&mut self) {
-        while self.running.len() < WATCHES
+        while self.running.len() < self.shared.most
             && let Some(namespace) = self.waiting.pop_front()
         {
             let stop = CancellationToken::new();
@@ -129,15 +160,15 @@ impl Watches {
     }
 }
 
-struct Watch {
-    shared: Shared,
+struct Watch<T> {
+    shared: Shared<T>,
     namespace: Arc<str>,
 }
 
 /// Nobody receives what is seen any more.
 struct Closed;
 
-impl Watch {
+impl<T: Send + 'static> Watch<T> {
     /// Watches until the turn is over, or nobody receives any more.
     async fn turn(self) {
         let mut generations = self.shared.live.subscribe();
@@ -157,7 +188,7 @@ impl Watch {
         let end = Instant::now() + AGAIN + AGAIN.mul_f64(fastrand::f64());
         loop {
             tokio::time::sleep(TURN).await;
-            if Instant::now() >= end || self.shared.opted_in.load(Ordering::Relaxed) > WATCHES {
+            if Instant::now() >= end || self.shared.namespaces.load(Ordering::Relaxed) > self.shared.most {
                 return;
             }
         }
@@ -165,21 +196,22 @@ impl Watch {
 
     /// Lists and watches for as long as somebody receives what is seen.
     async fn look(&self) -> Closed {
-        let (api, what) = (self.shared.api.clone(), service_accounts::collection(&self.namespace));
+        let api = self.shared.api.clone();
+        let what = service_accounts::collection(&api, &self.namespace);
         let mut events = std::pin::pin!(follow(api, what, |account| self.read(account)));
         let (mut failing, mut listing) = (false, None);
         while let Some(event) = events.next().await {
-            let seen = match event {
+            let (generation, event) = match event {
                 Ok(Event::Listing) => {
                     listing = self.shared.listing.acquire().await.ok();
-                    continue;
+                    (self.shared.live.load().number, Event::Listing)
                 }
                 Ok(Event::Listed) => {
                     (failing, listing) = (false, None);
-                    continue;
+                    (self.shared.live.load().number, Event::Listed)
                 }
-                Ok(Event::There(seen)) => seen,
-                Ok(Event::Gone(seen)) => Observation { state: SyncState::Gone, ..seen },
+                Ok(Event::There((generation, account))) => (generation, Event::There(account)),
+                Ok(Event::Gone((generation, account))) => (generation, Event::Gone(account)),
                 Err(failure) => {
                     listing = None;
                     // Each outage is logged once a watch: there are many watches.
@@ -191,7 +223,8 @@ impl Watch {
                     continue;
                 }
             };
-            if self.shared.sender.send(seen).await.is_err() {
+            let namespace = Arc::clone(&self.namespace);
+            if self.shared.sender.send(Seen { namespace, generation, event }).await.is_err() {
                 break;
             }
         }
@@ -199,29 +232,11 @@ impl Watch {
         Closed
     }
 
-    fn read(&self, account: &RawValue) -> serde_json::Result<Observation> {
+    fn read(&self, account: &RawValue) -> serde_json::Result<(u64, T)> {
         let live = self.shared.live.load();
-        let (name, state) = sync_state(&live.ruleset, account, &self.namespace)?;
-        let account = ServiceAccountRef { namespace: Arc::clone(&self.namespace), name };
-        Ok(Observation { account, generation: live.number, state })
+        let judged = (self.shared.judge)(&live.ruleset, account, &self.namespace)?;
+        Ok((live.number, judged))
     }
-}
-
-/// The name of a ServiceAccount, and how it stands to what these rules decide.
-pub(super) fn sync_state(
-    ruleset: &Ruleset,
-    account: &RawValue,
-    namespace: &str,
-) -> serde_json::Result<(Arc<str>, SyncState)> {
-    with_subject(account, namespace, ruleset, |subject, is_deleted| {
-        let state = match is_deleted {
-            // What is being deleted is not worth a write.
-            true => SyncState::Gone,
-            false if decide(ruleset, subject).edits.is_empty() => SyncState::InSync,
-            false => SyncState::OutOfSync,
-        };
-        (subject.name.into(), state)
-    })
 }
 
 #[cfg(test)]
@@ -232,10 +247,12 @@ mod tests {
     use crate::engine::rules::operator_policy::OperatorPolicy;
 
     #[tokio::test]
-    async fn however_many_namespaces_opt_in_the_same_few_are_watched_at_once_in_turns() {
+    async fn however_many_namespaces_there_are_the_same_few_are_watched_at_once_in_turns() {
+        const WATCHES: usize = 64;
         let (sender, _seen) = mpsc::channel(1);
         let rules = mapping::compile("rules: []", &OperatorPolicy::default()).unwrap();
-        let mut watches = Watches::new(nobody(), Arc::new(Live::new(rules)), sender);
+        let live = Arc::new(Live::new(rules));
+        let mut watches = Watches::new(nobody(), live, |_, _, _| Ok(()), WATCHES, sender);
         let names: BTreeSet<String> = (0..10_000).map(|n| format!("ns-{n}")).collect();
         watches.only(&names);
         assert_eq!((watches.running.len(), watches.waiting.len()), (WATCHES, 10_000 - WATCHES));
