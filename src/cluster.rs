@@ -16,23 +16,26 @@
 //!                     their metadata alone                                       ImpactPreview: which have
 //!                                                                                opted in or are observed;
 //!                                                                                EventWriter
-//! Repair              ServiceAccounts in those      an empty patch to each that  nobody
-//!                     namespaces, their metadata    is not as decided            EventWriter
+//! Repair              ServiceAccounts in those      an empty patch to each that  EventWriter: what somebody
+//!                     namespaces, their metadata    is not as decided            must settle
 //!                     alone; which mapping decides
 //! Observe             ServiceAccounts in observed   nothing                      EventWriter
 //!                     namespaces, likewise
-//! EventWriter         nothing: it is told           Events                       nobody
+//! EventWriter         what it is told by the other  Events                       nobody
+//!                     tasks, and by reviews
 //! Probe               nothing: every 5 minutes it   a broken NAME-last-good, as  nobody; the log and the
 //!                     asks the API server           a dry run: it is refused     metrics say what came of it
 //! ```
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
-//! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks.
+//! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
+//! `EventWriter` what a review found.
 
 mod bundle_exchange;
 pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
+pub mod default_account;
 pub mod events;
 mod failure;
 pub mod impact_preview;

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub reviews: Family<ReviewLabels, Counter>,
     /// The seconds from the moment when a whole body is here to its answer.
     pub review_duration: Histogram,
+    /// The Pods of GitLab that a role does not reach, because they run as `default`.
+    pub unreached_pods: Counter,
     /// The requests that got no decision.
     pub refused_requests: Family<RefusalLabels, Counter>,
     /// The connections that are open.
@@ -360,6 +362,7 @@ impl Default for Metrics {
             reviews: Family::default(),
             // The buckets go from 50 microseconds to 1.6 seconds: the API server gives up after 2.
             review_duration: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
+            unreached_pods: Counter::default(),
             refused_requests: Family::default(),
             open_connections: Gauge::default(),
             refused_connections: Counter::default(),
@@ -420,6 +423,11 @@ impl Metrics {
             "review_duration_seconds",
             "Time from the whole body to the answer",
             self.review_duration.clone(),
+        );
+        registry.register(
+            "unreached_pods",
+            "Pods of GitLab that their role does not reach because they run as default",
+            self.unreached_pods.clone(),
         );
         registry.register(
             "refused_requests",

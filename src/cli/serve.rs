@@ -1,6 +1,7 @@
 //! How is the webhook put together? The command `serve` makes every part and starts it.
 
 mod args;
+mod background;
 mod try_it;
 
 use std::io;
@@ -10,37 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::FutureExt;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cluster;
-use crate::cluster::ca_bundle::CaBundle;
-use crate::cluster::events::Events;
-use crate::cluster::impact_preview::ImpactPreview;
-use crate::cluster::mapping_freshness::MappingFreshness;
-use crate::cluster::mapping_watch::MappingWatch;
-use crate::cluster::namespaces::{self, KnownNamespaces, Scope};
-use crate::cluster::observe::Observe;
-use crate::cluster::probe::Probe;
-use crate::cluster::repair::Repair;
-use crate::cluster::{ApiServer, NamespacedName};
+use crate::cluster::{self, ApiServer};
 use crate::health::Readiness;
-use crate::live::Live;
 use crate::mapping_file;
 use crate::mapping_loader::MappingLoader;
 use crate::memory::{self, Pool};
 use crate::metrics::Metrics;
-use crate::server::webhook::PreviewImpact;
+use crate::server::webhook::InCluster;
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
 use crate::telemetry;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::reload::Files;
-use crate::tls::rotation::RotationPolicy;
+use args::LogFormat;
 pub(super) use args::ServeArgs;
-use args::{CertificateArgs, LogFormat, RepairArgs};
+use background::Background;
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let format = match args.log_format {
@@ -71,15 +59,6 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     Ok(Some(api.selecting_service_accounts(args.repair.service_account_selector.as_deref())))
 }
 
-/// The tasks beside the requests, and what they share.
-struct Background {
-    tasks: Tasks,
-    live: Arc<Live>,
-    resolver: Arc<CertResolver>,
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
-}
-
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("listening for signals")?;
     let (metrics, pool) = (Arc::new(Metrics::default()), Pool::new(memory::POOL));
@@ -98,7 +77,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let (admin_listener, admin_address) = listen("--admin-listen", args.admin_listen)?;
     let resolver = CertResolver::new(Arc::clone(&metrics));
     let tls = resolver.config().context("setting up TLS")?;
-    let mut files = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Files::new(&certificate, &key));
+    let mut files = args
+        .tls_cert
+        .as_ref()
+        .zip(args.tls_key.as_ref())
+        .map(|(certificate, key)| Files::new(certificate, key));
     let mut made = None;
     if let Some(files) = &mut files {
         files.load(&resolver).context("loading the certificate")?;
@@ -115,47 +98,18 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         readiness: readiness.clone(),
         metrics: Arc::clone(&metrics),
     };
-    let tasks = &background.tasks;
     if let Some(files) = files {
-        let following = files.follow(Arc::clone(&background.resolver), tasks.stop_token());
-        tasks.spawn("follows the files of the certificate", following);
+        background.certificate_files(files);
     }
-    let events = client.as_ref().map(|client| background.events(client));
-    let in_cluster = args.repair.repair || args.certificate.webhook_configuration.is_some();
-    let namespaces = client.as_ref().zip(events.as_ref()).filter(|_| in_cluster).map(|(client, events)| {
-        let namespaces = background.namespaces(client, &args.repair, events);
-        background.observe(client, namespaces.clone(), events.clone());
-        namespaces
-    });
-    if let (Some(client), Some(place), Some(name)) =
-        (&client, &args.mapping_config_map, &args.certificate.webhook_configuration)
-    {
-        background.probe(Probe::new(client.clone(), place, name));
-    }
-    if let Some(path) = args.mapping {
-        let following = mapping_file::follow(path, loader, tasks.stop_token());
-        tasks.spawn("follows the mapping's file", following);
-    } else if let Some((place, client)) = args.mapping_config_map.zip(client.as_ref()) {
-        let hold = readiness.hold("the mapping");
-        let watch = MappingWatch::new(client.clone(), place, args.starter_mapping, loader, hold);
-        let freshness = watch.freshness();
-        tasks.spawn("follows the mapping's ConfigMap", watch.follow(tasks.stop_token()));
-        let shared = namespaces.clone().zip(events);
-        if let Some((namespaces, events)) = shared.filter(|_| args.repair.repair) {
-            background.repair(client, namespaces, freshness, events);
-        }
-    }
-    let mut preview = None;
-    if let Some(client) = &client
-        && args.certificate.webhook_configuration.is_some()
-    {
-        background.certificates(client, &args.certificate, policy);
-        preview = namespaces.map(|namespaces| impact_preview(client, namespaces));
-    }
+    let freshness = background.mapping(client.as_ref(), &args, loader);
+    let in_cluster = match &client {
+        Some(client) => background.in_cluster(client, &args, freshness, policy),
+        None => InCluster::default(),
+    };
 
     let limits = Limits::from(args.limits);
     let (webhook_stop, admin_stop) = (Shutdown::default(), Shutdown::default());
-    let app = webhook::router(live, &metrics, limits, preview, pool);
+    let app = webhook::router(live, &metrics, limits, in_cluster, pool);
     let port = Port::webhook(tls, app, limits, Arc::clone(&metrics), webhook_stop.clone());
     let mut webhook = tokio::spawn(port.serve(listener));
     let mut admin = admin::serve(admin_listener, readiness.clone(), metrics, admin_stop.clone())
@@ -191,101 +145,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-impl Background {
-    fn namespaces(
-        &self,
-        client: &ApiServer,
-        args: &RepairArgs,
-        events: &Events,
-    ) -> watch::Receiver<KnownNamespaces> {
-        let scope = Scope {
-            only: args.watch_namespaces.clone(),
-            except: args.except_namespaces.clone(),
-            selector: args.namespace_selector.clone(),
-        };
-        let stop = self.tasks.stop_token();
-        let (namespaces, tasks) = namespaces::follow(client, &scope, events, &self.metrics, &stop);
-        for task in tasks {
-            self.tasks.spawn("follows the namespaces that carry the label", task);
-        }
-        namespaces
-    }
-
-    fn events(&self, client: &ApiServer) -> Events {
-        let (events, writer) = Events::new(client.clone(), Arc::clone(&self.metrics));
-        self.tasks.spawn("writes Events", writer.follow(self.tasks.stop_token()));
-        events
-    }
-
-    fn observe(&self, client: &ApiServer, namespaces: watch::Receiver<KnownNamespaces>, events: Events) {
-        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
-        let observe = Observe::new(client.clone(), live, namespaces, events, metrics);
-        self.tasks.spawn("reports on observed namespaces", observe.follow(self.tasks.stop_token()));
-    }
-
-    fn repair(
-        &self,
-        client: &ApiServer,
-        namespaces: watch::Receiver<KnownNamespaces>,
-        freshness: MappingFreshness,
-        events: Events,
-    ) {
-        let repair = Repair::new(
-            client.clone(),
-            Arc::clone(&self.live),
-            namespaces,
-            freshness,
-            self.readiness.clone(),
-            Arc::clone(&self.metrics),
-            events,
-        );
-        self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
-    }
-
-    fn probe(&self, probe: Probe) {
-        let (readiness, metrics) = (self.readiness.clone(), Arc::clone(&self.metrics));
-        let following = probe.follow(readiness, metrics, self.tasks.stop_token());
-        self.tasks.spawn("asks whether the API server reaches the webhook", following);
-    }
-
-    fn certificates(
-        &self,
-        client: &ApiServer,
-        args: &CertificateArgs,
-        policy: Option<(NamespacedName, RotationPolicy)>,
-    ) {
-        let Some(name) = args.webhook_configuration.clone() else { return };
-        let (client, resolver) = (client.clone(), Arc::clone(&self.resolver));
-        let readiness = self.readiness.clone();
-        let ca_bundle = match policy {
-            None => CaBundle::read_only(client, name, resolver, readiness),
-            Some((secret, policy)) => {
-                let (ca_bundle, certificates) =
-                    CaBundle::self_managed(client, name, resolver, readiness, secret, policy);
-                let following = certificates.follow(self.tasks.stop_token());
-                self.tasks.spawn("rotates the certificate in its Secret", following);
-                ca_bundle
-            }
-        };
-        let following = ca_bundle.follow(self.tasks.stop_token());
-        self.tasks.spawn("looks after the caBundle of the webhook configurations", following);
-    }
-}
-
 /// Takes no more connections, and gives the requests that are under way this time to end.
 async fn finish(port: JoinHandle<io::Result<()>>, stop: &Shutdown, drain_timeout: Duration) {
     stop.begin.cancel();
     let _ = tokio::time::timeout(drain_timeout, port).await;
     stop.abort.cancel();
-}
-
-/// What `/validate` asks: what would this mapping do to what exists?
-fn impact_preview(client: &ApiServer, namespaces: watch::Receiver<KnownNamespaces>) -> PreviewImpact {
-    let preview = ImpactPreview::new(client.clone(), namespaces);
-    Arc::new(move |ruleset| {
-        let preview = preview.clone();
-        async move { preview.warnings(&ruleset).await }.boxed()
-    })
 }
 
 /// Listens on this address. The socket comes with the address that it got, whose port may have been chosen.

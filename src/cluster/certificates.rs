@@ -31,7 +31,7 @@ use super::read::Versioned;
 use super::watch::follow_one;
 use super::write_throttle::WriteThrottle;
 use super::{ApiServer, MANAGER, NamespacedName, in_our_name};
-use crate::telemetry::causes;
+use crate::telemetry::{causes, unix_time_in_words};
 use crate::tls::Pair;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::rotation::{Keyring, RotationAction, RotationInput, RotationPolicy};
@@ -181,7 +181,10 @@ impl Certificates {
         let served = self.resolver.pair();
         if let Some(pair) = serving::to_serve(&self.policy, keyring, served.as_ref(), bundles, now) {
             match self.resolver.serve(pair) {
-                Ok(not_after) => tracing::info!(secret = %self.secret, not_after, "new certificate served"),
+                Ok(not_after) => {
+                    let not_after = unix_time_in_words(not_after);
+                    tracing::info!(secret = %self.secret, not_after, "new certificate served");
+                }
                 Err(error) => tracing::error!(secret = %self.secret, "{}", causes(&error)),
             }
         }

@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::{ApiServer, MANAGER};
 use crate::metrics::{EventResult, Metrics};
 use crate::telemetry::causes;
-use gate::{Admission, Gate};
+use gate::{Admission, Allowance, Gate, OF_REVIEWS, OF_TASKS};
 
 /// How many notices wait to be written. Each takes up to 2 kB.
 const QUEUE: usize = 256;
@@ -110,6 +110,7 @@ pub enum Naming {
 /// Takes what there is to tell. Its clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Events {
+    /// Says what may be told by this handle and its clones.
     gate: Arc<Mutex<Gate>>,
     sender: mpsc::Sender<Admitted>,
     metrics: Arc<Metrics>,
@@ -121,23 +122,29 @@ struct Admitted {
     notice: Notice,
     /// What the gate knows it by, where it is to be told once only.
     known_by: Option<u64>,
+    gate: Arc<Mutex<Gate>>,
 }
 
 impl Events {
     /// Makes the queue, and the writer that is to be run.
     #[must_use]
     pub fn new(api: ApiServer, metrics: Arc<Metrics>) -> (Self, EventWriter) {
-        let gate = Arc::new(Mutex::new(Gate::new(Instant::now())));
         let (sender, queue) = mpsc::channel(QUEUE);
         let writer = EventWriter {
             api,
             queue,
-            gate: Arc::clone(&gate),
             writes: JoinSet::new(),
             metrics: Arc::clone(&metrics),
             was_denied: false,
         };
-        (Self { gate, sender, metrics }, writer)
+        (Self { gate: gate(OF_TASKS), sender, metrics }, writer)
+    }
+
+    /// Returns a handle for what reviews cause, and so whoever reaches the port. It has an allowance of its
+    /// own, which is small.
+    #[must_use]
+    pub fn for_reviews(&self) -> Self {
+        Self { gate: gate(OF_REVIEWS), ..self.clone() }
     }
 
     /// Has an Event written, if that is not too much. This never waits.
@@ -149,7 +156,8 @@ impl Events {
             Admission::Told => false,
             Admission::TooMany => true,
             Admission::Write => {
-                let is_full = self.sender.try_send(Admitted { notice, known_by }).is_err();
+                let gate = Arc::clone(&self.gate);
+                let is_full = self.sender.try_send(Admitted { notice, known_by, gate }).is_err();
                 if let Some(content) = known_by.filter(|_| is_full) {
                     lock(&self.gate).forget(content);
                 }
@@ -166,7 +174,6 @@ impl Events {
 pub struct EventWriter {
     api: ApiServer,
     queue: mpsc::Receiver<Admitted>,
-    gate: Arc<Mutex<Gate>>,
     writes: JoinSet<(Admitted, Result<(), Failure>)>,
     metrics: Arc<Metrics>,
     /// That a right is missing was logged.
@@ -203,7 +210,7 @@ impl EventWriter {
         }
     }
 
-    fn finished(&mut self, Admitted { notice, known_by }: &Admitted, written: Result<(), Failure>) {
+    fn finished(&mut self, Admitted { notice, known_by, gate }: &Admitted, written: Result<(), Failure>) {
         let Err(failure) = written else {
             self.metrics.event_ended(EventResult::Written);
             return;
@@ -211,7 +218,7 @@ impl EventWriter {
         self.metrics.event_ended(EventResult::Failed);
         // It may be told again.
         if let Some(content) = known_by {
-            lock(&self.gate).forget(*content);
+            lock(gate).forget(*content);
         }
         let (why, Regarding { kind, namespace, name, .. }) = (causes(&failure), &notice.regarding);
         match failure.code() {
@@ -230,6 +237,10 @@ impl EventWriter {
             _ => tracing::warn!(kind, %namespace, %name, "writing an Event: {why}"),
         }
     }
+}
+
+fn gate(allowance: Allowance) -> Arc<Mutex<Gate>> {
+    Arc::new(Mutex::new(Gate::new(allowance, Instant::now())))
 }
 
 /// Nothing that holds the lock panics.
@@ -291,7 +302,7 @@ fn fit(note: &str) -> String {
 }
 
 /// Creates the Event. When there is one of its name, that is as good.
-async fn create(api: &ApiServer, Admitted { notice, known_by }: &Admitted) -> Result<(), Failure> {
+async fn create(api: &ApiServer, Admitted { notice, known_by, .. }: &Admitted) -> Result<(), Failure> {
     let now = SystemTime::now();
     let id = match known_by {
         Some(content) => u128::from(*content),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::telemetry::causes;
+use crate::telemetry::{causes, duration_in_words};
 
 /// The longest message of the API server that is kept, in characters: it goes into the log.
 const MAX_MESSAGE: usize = 1_000;
@@ -24,12 +24,12 @@ pub(super) enum Failure {
     Call(#[source] kube::Error),
     #[error("reading the answer")]
     Json(#[source] serde_json::Error),
-    #[error("no answer within {0:?}")]
+    #[error("no answer within {}", duration_in_words(*.0))]
     TooLate(Duration),
     /// What was asked for is there, but it is never read.
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
-    #[error("no room in memory for the answer within {0:?}")]
+    #[error("no room in memory for the answer within {}", duration_in_words(*.0))]
     NoRoom(Duration),
 }
 

@@ -246,7 +246,10 @@ impl MappingWatch {
     async fn keep_last_good(&mut self) -> Duration {
         let Some(version) = self.state.to_keep() else { return LOOK_AGAIN };
         match self.config_maps.keep(version).await {
-            Ok(Kept::Done) => self.state.kept(),
+            Ok(Kept::Done) => {
+                tracing::debug!(config_map = %self.place, "kept in {}", self.config_maps.last_good());
+                self.state.kept();
+            }
             // Not given up: where only a label changed, the watch tells its new version.
             Ok(Kept::Overtaken) => {}
             Err(failure) => {

@@ -1,10 +1,10 @@
 //! Does the API server reach this webhook?
 //!
 //! Readiness cannot see that: a closed security group or an overlay network lets the kubelet in and keeps the
-//! API server out. So the API server is asked to write a text that is no mapping into
-//! `NAME-last-good`, as a dry run. Where it reaches the webhook, `/validate` refuses the text, and the
-//! refusal comes back in words of ours. The entry for `/validate` has the failure policy `Ignore`: where the
-//! API server does not reach the webhook, the dry run is admitted. Nothing is stored in either case.
+//! API server out. So the API server is asked to write a text that is no mapping into `NAME-last-good`, as a
+//! dry run. Where it reaches the webhook, `/validate` refuses the text, and the refusal comes back in words
+//! of ours. The entry for `/validate` has the failure policy `Ignore`: where the API server does not reach
+//! the webhook, the dry run is admitted. Nothing is stored in either case.
 //!
 //! `decision` says what an answer means and when it is told; this task asks, waits and tells.
 
@@ -44,10 +44,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_secs(5);
 
 /// Asks the API server whether it reaches the webhook.
-#[derive(Clone)]
 pub struct Probe {
     api: ApiServer,
-    asked: Arc<Asked>,
+    asked: Asked,
 }
 
 impl Probe {
@@ -59,7 +58,7 @@ impl Probe {
             namespace: mapping.namespace.clone(),
             name: format!("{}{LAST_GOOD_SUFFIX}", mapping.name),
         };
-        Self { api, asked: Arc::new(Asked { last_good, configuration: configuration.to_owned() }) }
+        Self { api, asked: Asked { last_good, configuration: configuration.to_owned() } }
     }
 
     /// Asks the API server once.
@@ -89,7 +88,7 @@ impl Probe {
 
     /// Asks to write the text that is always refused.
     async fn write(&self) -> Result<(), Failure> {
-        let Asked { last_good, .. } = &*self.asked;
+        let Asked { last_good, .. } = &self.asked;
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": last_good.name},
             "data": {CONFIG_MAP_KEY: PROBE},

@@ -40,7 +40,7 @@ use crate::engine::rules::ruleset::Ruleset;
 use crate::health::Readiness;
 use crate::live::Live;
 use crate::metrics::{Metrics, RepairLabel, RepairResult};
-use crate::telemetry::causes;
+use crate::telemetry::{causes, duration_in_words};
 use backoff::{TIMES, WINDOW};
 use queue::{Action, Attempt, JITTER, Observation, RepairQueue, ServiceAccountRef, SyncState};
 
@@ -254,7 +254,7 @@ impl Driver {
     /// Tells the owner of a ServiceAccount that it is left alone for so long, and that somebody must settle
     /// who sets its role.
     fn tell_owner(&self, account: &ServiceAccountRef, time: Duration) {
-        let time = humantime::format_duration(time);
+        let time = duration_in_words(time);
         let ServiceAccountRef { namespace, name } = account;
         tracing::warn!(
             %namespace, %name,

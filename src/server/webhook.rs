@@ -22,7 +22,7 @@ use super::connection::Peer;
 use super::quota::Quota;
 use super::refusal::{Refusal, text_response};
 use crate::engine::admission;
-use crate::engine::admission::mutate::{Mode, Reply};
+use crate::engine::admission::mutate::{Mode, Reply, Unreached};
 use crate::engine::admission::validate::{self, Purpose};
 use crate::engine::mapping;
 use crate::engine::object::component::Component;
@@ -43,6 +43,18 @@ const VALIDATION_QUEUE_PER_PEER: usize = 2;
 /// Tells, as warnings, what a mapping that was accepted would change of what exists in the cluster.
 pub type PreviewImpact = Arc<dyn Fn(Ruleset) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
+/// Tells whom it concerns that a role does not reach a Pod in this namespace. It never waits.
+pub type TellUnreached = Arc<dyn Fn(&str, &Unreached<'_>) + Send + Sync>;
+
+/// What the routes do in the cluster, where there is one.
+#[derive(Clone, Default)]
+pub struct InCluster {
+    /// Asked for each edit that is accepted.
+    pub preview_impact: Option<PreviewImpact>,
+    /// Told for each Pod that runs as `default`.
+    pub tell_unreached: Option<TellUnreached>,
+}
+
 /// The state that the handlers share.
 #[derive(Clone)]
 struct Webhook {
@@ -57,7 +69,7 @@ struct Webhook {
     /// being validated.
     validation_queue: Quota,
     pool: Pool,
-    preview_impact: Option<PreviewImpact>,
+    in_cluster: InCluster,
 }
 
 /// The routes of the webhook's port, with their limits.
@@ -65,7 +77,7 @@ pub fn router(
     live: Arc<Live>,
     metrics: &Arc<Metrics>,
     limits: Limits,
-    preview_impact: Option<PreviewImpact>,
+    in_cluster: InCluster,
     pool: Pool,
 ) -> Router {
     let bodies = BodyReader::new(limits, pool.clone());
@@ -74,16 +86,8 @@ pub fn router(
     let validation_queue = Quota::new(VALIDATION_QUEUE, VALIDATION_QUEUE_PER_PEER);
     let metrics = Arc::clone(metrics);
     let panics = Arc::clone(&metrics);
-    let state = Webhook {
-        live,
-        metrics,
-        bodies,
-        long_bodies,
-        validation_turn,
-        validation_queue,
-        pool,
-        preview_impact,
-    };
+    let state =
+        Webhook { live, metrics, bodies, long_bodies, validation_turn, validation_queue, pool, in_cluster };
     Router::new()
         .route("/mutate", post(mutate))
         .route("/observe", post(observe))
@@ -140,6 +144,10 @@ fn judge(
     reserve(request.weight()?)?;
     let reply = request.answer(mode)?;
     record(&webhook.metrics, mode, &reply, started.elapsed());
+    if let Some((unreached, tell)) = reply.unreached.as_ref().zip(webhook.in_cluster.tell_unreached.as_ref())
+    {
+        tell(&reply.namespace, unreached);
+    }
     Ok(reply.body)
 }
 
@@ -207,7 +215,7 @@ async fn validate(
             Purpose::Mapping => tracing::info!(problems = verdict.problems, "mapping validated"),
         }
         room.shrink_to(verdict.accepted.as_ref().map_or(0, Ruleset::weight));
-        let warnings = match webhook.preview_impact.as_ref().zip(verdict.accepted.take()) {
+        let warnings = match webhook.in_cluster.preview_impact.as_ref().zip(verdict.accepted.take()) {
             Some((preview_impact, ruleset)) => preview_impact(ruleset).await,
             None => Vec::new(),
         };
@@ -275,7 +283,7 @@ fn sanitize(text: &str) -> String {
     sanitized
 }
 
-/// Logs and counts a review.
+/// Logs and counts a review. Where a role does not reach a Pod that is to have it, the line is a warning.
 fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) {
     let outcome = reply.outcome();
     let labels = ReviewLabels {
@@ -286,29 +294,39 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
     };
     metrics.reviews.get_or_create(&labels).inc();
     metrics.review_duration.observe(duration.as_secs_f64());
-    if !tracing::enabled!(tracing::Level::INFO) {
+    let advice = reply.unreached.as_ref().map(|unreached| {
+        metrics.unreached_pods.inc();
+        format!("it runs as `default`, which its role does not reach: {}", unreached.advice)
+    });
+    if !tracing::enabled!(tracing::Level::INFO) && advice.is_none() {
         return;
     }
     let decision = reply.decision.as_ref();
     let leading = decision.and_then(|decision| decision.leading());
     let warnings = reply.warnings.join("; ");
-    tracing::info!(
-        mode = mode.name(),
-        uid = sanitize(&reply.uid),
-        operation = sanitize(&reply.operation),
-        kind = sanitize(&reply.kind),
-        namespace = sanitize(&reply.namespace),
-        name = sanitize(&reply.name),
-        component = decision.and_then(|decision| decision.component).map(Component::name),
-        hint = decision.and_then(|decision| decision.resembles).map(Component::resemblance),
-        rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
-        role = leading.and_then(|verdict| verdict.role.as_deref()),
-        outcome = outcome.name(),
-        dry_run = reply.dry_run,
-        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        warnings = (!warnings.is_empty()).then_some(warnings.as_str()),
-        "review"
-    );
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                mode = mode.name(),
+                uid = sanitize(&reply.uid),
+                operation = sanitize(&reply.operation),
+                kind = sanitize(&reply.kind),
+                namespace = sanitize(&reply.namespace),
+                name = sanitize(&reply.name),
+                component = decision.and_then(|decision| decision.component).map(Component::name),
+                hint = decision.and_then(|decision| decision.resembles).map(Component::resemblance),
+                rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
+                role = leading.and_then(|verdict| verdict.role.as_deref()),
+                outcome = outcome.name(),
+                dry_run = reply.dry_run,
+                duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+                warnings = (!warnings.is_empty()).then_some(warnings.as_str()),
+                advice,
+                "review"
+            )
+        };
+    }
+    if advice.is_some() { line!(warn) } else { line!(info) }
 }
 
 async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -11,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::provider;
+use crate::telemetry::unix_time_in_words;
 
 /// Checks a chain, with the leaf first, against a bundle of trust anchors. Both are in PEM.
 ///
@@ -33,7 +35,21 @@ pub fn check(bundle: &[u8], chain: &[u8], name: &str, now: SystemTime) -> Result
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
     match verifier.verify_server_cert(leaf, intermediates, &server, &[], now) {
         Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(sentence(&error)),
+    }
+}
+
+/// Says in words what a client would say, without the time of day: what is said again is not logged again.
+fn sentence(error: &rustls::Error) -> String {
+    let words = |time: &UnixTime| unix_time_in_words(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    match error {
+        rustls::Error::InvalidCertificate(ExpiredContext { not_after, .. }) => {
+            format!("the certificate ended at {}", words(not_after))
+        }
+        rustls::Error::InvalidCertificate(NotValidYetContext { not_before, .. }) => {
+            format!("the certificate is not valid before {}", words(not_before))
+        }
+        error => error.to_string(),
     }
 }
 
@@ -75,6 +91,19 @@ mod tests {
         ] {
             assert!(check(bundle, &own, name, at).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn that_a_certificate_ended_or_is_still_to_begin_is_said_in_words_that_do_not_change() {
+        let begin = UNIX_EPOCH + Duration::from_mins(29_921_500);
+        let own = issue::self_signed(&["hook.ns.svc".to_owned()], begin, LIFE).unwrap().certificate;
+        let at = |now: SystemTime| check(&own, &own, "hook.ns.svc", now);
+        for late in [LIFE + Duration::from_secs(1), 63 * 24 * LIFE] {
+            let want = "the certificate ended at 2026-11-21T20:40:00Z";
+            assert_eq!(at(begin + late), Err(want.to_owned()));
+        }
+        let want = "the certificate is not valid before 2026-11-21T19:35:00Z";
+        assert_eq!(at(begin - LIFE), Err(want.to_owned()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cert_resolver::CertResolver;
 use super::{Pair, PairError};
-use crate::telemetry::causes;
+use crate::telemetry::{causes, unix_time_in_words};
 
 /// How often the files are read. Their content is compared, because a watch does not see the kubelet swap a
 /// symlink.
@@ -94,7 +94,10 @@ impl Files {
                 }
             };
             match loaded {
-                Ok(not_after) => tracing::info!(not_after, "new certificate served"),
+                Ok(not_after) => {
+                    let not_after = unix_time_in_words(not_after);
+                    tracing::info!(not_after, "new certificate served");
+                }
                 Err(error) => {
                     let causes = causes(&error);
                     tracing::error!("{causes}; the certificate served so far stays");

@@ -11,7 +11,7 @@ use gitlab_iam_webhook::engine::yaml::{self, Node, Value as Yaml};
 use serde_json::{Value, json};
 
 use crate::commands::{Done, path_of, root};
-use crate::harness::Space;
+use crate::harness::{ROLE, Space, Webhook, eventually};
 
 pub(crate) const HELMS: [&str; 2] = ["helm", "helm3"];
 
@@ -297,4 +297,251 @@ fn pull_secrets_that_an_umbrella_shares_are_used_in_both_of_their_forms() {
             assert!(!refused.ok && refused.err.contains("imagePullSecrets"), "{with}: {}", refused.err);
         }
     }
+}
+
+/// The value at this path of the first object of this kind.
+fn find<'n, 't>(documents: &'n [Node<'t>], kind: &str, path: &[&str]) -> Option<&'n Node<'t>> {
+    let object = documents.iter().find(|object| object.get("kind").and_then(Node::as_text) == Some(kind))?;
+    object.at_path(path)
+}
+
+#[test]
+fn every_value_that_other_charts_have_too_is_rendered_by_both_helms() {
+    Space::tools();
+    let term = json!({"key": "env", "operator": "NotIn", "values": ["legacy", "old"]});
+    let values = json!({
+        "image": {"registry": "mirror.example.com:5000/ghcr"},
+        "imagePullSecrets": ["pull"],
+        "extraEnv": [{"name": "A", "value": "1"}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+        "podDisruptionBudget": {"minAvailable": "50%"},
+        "strategy": {"type": "Recreate"},
+        "livenessProbe": {"initialDelaySeconds": 7},
+        "readinessProbe": {"failureThreshold": 9},
+        "certificates": {"mode": "cert-manager"},
+        "webhooks": {
+            "annotations": {"example.com/a": "b", "cert-manager.io/inject-ca-from": "elsewhere/ca"},
+            "namespaceSelector": {"matchExpressions": [term]},
+            "serviceAccounts": {
+                "objectSelector": {
+                    "matchLabels": {"release": "gitlab"},
+                    "matchExpressions": [{"key": "tier", "operator": "Exists"}, {"key": "x", "operator": "DoesNotExist"}],
+                },
+            },
+        },
+    });
+    for with in HELMS {
+        let rendered = template_as(with, "ours", &values).good().out;
+        let documents = yaml::read(&rendered).unwrap();
+        let text = |kind: &str, path: &[&str]| find(&documents, kind, path).and_then(Node::as_text);
+        let pod =
+            |path: &[&str]| find(&documents, "Deployment", &[&["spec", "template", "spec"], path].concat());
+        let container = &pod(&["containers"]).unwrap().as_sequence().unwrap()[0];
+        let own = |path: &[&str]| container.at_path(path).and_then(Node::as_scalar).map(|found| &*found.text);
+        let first = |node: Option<&Node<'_>>, key: &str| {
+            let list = node.unwrap().as_sequence().unwrap();
+            let texts = list.iter().map(|entry| entry.get(key).and_then(Node::as_text).unwrap().to_owned());
+            texts.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            own(&["image"]),
+            Some("mirror.example.com:5000/ghcr/gitlab-iam-webhook/gitlab-iam-webhook:0.1.0")
+        );
+        assert_eq!(first(pod(&["imagePullSecrets"]), "name"), ["pull"]);
+        assert_eq!(first(container.get("env"), "name"), ["A"]);
+        assert_eq!(first(pod(&["volumes"]), "name"), ["tls", "ca"]);
+        assert_eq!(first(container.get("volumeMounts"), "name"), ["tls", "ca"]);
+        assert_eq!(text("PodDisruptionBudget", &["spec", "minAvailable"]), Some("50%"));
+        assert!(text("PodDisruptionBudget", &["spec", "maxUnavailable"]).is_none());
+        assert_eq!(text("Deployment", &["spec", "strategy", "type"]), Some("Recreate"));
+        assert!(find(&documents, "Deployment", &["spec", "strategy", "rollingUpdate"]).is_none());
+        assert_eq!(own(&["livenessProbe", "initialDelaySeconds"]), Some("7"));
+        assert_eq!(own(&["livenessProbe", "httpGet", "path"]), Some("/livez"));
+        assert_eq!(own(&["readinessProbe", "failureThreshold"]), Some("9"));
+        assert_eq!(own(&["readinessProbe", "httpGet", "path"]), Some("/readyz"));
+        assert_eq!(pod(&["nodeSelector", "kubernetes.io/os"]).and_then(Node::as_text), Some("linux"));
+        assert_eq!(pod(&["priorityClassName"]).and_then(Node::as_text), Some("system-cluster-critical"));
+        for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+            let annotation = |key: &str| text(kind, &["metadata", "annotations", key]);
+            assert_eq!(annotation("example.com/a"), Some("b"), "{with} {kind}");
+            let injected = "ours/ours-gitlab-iam-webhook";
+            assert_eq!(annotation("cert-manager.io/inject-ca-from"), Some(injected), "{with} {kind}");
+        }
+        let args: Vec<&str> =
+            container.get("args").unwrap().as_sequence().unwrap().iter().filter_map(Node::as_text).collect();
+        for arg in [
+            "--namespace-selector=env notin (legacy,old)",
+            "--service-account-selector=release=gitlab,tier,!x",
+        ] {
+            assert!(args.contains(&arg), "{with}: {args:?}");
+        }
+
+        // Nothing narrows the entry that keeps our own account from giving roles, nothing but Pods' own labels
+        // is left out for Pods, and no entry loses what the chart excludes.
+        let entries = find(&documents, "MutatingWebhookConfiguration", &["webhooks"]).unwrap();
+        for entry in entries.as_sequence().unwrap() {
+            let name = entry.get("name").and_then(Node::as_text).unwrap();
+            let keys = first(entry.at_path(&["namespaceSelector", "matchExpressions"]), "key");
+            assert_eq!(keys[..2], ["gitlab-iam-webhook/inject", "kubernetes.io/metadata.name"], "{name}");
+            let is_own = name.starts_with("own.");
+            assert_eq!(keys.contains(&"env".to_owned()), !is_own, "{with} {name}");
+            let selected = entry.get("objectSelector").is_some();
+            assert_eq!(selected, name.contains(".serviceaccounts.") && !is_own, "{with} {name}");
+        }
+        assert_eq!(entries.as_sequence().unwrap().len(), 6);
+    }
+    // The registry of a repository gives way; a path without one gets it.
+    for (repository, image) in [
+        ("ghcr.io/a/b", "m.io/a/b:1"),
+        ("localhost/b", "m.io/b:1"),
+        ("localhost:5000/b", "m.io/b:1"),
+        ("a/b", "m.io/a/b:1"),
+        ("b", "m.io/b:1"),
+    ] {
+        let value = json!({"image": {"registry": "m.io", "repository": repository, "tag": "1"}});
+        let rendered = template_as("helm", "ours", &value).good().out;
+        assert!(rendered.contains(&format!("image: \"{image}\"")), "{repository}");
+    }
+}
+
+#[test]
+fn the_icon_is_the_picture_beside_the_chart() {
+    use base64::Engine as _;
+
+    let folder = root().join("charts/gitlab-iam-webhook");
+    let icon = base64::engine::general_purpose::STANDARD.encode(fs::read(folder.join("icon.svg")).unwrap());
+    let chart = fs::read_to_string(folder.join("Chart.yaml")).unwrap();
+    assert!(chart.contains(&format!("\nicon: data:image/svg+xml;base64,{icon}\n")));
+}
+
+/// The indented commands of NOTES that contain these words.
+fn commands<'n>(notes: &'n str, words: &str) -> Vec<&'n str> {
+    notes.lines().map(str::trim).filter(|line| line.starts_with("kubectl ") && line.contains(words)).collect()
+}
+
+#[test]
+fn no_page_restarts_everything() {
+    let mut pages = vec![root().join("README.md"), root().join("deploy/README.md")];
+    for folder in ["docs", "charts/gitlab-iam-webhook", "charts/gitlab-iam-webhook/templates"] {
+        pages.extend(fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let mut found = 0;
+    for page in pages.iter().filter(|page| page.is_file()) {
+        let text = fs::read_to_string(page).unwrap();
+        for line in text.lines().filter(|line| line.contains("rollout restart")) {
+            found += 1;
+            // A selector, or one by its name.
+            let narrow = [" -l ", " --selector", "deployment/", "deploy/", "statefulset/"];
+            assert!(narrow.iter().any(|part| line.contains(part)), "{}: {line}", page.display());
+        }
+    }
+    assert!(found >= 2, "README and NOTES say how");
+}
+
+#[test]
+fn the_restart_of_notes_reaches_what_uses_roles_and_neither_gitaly_nor_databases() {
+    let space = Space::new("restart");
+    let parts = [
+        ("Deployment", "registry", true),
+        ("Deployment", "webservice", true),
+        ("Deployment", "toolbox", true),
+        ("Deployment", "gitlab-shell", false),
+        ("StatefulSet", "gitaly", false),
+        ("StatefulSet", "postgresql", false),
+        ("StatefulSet", "redis", false),
+    ];
+    for (kind, app, _) in parts {
+        let labels = json!({"app": app, "release": "gitlab"});
+        let mut object = json!({
+            "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": app, "labels": labels},
+            "spec": {
+                "replicas": 0, "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "main", "image": "none"}]},
+                },
+            },
+        });
+        if kind == "StatefulSet" {
+            object["spec"]["serviceName"] = app.into();
+        }
+        space.apply(&object);
+    }
+    let install = ["install", "one", "charts/gitlab-iam-webhook", "-n", "ours", "--dry-run=client"];
+    let notes = space.run_anywhere("helm", &install, "").good().out;
+    let [restart] = commands(&notes, "rollout restart")[..] else { panic!("{notes}") };
+    let restart = restart.replace("GITLAB-NAMESPACE", &space.name);
+    let (plain, selector) = restart.split_once('\'').unwrap();
+    let mut words: Vec<&str> = plain.split_whitespace().skip(1).collect();
+    words.push(selector.trim_end_matches('\''));
+    space.run_anywhere("kubectl", &words, "").good();
+    for (kind, app, restarts) in parts {
+        let object = space.get(kind, app).unwrap();
+        let annotations = &object["spec"]["template"]["metadata"]["annotations"];
+        assert_eq!(annotations["kubectl.kubernetes.io/restartedAt"].is_string(), restarts, "{kind} {app}");
+    }
+}
+
+#[test]
+fn notes_name_what_finds_everything_that_is_wrong_with_the_mapping_and_what_gitlab_needs() {
+    let space = Space::new("notes");
+    space.map("rules: [{match: {component: webservicee}, role: web}]\n").good();
+    for with in HELMS {
+        let roles = ["--set", "allowedRoles[0]=arn:aws:iam::*:role/gitlab-*"];
+        let install = ["install", "one", "charts/gitlab-iam-webhook", "-n", &space.name, "--dry-run=client"];
+        let notes = space.run_anywhere(with, &[&install[..], &roles].concat(), "").good().out;
+        assert!(notes.contains("global.serviceAccount.enabled=true"), "{notes}");
+        let [check] = commands(&notes, "/gitlab-iam-webhook check")[..] else { panic!("{notes}") };
+        let (get, exec) = check.split_once(" | ").unwrap();
+        let get: Vec<&str> = get.split_whitespace().skip(1).collect();
+        let mapping = space.run_anywhere("kubectl", &get, "").good().out;
+        let (exec, check) = exec.split_once(" -- /gitlab-iam-webhook ").unwrap();
+        let pod = "deployment/one-gitlab-iam-webhook";
+        assert_eq!(exec, format!("kubectl -n {} exec -i {pod}", space.name));
+        // What would run in the Pod, by a shell as where it is pasted.
+        let file = space.folder().join("mapping.yaml");
+        fs::write(&file, mapping).unwrap();
+        let line = format!("{} {check} <{}", env!("CARGO_BIN_EXE_gitlab-iam-webhook"), file.display());
+        let done = Done::of(&Command::new("sh").args(["-c", &line]).output().unwrap());
+        let said = format!("{}{}", done.out, done.err);
+        assert!(!done.ok && said.contains("webservicee"), "{said}");
+    }
+}
+
+#[test]
+fn repair_leaves_alone_what_the_selectors_keep_from_the_webhook() {
+    let space = Space::new("selected");
+    space.map("account: \"123456789012\"\nrules:\n  - {match: {serviceAccount: \"*\"}, role: any}\n").good();
+    let account = |name: &str, tier: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "labels": {"tier": tier}},
+        })
+    };
+    for (name, tier) in [("inside", "web"), ("outside", "db")] {
+        space.apply(&account(name, tier));
+    }
+    let selector = "--service-account-selector=tier in (web)";
+    let webhook =
+        Webhook::start_self_managed(&space, &["--repair", selector, "--namespace-selector=env=prod"]);
+    space.register_unsigned(&[&webhook], |entry| {
+        entry["objectSelector"] = json!({"matchLabels": {"tier": "web"}});
+        entry["namespaceSelector"]["matchLabels"]["env"] = "prod".into();
+    });
+    webhook.wait_until_ready();
+    assert_eq!(webhook.metric("gitlab_iam_webhook_opted_in_namespaces"), 0, "env is not prod");
+    space.kubectl(&["label", "namespace", &space.name, "env=prod"]).good();
+    eventually("the account inside is repaired", || space.annotation("serviceaccount", "inside", ROLE));
+    eventually("nothing waits", || (webhook.metric("gitlab_iam_webhook_repairs_waiting") == 0).then_some(()));
+    assert_eq!(space.annotation("serviceaccount", "outside", ROLE), None);
+    let result =
+        |result: &str| webhook.metric(&format!("gitlab_iam_webhook_repairs_total{{result=\"{result}\"}}"));
+    assert_eq!((result("repaired"), result("no_effect")), (1, 0));
+    // An account that comes inside is repaired too.
+    space.kubectl(&["label", "serviceaccount", "outside", "tier=web", "--overwrite"]).good();
+    eventually("it has the role", || space.annotation("serviceaccount", "outside", ROLE));
+    space.kubectl(&["label", "namespace", &space.name, "env=test", "--overwrite"]).good();
+    eventually("the namespace is left", || {
+        (webhook.metric("gitlab_iam_webhook_opted_in_namespaces") == 0).then_some(())
+    });
 }

@@ -441,6 +441,10 @@ impl Webhook {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(words)).count()
     }
 
+    pub(crate) fn lines_where(&self, holds: impl Fn(&str) -> bool) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| holds(line)).count()
+    }
+
     pub(crate) fn wait_for(&self, words: &str) {
         eventually(&format!("log line {words}"), || self.has_seen(words).then_some(()));
     }

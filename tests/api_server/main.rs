@@ -19,6 +19,7 @@ mod mapping;
 mod observe;
 mod pods;
 mod probe;
+mod releases;
 mod repair;
 mod rights;
 mod session;

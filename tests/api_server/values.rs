@@ -33,7 +33,7 @@ fn template(with: &str, values: &str) -> Done {
 }
 
 /// Values files that the schema refuses, and the path that the refusal names.
-const BY_THE_SCHEMA: [(&str, &str); 56] = [
+const BY_THE_SCHEMA: [(&str, &str); 69] = [
     ("replicaCont: 3", "replicaCont"),
     ("replicaCount: two", "replicaCount"),
     ("replicaCount: -1", "replicaCount"),
@@ -53,7 +53,20 @@ const BY_THE_SCHEMA: [(&str, &str); 56] = [
     ("imagePullSecrets: [{nme: one}]", "imagePullSecrets/0"),
     ("mapping: [a]", "mapping"),
     ("mapping: {rules: none}", "mapping/rules"),
-    ("mapping: {account: 123456789012, rules: []}", "mapping/account"),
+    ("mapping: {ruls: []}", "ruls"),
+    ("mapping: {account: '1', rules: []}", "mapping/account"),
+    ("mapping: {account: 012345678901, rules: []}", "mapping/account"),
+    ("mapping: {provider: irs, rules: []}", "mapping/provider"),
+    ("mapping: {partition: aws-x, rules: []}", "mapping/partition"),
+    ("mapping: {onConflict: overwrite, rules: []}", "mapping/onConflict"),
+    ("mapping: {irsa: {tokenExpiration: 5}, rules: []}", "mapping/irsa/tokenExpiration"),
+    ("mapping: {kube2iam: {skipContainer: a}, rules: []}", "mapping/kube2iam"),
+    ("mapping: {rules: [{role: web}]}", "mapping/rules/0"),
+    ("mapping: {rules: [{match: {component: webservicee}, role: web}]}", "mapping/rules/0/match/component"),
+    ("mapping: {rules: [{match: {componnt: webservice}, role: web}]}", "mapping/rules/0/match"),
+    ("mapping: {rules: [{match: {component: webservice}, role: a b}]}", "mapping/rules/0/role"),
+    ("mapping: {rules: [{match: {component: webservice}, role: 5}]}", "mapping/rules/0/role"),
+    ("mapping: {rules: [{match: {component: webservice}}]}", "mapping/rules/0"),
     ("mappingConfigMap: {name: Upper}", "mappingConfigMap/name"),
     ("mappingConfigMap: {name: a..b}", "mappingConfigMap/name"),
     ("mappingConfigMap: {overwrite: 'yes'}", "mappingConfigMap/overwrite"),

@@ -1,15 +1,23 @@
-//! Which Events are written, and what does an API server that refuses them make of it?
+//! Which Events are written, and what happens when the API server does not take them?
 //!
 //! The real writer talks to a scripted API server in paused time: nothing here waits.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gitlab_iam_webhook::cluster::default_account::DefaultAccounts;
 use gitlab_iam_webhook::cluster::events::{Events, Importance, Naming, Notice, Regarding};
+use gitlab_iam_webhook::cluster::namespaces::Namespaces;
+use gitlab_iam_webhook::engine::admission::mutate::Unreached;
+use gitlab_iam_webhook::engine::object::component::Component;
+use gitlab_iam_webhook::engine::object::owner::Owner;
 use gitlab_iam_webhook::memory::{POOL, Pool};
 use gitlab_iam_webhook::metrics::{EventLabel, EventResult, Metrics};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -216,4 +224,80 @@ async fn ten_thousand_notices_are_told_at_once_and_few_of_them_written_four_at_a
     assert_eq!(count(EventResult::Dropped), 9_900);
     events.tell(about("other", "web", Naming::ByContent));
     assert_eq!(script.next().await.path, TEAM.replace("team", "other"));
+}
+
+fn unreached(owner: &str) -> Unreached<'_> {
+    Unreached {
+        component: Component::Webservice,
+        advice: "do this",
+        rule: "web",
+        role: Cow::Borrowed("arn:aws:iam::123456789012:role/web"),
+        owner: Some(Owner {
+            api_version: "apps/v1",
+            kind: "ReplicaSet",
+            name: Cow::Borrowed(owner),
+            uid: Cow::Borrowed("u-1"),
+        }),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_whose_pods_run_as_default_is_told_once_what_to_do() {
+    let mut replica = Replica::start();
+    let names = |name: &str| Arc::new(BTreeSet::from([name.to_owned()]));
+    let (known, namespaces) = watch::channel(None);
+    let default_accounts = DefaultAccounts::new(&replica.events, namespaces);
+    default_accounts.tell("team", &unreached("web-1"));
+    replica.script.expect_silence(Duration::from_secs(1)).await;
+    known.send_replace(Some(Namespaces { enabled: names("team"), observed: names("watched") }));
+
+    for _ in 0..1_000 {
+        default_accounts.tell("team", &unreached("web-1"));
+    }
+    let asked = replica.created().await;
+    let event = asked.json();
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("RunsAsDefault")));
+    assert_eq!(event["regarding"]["kind"], "ReplicaSet");
+    assert_eq!((&event["regarding"]["name"], &event["regarding"]["uid"]), (&json!("web-1"), &json!("u-1")));
+    let note = event["note"].as_str().unwrap();
+    for words in ["`default`", "webservice", "role/web (rule web)", "To mend it, do this."] {
+        assert!(note.contains(words), "{note}");
+    }
+    asked.respond(201, &json!({}));
+    default_accounts.tell("watched", &unreached("web-1"));
+    replica.script.expect("create", &TEAM.replace("team", "watched")).await;
+    // The Pod of another rollout is another workload's.
+    default_accounts.tell("team", &unreached("web-2"));
+    assert_eq!(replica.created().await.json()["regarding"]["name"], "web-2");
+
+    // Who reaches the port can say anything.
+    for namespace in ["other", "", "team/../kube-system", "kube-system"] {
+        default_accounts.tell(namespace, &unreached("web-1"));
+    }
+    default_accounts.tell("team", &Unreached { owner: None, ..unreached("") });
+    replica.script.expect_silence(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn forged_reviews_keep_no_other_event_from_being_written() {
+    let mut replica = Replica::start();
+    let names = Arc::new(BTreeSet::from(["team".to_owned()]));
+    let known = Namespaces { enabled: names, ..Namespaces::default() };
+    let (_known, namespaces) = watch::channel(Some(known));
+    let default_accounts = DefaultAccounts::new(&replica.events, namespaces);
+    for n in 0..10_000 {
+        default_accounts.tell("team", &unreached(&format!("forged-{n}")));
+    }
+    replica.events.tell(about("team", "mine", Naming::Unique));
+    let mut forged = 0;
+    loop {
+        let asked = replica.created().await;
+        let event = asked.json();
+        asked.respond(201, &json!({}));
+        if event["regarding"]["name"] == "mine" {
+            break;
+        }
+        forged += 1;
+    }
+    assert_eq!(forged, 30);
 }

@@ -2,7 +2,7 @@
 //! patch.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -39,7 +39,42 @@ fn app() -> Router {
 
 fn app_within(limits: Limits, pool: Pool) -> Router {
     let live = Arc::new(Live::new(ruleset(MAPPING)));
-    webhook::router(live, &Arc::new(Metrics::default()), limits, None, pool)
+    webhook::router(live, &Arc::new(Metrics::default()), limits, webhook::InCluster::default(), pool)
+}
+
+#[tokio::test]
+async fn each_pod_that_its_role_does_not_reach_is_told_and_counted() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let tell: webhook::TellUnreached = Arc::new(move |namespace, unreached| {
+        let owner = unreached.owner.as_ref().map_or("nobody", |owner| &*owner.name);
+        sink.lock().unwrap().push(format!("{namespace} {owner} {}", unreached.role));
+    });
+    let (live, metrics) = (Arc::new(Live::new(ruleset(MAPPING))), Arc::new(Metrics::default()));
+    let in_cluster = webhook::InCluster { tell_unreached: Some(tell), preview_impact: None };
+    let app = webhook::router(live, &metrics, limits(), in_cluster, Pool::new(memory::POOL));
+    assert!(metrics.encode().unwrap().contains("gitlab_iam_webhook_unreached_pods_total 0"));
+
+    let mut pod = Thing::pod("webservice");
+    let own_account = pod.to_review();
+    pod.service_account = "default".to_owned();
+    let mut owned = pod.to_review();
+    owned["request"]["object"]["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": true},
+    ]);
+    let mut dry_run = owned.clone();
+    dry_run["request"]["dryRun"] = true.into();
+    for path in ["/mutate", "/observe"] {
+        for review in [&own_account, &owned, &dry_run, &pod.to_review()] {
+            let request = Request::post(path).header("content-type", "application/json");
+            let request = request.body(Body::from(review.to_string())).unwrap();
+            assert_eq!(app.clone().oneshot(request).await.unwrap().status(), StatusCode::OK);
+        }
+    }
+    let role = "arn:aws:iam::123456789012:role/x";
+    let [web, nobody] = ["web-1", "nobody"].map(|owner| format!("gitlab {owner} {role}"));
+    assert_eq!(*told.lock().unwrap(), [&*web, &*nobody, &*web, &*nobody]);
+    assert_eq!(metrics.unreached_pods.get(), 4);
 }
 
 async fn send(request: Request<Body>) -> (StatusCode, String) {
@@ -328,7 +363,7 @@ async fn a_long_body_is_parsed_aside_while_others_are_answered() {
     let long = review().to_string().replacen("\"labels\":{", &format!("\"labels\":{{{labels}"), 1);
     assert!(long.len() > 3_000_000);
     let app = app();
-    let order = std::sync::Mutex::new(Vec::new());
+    let order = Mutex::new(Vec::new());
     let post = async |what: &'static str, body: String| {
         let response = app.clone().oneshot(request(body)).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
@@ -438,7 +473,13 @@ async fn an_answer_about_a_mapping_is_bounded_whatever_the_mapping_is() {
 async fn a_mapping_is_judged_where_there_is_room() {
     let pool = Pool::new(memory::POOL);
     let live = Arc::new(Live::new(ruleset(MAPPING)));
-    let app = webhook::router(live, &Arc::new(Metrics::default()), limits(), None, pool.clone());
+    let app = webhook::router(
+        live,
+        &Arc::new(Metrics::default()),
+        limits(),
+        webhook::InCluster::default(),
+        pool.clone(),
+    );
     let judged = async || {
         let body = edit("CREATE", None, Some(MAPPING)).to_string();
         let request =

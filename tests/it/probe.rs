@@ -71,6 +71,21 @@ async fn where_the_configurations_cannot_be_read_nothing_is_said_of_the_webhook(
     assert_eq!(outcome.await.unwrap().reach(), Reach::NotAnswered);
 }
 
+#[test]
+fn without_a_cluster_the_command_says_in_one_line_what_it_needs() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
+        .args(["probe", "--mapping-config-map", "ns/role-mapping", "--webhook-configuration", "hook"])
+        .env("KUBECONFIG", "/nonexistent")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+    assert!(
+        said.starts_with("error: connecting to the cluster: found no credentials: set KUBECONFIG"),
+        "{said}"
+    );
+}
+
 /// The lines of the metric and of its time, of which there are none before the first answer.
 fn metric(metrics: &Metrics) -> Vec<String> {
     let text = metrics.encode().unwrap();

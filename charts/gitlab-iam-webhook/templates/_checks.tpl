@@ -1,5 +1,5 @@
-{{- /* What the schema cannot tell: values that must be compared, and names of other charts. Whatever fails here
-would install, and then keep the webhook from starting or from working. */ -}}
+{{- /* What the schema cannot tell: values that must be compared, and names of other charts. Whatever fails
+here would install, and then keep the webhook from starting or from working. */ -}}
 {{- define "webhook.checkValues" -}}
 {{- include "webhook.checkNames" . -}}
 {{- include "webhook.checkMapping" . -}}
@@ -49,7 +49,8 @@ would install, and then keep the webhook from starting or from working. */ -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* The names that other charts have for these values. The schema lets them pass, so that they are answered here. */ -}}
+{{- /* The names that other charts have for these values. The schema lets them pass, so that they are
+answered here. */ -}}
 {{- define "webhook.checkNames" -}}
 {{- range $wrong, $right := fromYaml (include "webhook.renamed" .) -}}
 {{- $value := $.Values -}}
@@ -109,9 +110,9 @@ watchNamespaces: namespaces
 {{- end -}}
 {{- end -}}
 
-{{- /* What is wrong with the text of a mapping, as far as Helm sees it. The webhook reads more as YAML than Helm does: tabs,
-and what the two patterns name, which are other line breaks, question marks, tags, and anchors with any name. What only
-Helm cannot read is no problem. */ -}}
+{{- /* What is wrong with the text of a mapping, as far as Helm sees it. The webhook reads more as YAML than
+Helm does: tabs, and what the two patterns name, which are other line breaks, question marks, tags, and
+anchors with any name. What only Helm cannot read is no problem. */ -}}
 {{- define "webhook.mappingProblem" -}}
 {{- if not (regexMatch `[\x{85}\x{2028}\x{2029}\x{FEFF}]|\r([^\n]|$)` .) -}}
 {{- $read := fromYaml . -}}

@@ -29,7 +29,8 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- toYaml (merge $own (default dict .Values.commonLabels)) -}}
 {{- end -}}
 
-{{- /* labels, and annotations where there are any: (list $ annotations labels), the latter two for this object. */ -}}
+{{- /* labels, and annotations where there are any: (list $ annotations labels), the latter two for this
+object. */ -}}
 {{- define "webhook.metadata" -}}
 {{- $root := index . 0 -}}
 {{- $annotations := merge dict (default dict (index . 1)) (default dict $root.Values.commonAnnotations) -}}
@@ -53,7 +54,8 @@ annotations:
 {{- define "webhook.image" -}}
 {{- $repository := .Values.image.repository -}}
 {{- with .Values.image.registry -}}
-{{- /* The first part of a repository is a registry where it has a dot or a port, as for every container engine. */ -}}
+{{- /* The first part of a repository is a registry where it has a dot or a port, as for every container
+engine. */ -}}
 {{- $repository = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
 {{- end -}}
 {{- if .Values.image.digest -}}
@@ -81,14 +83,16 @@ annotations:
 {{- /* The Secret that is mounted; a self-managed one is not. */ -}}
 {{- define "webhook.mountedSecret" -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
-{{- /* Not the name of the self-managed one: Helm deletes that after a change of mode, and a Secret's type cannot change. */ -}}
+{{- /* Not the name of the self-managed one: Helm deletes that after a change of mode, and a Secret's type
+cannot change. */ -}}
 {{- include "webhook.fullname" . }}-cert
 {{- else if eq .Values.certificates.mode "existing" -}}
 {{- .Values.certificates.existingSecret -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* The annotations of the webhook configurations. What cert-manager needs comes last, so that no value changes it. */ -}}
+{{- /* The annotations of the webhook configurations. What cert-manager needs comes last, so that no value
+changes it. */ -}}
 {{- define "webhook.caInjection" -}}
 {{- $annotations := deepCopy (default dict .Values.webhooks.annotations) -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
@@ -97,7 +101,8 @@ annotations:
 {{- toYaml $annotations -}}
 {{- end -}}
 
-{{- /* Self-managed, the key caBundle must be absent: what the webhook writes there then survives upgrades. */ -}}
+{{- /* Self-managed, the key caBundle must be absent: what the webhook writes there then survives upgrades.
+*/ -}}
 {{- define "webhook.clientConfig" -}}
 {{- $root := index . 0 -}}
 clientConfig:
@@ -113,8 +118,8 @@ admissionReviewVersions: [v1]
 sideEffects: None
 {{- end -}}
 
-{{- /* kube-system and our own namespace never: nothing there may wait for us. (list $ label terms): the label's value,
-and further terms, which can only leave namespaces out, because all terms must hold. */ -}}
+{{- /* kube-system and our own namespace never: nothing there may wait for us. (list $ label terms): the
+label's value, and further terms, which can only leave namespaces out, because all terms must hold. */ -}}
 {{- define "webhook.namespaceSelector" -}}
 {{- $root := index . 0 -}}
 namespaceSelector:

@@ -1,5 +1,5 @@
-{{- /* What the cluster tells at install and upgrade. `helm template`, `helm lint`, client-side dry runs and Argo CD see
-nothing here, and nothing fails there. */ -}}
+{{- /* What the cluster tells at install and upgrade. `helm template`, `helm lint`, client-side dry runs and
+Argo CD see nothing here, and nothing fails there. */ -}}
 
 {{- /* The text of the mapping that the release writes. */ -}}
 {{- define "webhook.mappingText" -}}
@@ -10,8 +10,9 @@ nothing here, and nothing fails there. */ -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* A mapping that people edited in the cluster is not overwritten without being asked for. What the chart wrote last
-is known by its hash, and a mapping without rules, as the webhook writes it, is nothing to lose. */ -}}
+{{- /* A mapping that people edited in the cluster is not overwritten without being asked for. What the
+chart wrote last is known by its hash, and a mapping without rules, as the webhook writes it, is nothing to
+lose. */ -}}
 {{- define "webhook.checkOverwrite" -}}
 {{- if and .Values.mapping (not .Values.mappingConfigMap.overwrite) -}}
 {{- $name := .Values.mappingConfigMap.name -}}
@@ -27,7 +28,8 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- end -}}
 {{- end -}}
 
-{{- /* The namespaces that a selector can select by their names: `only` these where it lists some, and never `except`. */ -}}
+{{- /* The namespaces that a selector can select by their names: `only` these where it lists some, and never
+`except`. */ -}}
 {{- define "webhook.reach" -}}
 {{- $listed := false -}}
 {{- $only := list -}}
@@ -61,13 +63,15 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- dict "listed" $listed "only" $only "except" $except | toJson -}}
 {{- end -}}
 
-{{- /* Two releases must not decide on one namespace. A configuration of ours is known by the names of its entries. */ -}}
+{{- /* Two releases must not decide on one namespace. A configuration of ours is known by the names of its
+entries. */ -}}
 {{- define "webhook.checkOverlap" -}}
 {{- if .Values.refuseOverlap -}}
 {{- $terms := .Values.webhooks.namespaceSelector.matchExpressions -}}
 {{- $selector := fromYaml (include "webhook.namespaceSelector" (list . "enabled" $terms)) -}}
 {{- $ours := fromJson (include "webhook.reach" $selector.namespaceSelector) -}}
 {{- $others := lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "" -}}
+{{- $found := list -}}
 {{- range $other := default list $others.items -}}
 {{- $annotations := default dict $other.metadata.annotations -}}
 {{- $release := get $annotations "meta.helm.sh/release-name" -}}
@@ -99,11 +103,14 @@ is known by its hash, and a mapping without rules, as the webhook writes it, is 
 {{- if $release -}}
 {{- $who = printf "release %s in the namespace %s" $release $namespace -}}
 {{- end -}}
-{{- fail (printf "namespaces: %s works in the same namespaces (%s), and both would decide on one ServiceAccount: give each release a list `namespaces` of its own, or set refuseOverlap=false where other conditions keep them apart" $who (join ", " $shared)) -}}
+{{- $found = append $found (printf "%s (%s)" $who (join ", " $shared)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- with uniq $found -}}
+{{- fail (printf "namespaces: there are releases that work in the same namespaces, and two would decide on one ServiceAccount: %s. Give each release a list `namespaces` of its own, or set refuseOverlap=false where other conditions keep them apart" (join "; " .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -10,6 +10,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use crate::cli::OperatorPolicyArgs;
 use crate::cluster::NamespacedName;
 use crate::server::Limits;
+use crate::telemetry::duration_in_words;
 use crate::tls::rotation::RotationPolicy;
 
 const EXAMPLES: &str = "Examples:
@@ -287,8 +288,8 @@ impl CertificateArgs {
             wait <= life / 5 && (Duration::from_secs(10)..=longest).contains(&life),
             "--certificate-life {} must be from 10s to 10 years, and at least five times \
              --certificate-roll-wait {}",
-            humantime::format_duration(life),
-            humantime::format_duration(wait)
+            duration_in_words(life),
+            duration_in_words(wait)
         );
         Ok(Some((
             place,

@@ -9,11 +9,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What may be written into one namespace: 100 Events at once, and 20 a minute.
-const NAMESPACE: Allowance = Allowance { at_once: 100, each: Duration::from_secs(3) };
+/// What the tasks of the webhook may write: into one namespace 100 Events at once and 20 a minute, into all
+/// of them 300 and 60.
+pub(super) const OF_TASKS: Allowance = Allowance {
+    namespace: Rate::new(100, Duration::from_secs(3)),
+    all: Rate::new(300, Duration::from_secs(1)),
+};
 
-/// What may be written into all namespaces together: 300 Events at once, and 60 a minute.
-const ALL: Allowance = Allowance { at_once: 300, each: Duration::from_secs(1) };
+/// What reviews may cause: in one namespace 30 Events at once and 6 a minute, in all of them 100 and 20.
+/// GitLab's chart has about 15 workloads.
+pub(super) const OF_REVIEWS: Allowance = Allowance {
+    namespace: Rate::new(30, Duration::from_secs(10)),
+    all: Rate::new(100, Duration::from_secs(3)),
+};
 
 /// How long it is remembered that something was told. The API server keeps an Event for an hour, unless its
 /// `--event-ttl` says otherwise.
@@ -22,6 +30,7 @@ const REMEMBERED: Duration = Duration::from_hours(1);
 /// Says what may be written.
 #[derive(Debug)]
 pub(super) struct Gate {
+    allowance: Allowance,
     all: Bucket,
     /// The namespaces into which something was written lately.
     namespaces: HashMap<Arc<str>, Bucket>,
@@ -41,8 +50,8 @@ pub(super) enum Admission {
 }
 
 impl Gate {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { all: Bucket { full: now }, namespaces: HashMap::new(), told: HashMap::new() }
+    pub(super) fn new(allowance: Allowance, now: Instant) -> Self {
+        Self { allowance, all: Bucket { full: now }, namespaces: HashMap::new(), told: HashMap::new() }
     }
 
     /// Decides on something for this namespace. `known_by` stands for what it says, where it is to be said
@@ -54,7 +63,7 @@ impl Gate {
         }
         let mut own = self.namespaces.get(namespace).copied().unwrap_or(Bucket { full: now });
         let mut all = self.all;
-        if !own.take(&NAMESPACE, now) || !all.take(&ALL, now) {
+        if !own.take(self.allowance.namespace, now) || !all.take(self.allowance.all, now) {
             return Admission::TooMany;
         }
         self.namespaces.retain(|_, bucket| bucket.full > now);
@@ -73,13 +82,29 @@ impl Gate {
     }
 }
 
+/// How many Events may be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// Into one namespace.
+    namespace: Rate,
+    /// Into all namespaces together.
+    all: Rate,
+}
+
 /// So many at once, and then one each time that this has passed.
-struct Allowance {
+#[derive(Clone, Copy, Debug)]
+struct Rate {
     at_once: u32,
     each: Duration,
 }
 
-/// What is left of an allowance.
+impl Rate {
+    const fn new(at_once: u32, each: Duration) -> Self {
+        Self { at_once, each }
+    }
+}
+
+/// What is left of a rate.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     /// When all of it is left again.
@@ -88,9 +113,9 @@ struct Bucket {
 
 impl Bucket {
     /// Takes one, where one is left.
-    fn take(&mut self, allowance: &Allowance, now: Instant) -> bool {
-        let full = self.full.max(now) + allowance.each;
-        let is_left = full.duration_since(now) <= allowance.each * allowance.at_once;
+    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let full = self.full.max(now) + rate.each;
+        let is_left = full.duration_since(now) <= rate.each * rate.at_once;
         if is_left {
             self.full = full;
         }
@@ -140,7 +165,7 @@ mod tests {
         ];
         for (what, rounds) in rounds {
             let begin = Instant::now();
-            let mut gate = Gate::new(begin);
+            let mut gate = Gate::new(OF_TASKS, begin);
             for Round { second, namespace, told, written } in rounds {
                 let now = begin + Duration::from_secs(second);
                 let admitted =
@@ -151,9 +176,25 @@ mod tests {
     }
 
     #[test]
+    fn reviews_may_cause_less_and_take_nothing_from_the_tasks() {
+        let begin = Instant::now();
+        let mut gate = Gate::new(OF_REVIEWS, begin);
+        let mut written = |namespace: &str, second| {
+            let now = begin + Duration::from_secs(second);
+            let namespace = namespace.into();
+            (0..500).filter(|_| gate.admit(&namespace, None, now) == Admission::Write).count()
+        };
+        for (namespace, second, want) in
+            [("a", 0, 30), ("b", 0, 30), ("c", 0, 30), ("d", 0, 10), ("a", 60, 6), ("b", 60, 6), ("e", 60, 8)]
+        {
+            assert_eq!(written(namespace, second), want, "{namespace} after {second} seconds");
+        }
+    }
+
+    #[test]
     fn what_was_told_is_told_again_after_an_hour_or_where_it_failed() {
         let (begin, namespace) = (Instant::now(), Arc::from("a"));
-        let mut gate = Gate::new(begin);
+        let mut gate = Gate::new(OF_TASKS, begin);
         let tell = |gate: &mut Gate, content, second| {
             gate.admit(&namespace, Some(content), begin + Duration::from_secs(second))
         };
@@ -174,7 +215,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded_by_what_is_written() {
         let begin = Instant::now();
-        let mut gate = Gate::new(begin);
+        let mut gate = Gate::new(OF_TASKS, begin);
         for second in 0..10_000 {
             let now = begin + Duration::from_secs(second);
             for n in 0..20 {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::engine::object::subject::INJECT;
 
-/// Namespaces whose label does nothing that are remembered at once. Others are not told of.
+/// So many namespaces whose label does nothing are remembered at once. Others are not told of.
 const MOST_FUTILE: usize = 1_000;
 
 /// A namespace that carries the label, or did so last.

@@ -15,13 +15,16 @@ use crate::cluster::service_account_watches::Seen;
 use crate::cluster::watch::Event;
 use crate::engine::decision::Outcome;
 
-/// ServiceAccounts that are known at once, each with 32 bytes. Others are not told of.
+/// So many ServiceAccounts are known at once, each with 32 bytes. Others are not told of.
 pub(super) const MOST: usize = 10_000;
 
 /// So many ServiceAccounts of a namespace get an Event within [`WINDOW`]. The others are summed up in one.
 const AT_ONCE: u32 = 100;
 
-/// See [`AT_ONCE`]. The writer of Events takes as many again from a namespace after this time.
+/// So many of all namespaces together get one, so that the writer of Events has room for all of them.
+const ALL_AT_ONCE: u32 = 200;
+
+/// See [`AT_ONCE`]. The writer of Events takes as many again after this time.
 const WINDOW: Duration = Duration::from_mins(5);
 
 /// How long a summary waits, so that it sums up all of a list.
@@ -72,12 +75,13 @@ pub(super) struct Told {
 pub(super) struct Outcomes {
     generation: u64,
     namespaces: Arc<BTreeSet<String>>,
-    /// By the hash of namespace and name. The hasher's keys are secret, so that nobody can choose names that
-    /// meet.
+    /// The key is the hash of namespace and name. The hasher's own keys are secret, so that nobody can choose
+    /// two names of one hash.
     known: HashMap<u64, Known>,
     hasher: RandomState,
-    bursts: HashMap<Arc<str>, Burst>,
-    /// The summaries that wait, by when they are due.
+    burst: Burst,
+    summaries: HashMap<Arc<str>, Summary>,
+    /// These summaries wait, in the order in which they are due.
     due: BTreeSet<(Instant, Arc<str>)>,
     said_too_many: bool,
 }
@@ -93,16 +97,23 @@ struct Known {
     is_listed: bool,
 }
 
-/// What was told of a namespace lately.
+/// How many ServiceAccounts got an Event lately.
+#[derive(Default)]
 struct Burst {
-    begun: Instant,
+    begun: Option<Instant>,
     told: u32,
-    is_summary_due: bool,
-    /// When its ServiceAccounts were summed up last.
-    summed_up: Option<Instant>,
 }
 
-/// Whether somebody wants to know of it. Nobody wants to know what nothing would be written to.
+/// What was told of a namespace lately.
+#[derive(Default)]
+struct Summary {
+    burst: Burst,
+    is_due: bool,
+    /// When its ServiceAccounts were summed up last.
+    last: Option<Instant>,
+}
+
+/// Returns whether somebody wants to know of it. Where nothing would be written, nobody does.
 fn is_worth_telling(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Orphaned
@@ -129,7 +140,8 @@ impl Outcomes {
             namespaces: Arc::default(),
             known: HashMap::new(),
             hasher: RandomState::new(),
-            bursts: HashMap::new(),
+            burst: Burst::default(),
+            summaries: HashMap::new(),
             due: BTreeSet::new(),
             said_too_many: false,
         }
@@ -139,7 +151,7 @@ impl Outcomes {
     pub(super) fn only(&mut self, namespaces: Arc<BTreeSet<String>>) {
         let kept: BTreeSet<u64> = namespaces.iter().map(|name| self.hasher.hash_one(&**name)).collect();
         self.known.retain(|_, known| kept.contains(&known.namespace));
-        self.bursts.retain(|name, _| namespaces.contains(&**name));
+        self.summaries.retain(|name, _| namespaces.contains(&**name));
         self.due.retain(|(_, name)| namespaces.contains(&**name));
         self.namespaces = namespaces;
     }
@@ -182,9 +194,9 @@ impl Outcomes {
         while self.next_due().is_some_and(|at| at <= now)
             && let Some((_, namespace)) = self.due.pop_first()
         {
-            if let Some(burst) = self.bursts.get_mut(&namespace) {
-                burst.is_summary_due = false;
-                burst.summed_up = Some(now);
+            if let Some(summary) = self.summaries.get_mut(&namespace) {
+                summary.is_due = false;
+                summary.last = Some(now);
             }
             let own = self.hasher.hash_one(&*namespace);
             let counts = count(self.known.values().filter(|known| known.namespace == own));
@@ -238,16 +250,12 @@ impl Outcomes {
     /// Whether one more ServiceAccount of this namespace gets an Event. Where it gets none, a summary will be
     /// due.
     fn takes_event(&mut self, namespace: &Arc<str>, now: Instant) -> bool {
-        let burst = self.bursts.entry(Arc::clone(namespace)).or_insert_with(|| Burst::new(now));
-        if now.duration_since(burst.begun) >= WINDOW {
-            (burst.begun, burst.told) = (now, 0);
-        }
-        if burst.told < AT_ONCE {
-            burst.told += 1;
+        let summary = self.summaries.entry(Arc::clone(namespace)).or_default();
+        if summary.burst.take(AT_ONCE, now) && self.burst.take(ALL_AT_ONCE, now) {
             return true;
         }
-        if !std::mem::replace(&mut burst.is_summary_due, true) {
-            let at = (now + SETTLE).max(burst.summed_up.map_or(now, |at| at + GAP));
+        if !std::mem::replace(&mut summary.is_due, true) {
+            let at = (now + SETTLE).max(summary.last.map_or(now, |last| last + GAP));
             self.due.insert((at, Arc::clone(namespace)));
         }
         false
@@ -255,8 +263,14 @@ impl Outcomes {
 }
 
 impl Burst {
-    fn new(now: Instant) -> Self {
-        Self { begun: now, told: 0, is_summary_due: false, summed_up: None }
+    /// Takes one of so many.
+    fn take(&mut self, most: u32, now: Instant) -> bool {
+        if self.begun.is_none_or(|begun| now.duration_since(begun) >= WINDOW) {
+            *self = Self { begun: Some(now), told: 0 };
+        }
+        let is_left = self.told < most;
+        self.told += u32::from(is_left);
+        is_left
     }
 }
 

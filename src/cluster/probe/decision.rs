@@ -236,8 +236,8 @@ fn not_answered(why: &str) -> Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     told: Option<Reach>,
-    /// A bad outcome that is to be confirmed.
-    doubted: Option<Reach>,
+    /// The last outcome was bad, and is to be confirmed.
+    is_doubted: bool,
 }
 
 /// What to do after an outcome.
@@ -252,11 +252,12 @@ pub(super) struct Next {
 }
 
 impl Report {
-    /// Notes an outcome. One that is bad is sure once it came twice in a row.
+    /// Notes an outcome. One that is bad is sure where it was told before, or comes right after another bad
+    /// one.
     pub(super) fn hear(&mut self, reach: Reach) -> Next {
         let is_good = reach == Reach::Reached;
-        let is_sure = is_good || [self.told, self.doubted].contains(&Some(reach));
-        self.doubted = (!is_sure).then_some(reach);
+        let is_sure = is_good || self.is_doubted || self.told == Some(reach);
+        self.is_doubted = !is_sure;
         if !is_sure {
             return Next { is_sure, is_news: false, wait: CONFIRM };
         }

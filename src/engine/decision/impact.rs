@@ -37,7 +37,7 @@ impl Impact {
         let sum = format!("{least}changes {changes}, orphans {orphans} of {seen} ServiceAccounts{all}");
         let observed = observed.map(|Self { seen, changes, orphans }| {
             format!(
-                "observed: {least}would change {changes}, orphans {orphans} of {seen} ServiceAccounts{all}"
+                "observed: would change {least}{changes}, orphans {orphans} of {seen} ServiceAccounts{all}"
             )
         });
         [Some(sum), observed].into_iter().flatten().map(decision::warning).collect()

@@ -202,6 +202,19 @@ fn beyond_a_hundred_at_once_a_namespace_is_summed_up() {
 }
 
 #[test]
+fn of_many_namespaces_those_that_come_last_are_summed_up() {
+    let (mut outcomes, now) = (Outcomes::new(), Instant::now());
+    outcomes.only(names(&["a", "b", "c"]));
+    let events = ["a", "b", "c"].map(|namespace| {
+        let told = (0..80)
+            .flat_map(|n| see(&mut outcomes, namespace, 1, there(&format!("x{n}"), Outcome::Set), now));
+        told.filter(|told| told.starts_with("event")).count()
+    });
+    assert_eq!(events, [80, 80, 40]);
+    assert_eq!(words(&outcomes.due(now + SETTLE)), ["summary c set=80"]);
+}
+
+#[test]
 fn whoever_creates_and_deletes_without_end_gets_a_bounded_number_of_events() {
     let (mut outcomes, begun) = (Outcomes::new(), Instant::now());
     outcomes.only(names(&["team"]));

@@ -146,7 +146,7 @@ fn what_others_write_becomes_one_line() {
 }
 
 #[test]
-fn a_change_is_told_once_and_what_is_bad_only_when_it_came_twice() {
+fn a_change_is_told_once_and_what_is_bad_only_when_it_is_confirmed() {
     use Reach::{NotAnswered, NotReached, Reached};
     let mut report = Report::default();
     for (step, (reach, is_sure, is_news, wait)) in [
@@ -161,8 +161,10 @@ fn a_change_is_told_once_and_what_is_bad_only_when_it_came_twice() {
         (NotReached, true, false, INTERVAL_WHILE_NOT_REACHED),
         (Reached, true, true, INTERVAL),
         (NotAnswered, false, false, CONFIRM),
-        (NotReached, false, false, CONFIRM),
+        // Two bad ones that take turns are told, and are not asked for ever sooner.
         (NotReached, true, true, INTERVAL_WHILE_NOT_REACHED),
+        (NotAnswered, false, false, CONFIRM),
+        (NotReached, true, false, INTERVAL_WHILE_NOT_REACHED),
     ]
     .into_iter()
     .enumerate()
