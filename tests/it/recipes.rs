@@ -112,6 +112,8 @@ fn guests(recipe: &str) -> Vec<Guest> {
             own("ServiceAccount `ci-test`", CI_TEST, PERSON),
             own("ServiceAccount `ci-deploy`", CI_DEPLOY, PERSON),
             own("ServiceAccount `other-ci-deploy`", OTHER_CI_DEPLOY, PERSON),
+            // A glob for the accounts of jobs would reach this manager.
+            case("ServiceAccount `ci-gitlab-runner`", "sa-runner-other-release"),
             case("ServiceAccount `gitlab-runner`", "sa-runner-standalone"),
             case("a job", "job-19-main"),
         ],

@@ -121,13 +121,12 @@ fn mismatch(expected: &str, printed: &str) -> Option<String> {
 fn comparable(line: &str) -> String {
     let words = line.split_whitespace().map(|word| {
         let mut parts: Vec<&str> = word.split('-').collect();
+        // Kubernetes makes such parts without vowels, so that no words come out.
         let made = |part: &str, long: std::ops::RangeInclusive<usize>| {
-            long.contains(&part.len()) && part.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
+            long.contains(&part.len()) && part.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c))
         };
-        let digits = |part: &str| part.chars().any(|c| c.is_ascii_digit());
         if let [.., set, pod] = parts[..]
             && made(set, 8..=10)
-            && digits(set)
             && made(pod, 5..=5)
         {
             parts.truncate(parts.len() - 2);
@@ -146,12 +145,12 @@ fn comparable(line: &str) -> String {
 
 #[test]
 fn lines_are_compared_but_for_what_differs_from_run_to_run() {
-    let printed = "NAME   ROLE\ngitlab-registry-6f7d9c8b5d-abcde   x\nend\n";
+    let printed = "NAME   ROLE\ngitlab-registry-6f7d9c8b5d-zbcdf   x\nend\n";
     for good in [
         "...\n",
         "NAME ROLE\n...\n",
         "...\nend\n",
-        "NAME ROLE\ngitlab-registry-5c4d9c8b5d-x2k4p x\nend\n",
+        "NAME ROLE\ngitlab-registry-bcdfghjkl-x2k4p x\nend\n",
         "NAME ROLE\n...\nend\n...\n",
     ] {
         assert_eq!(mismatch(good, printed), None, "{good}");
