@@ -1,5 +1,6 @@
 //! Which rule decides on these objects, and why do the others not match? The command `explain` tells.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +12,12 @@ use serde_json::{Value, json};
 use super::input::{self, Input};
 use super::{OperatorPolicyArgs, OutputFormat, output};
 use crate::engine::admission;
-use crate::engine::decision::explain::{self, Explanation, Tried};
+use crate::engine::decision::explain::{self, Explanation, ThroughAccount, Tried};
 use crate::engine::decision::{Edit, Outcome, Verdict};
 use crate::engine::mapping;
 use crate::engine::object::component::Component;
-use crate::engine::object::manifest;
+use crate::engine::object::manifest::{self, Object};
+use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::{Kind, Requester, Subject, value_of};
 use crate::engine::rules::facts::Facts;
 use crate::engine::rules::ruleset::Ruleset;
@@ -27,6 +29,9 @@ const EXAMPLES: &str = "Examples:
     gitlab-iam-webhook explain -m mapping.yaml --output json -
   gitlab-iam-webhook explain -m mapping.yaml job-pod.yaml \\
     --user system:serviceaccount:ci:gitlab-runner
+
+The role of irsa is on a Pod's ServiceAccount: give explain both in one input, as
+kubectl get sa,pods does, to see which role the Pod gets.
 
 Exit status: 0 when something was explained, 1 when the file has no ServiceAccount,
 Pod or Pod template, 2 when a file cannot be read or used.";
@@ -69,6 +74,16 @@ struct Heading<'a> {
     line: u32,
 }
 
+/// What a Pod gets through its ServiceAccount.
+struct Account<'a> {
+    /// The line where it stands. `None` is for an account `default` that is not in the input, and is taken to
+    /// have no labels and annotations.
+    line: Option<u32>,
+    /// Whether it comes from a cluster.
+    is_stored: bool,
+    gets: ThroughAccount<'a>,
+}
+
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mapping = input::read(&args.mapping)?;
     let ruleset = mapping::compile_file(&mapping.text, &(&args.policy).into())
@@ -77,12 +92,17 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mut texts = Vec::new();
     let mut values = Vec::new();
     let mut assumed = false;
-    let mut show = |heading: &Heading<'_>, subject: &Subject<'_>| {
+    let named: Vec<Provider> =
+        Provider::ALL.into_iter().filter(|provider| ruleset.names_provider(*provider)).collect();
+    let mut show = |heading: &Heading<'_>, subject: &Subject<'_>, account: Option<&Object<'_>>| {
         assumed |= subject.kind == Kind::Pod && subject.requester == Requester::Assumed;
         let explanation = explain::explain(&ruleset, subject);
+        let account = account_of(subject, account, &ruleset);
         match args.output {
-            OutputFormat::Text => texts.push(as_text(heading, subject, &explanation)),
-            OutputFormat::Json => values.push(as_json(heading, subject, &explanation)),
+            OutputFormat::Text => {
+                texts.push(as_text(heading, subject, &explanation, account.as_ref(), &named));
+            }
+            OutputFormat::Json => values.push(as_json(heading, subject, &explanation, account.as_ref())),
         }
     };
     let found = each_subject(&input, &ruleset, args, &mut show)?;
@@ -103,17 +123,45 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows each object of the input, and returns how many there were.
+/// Tells what a Pod gets through its ServiceAccount, where that is known. A `default` that is not in the
+/// input is known well enough: every namespace has one, and it comes without labels and annotations.
+fn account_of<'a>(
+    pod: &Subject<'a>,
+    found: Option<&'a Object<'a>>,
+    ruleset: &'a Ruleset,
+) -> Option<Account<'a>> {
+    let (line, is_stored, account) = match found {
+        _ if pod.kind != Kind::Pod => return None,
+        Some(object) => {
+            (Some(object.at.line), object.is_stored, object.subject(pod.namespace, pod.requester))
+        }
+        None if pod.service_account == "default" => {
+            let bare = Subject {
+                kind: Kind::ServiceAccount,
+                name: "default",
+                labels: &[],
+                annotations: &[],
+                ..*pod
+            };
+            (None, false, bare)
+        }
+        None => return None,
+    };
+    Some(Account { line, is_stored, gets: explain::through_account(ruleset, &account)? })
+}
+
+/// Shows each object of the input, a Pod with its ServiceAccount where that is in the input as well. Returns
+/// how many objects there were.
 fn each_subject(
     input: &Input,
     ruleset: &Ruleset,
     args: &ExplainArgs,
-    show: &mut impl FnMut(&Heading<'_>, &Subject<'_>),
+    show: &mut impl FnMut(&Heading<'_>, &Subject<'_>, Option<&Object<'_>>),
 ) -> anyhow::Result<usize> {
     if is_review(&input.text) {
         let shown = admission::parse(input.text.as_bytes(), ruleset).and_then(|request| {
             request.with_subject(|subject| {
-                show(&Heading { kind: subject.kind.name(), name: subject.name, line: 1 }, subject);
+                show(&Heading { kind: subject.kind.name(), name: subject.name, line: 1 }, subject, None);
             })
         });
         if shown.with_context(|| format!("reading {input}"))?.is_none() {
@@ -122,12 +170,20 @@ fn each_subject(
         return Ok(1);
     }
     let objects = manifest::read(&input.text).with_context(|| format!("reading {input}"))?;
+    let is_account = |object: &&Object<'_>| object.kind == Kind::ServiceAccount;
+    let accounts: HashMap<(&str, &str), &Object<'_>> = objects
+        .iter()
+        .filter(is_account)
+        .map(|object| ((object.namespace.as_deref().unwrap_or(&args.namespace), &*object.name), object))
+        .collect();
     for object in &objects {
         let heading = Heading { kind: &object.written_kind, name: &object.name, line: object.at.line };
         // A controller asks for the Pods of a workload, whoever applied the workload.
         let user = args.user.as_deref().filter(|_| !object.is_template());
         let requester = user.map_or(Requester::Assumed, Requester::User);
-        show(&heading, &object.subject(&args.namespace, requester));
+        let subject = object.subject(&args.namespace, requester);
+        let account = accounts.get(&(subject.namespace, subject.service_account)).copied();
+        show(&heading, &subject, account);
     }
     Ok(objects.len())
 }
@@ -137,7 +193,13 @@ fn is_review(text: &str) -> bool {
         .is_ok_and(|value| value.get("kind") == Some(&json!("AdmissionReview")))
 }
 
-fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanation<'_>) -> String {
+fn as_text(
+    heading: &Heading<'_>,
+    subject: &Subject<'_>,
+    explanation: &Explanation<'_>,
+    account: Option<&Account<'_>>,
+    named: &[Provider],
+) -> String {
     let Explanation { facts, traces, decision } = explanation;
     let mut text = String::new();
     // Anybody can write an annotation: it must not begin a line of its own, nor send commands to the
@@ -162,17 +224,30 @@ fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
     if subject.kind == Kind::Pod {
         line(2, format!("serviceAccount: {}", subject.service_account));
     }
+    let mut told = 0;
     for verdict in &decision.verdicts {
-        let tried = traces.iter().find(|trace| trace.provider == verdict.provider);
-        let tried = tried.map(|trace| trace.tried.as_slice()).unwrap_or_default();
-        line(2, format!("{}: {}", verdict.provider.name(), in_words(verdict)));
-        for Tried { rule, mismatch } in tried {
-            let place = format!("line {}, {}", rule.at.line, rule.name);
-            match mismatch {
-                Some(mismatch) => line(4, format!("no   {place}: {mismatch}")),
-                None => line(4, format!("yes  {place}")),
+        if is_told(verdict, subject.kind, account, named) {
+            told += 1;
+            let tried = traces.iter().find(|trace| trace.provider == verdict.provider);
+            let tried = tried.map(|trace| trace.tried.as_slice()).unwrap_or_default();
+            line(2, format!("{}: {}", verdict.provider.name(), in_words(verdict)));
+            for Tried { rule, mismatch } in tried {
+                let place = format!("line {}, {}", rule.at.line, rule.name);
+                match mismatch {
+                    Some(mismatch) => line(4, format!("no   {place}: {mismatch}")),
+                    None => line(4, format!("yes  {place}")),
+                }
             }
         }
+        if subject.kind == Kind::Pod && verdict.provider == Provider::Irsa {
+            for (index, words) in through_account(verdict, account, named).into_iter().enumerate() {
+                told += 1;
+                line(if index == 0 { 2 } else { 4 }, words);
+            }
+        }
+    }
+    if told == 0 {
+        line(2, format!("no rule of the mapping is about {}s, nothing changes", subject.kind.name()));
     }
     for Edit { key, value } in &decision.edits {
         let sign = if value_of(subject.annotations, key).is_some() { '~' } else { '+' };
@@ -185,6 +260,49 @@ fn as_text(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
         line(2, format!("warning: {warning}"));
     }
     text
+}
+
+/// Whether the verdict of a provider is worth a line. A provider that no rule names is left out, and so is
+/// what irsa's rules do with a Pod itself, where the role is on its ServiceAccount.
+fn is_told(verdict: &Verdict<'_>, kind: Kind, account: Option<&Account<'_>>, named: &[Provider]) -> bool {
+    let is_named = named.contains(&verdict.provider);
+    match verdict.outcome {
+        Outcome::NoRule => is_named && (kind == Kind::ServiceAccount || verdict.provider != Provider::Irsa),
+        Outcome::OnServiceAccount => account.is_none(),
+        Outcome::OptedOut => is_named,
+        _ => true,
+    }
+}
+
+/// Says in some lines what a Pod gets through its ServiceAccount, where the mapping or somebody else gives it
+/// something there. `verdict` is what was decided for irsa on the Pod itself.
+fn through_account(verdict: &Verdict<'_>, account: Option<&Account<'_>>, named: &[Provider]) -> Vec<String> {
+    let Some(Account { line, is_stored, gets }) = account else {
+        let unknown = "irsa, through its ServiceAccount: not known, as that is not in the input; add it, as \
+            `kubectl get sa,pods -o yaml` does";
+        return if named.contains(&Provider::Irsa) { vec![unknown.to_owned()] } else { Vec::new() };
+    };
+    let ThroughAccount { verdict: on_account, role, present } = gets;
+    let is_nothing = on_account.outcome == Outcome::NoRule && role.is_none();
+    if is_nothing && (!named.contains(&Provider::Irsa) || verdict.outcome == Outcome::DefaultAccount) {
+        return Vec::new();
+    }
+    let place = line.map_or_else(|| "not in the input".to_owned(), |line| format!("line {line}"));
+    let mut lines = vec![format!("irsa, through its ServiceAccount ({place}): {}", in_words(on_account))];
+    lines.extend(on_account.rule.map(|rule| format!("yes  line {}, {}", rule.at.line, rule.name)));
+    if *role != on_account.role {
+        lines.push(format!("it carries {}", role.as_deref().unwrap_or("no role")));
+    }
+    match present {
+        Some(present) if role.as_deref() != Some(present) => {
+            lines.push(format!("in the input it still carries {present}"));
+        }
+        None if role.is_some() && *is_stored => {
+            lines.push("in the input it carries no role yet, and Pods get none until it does".to_owned());
+        }
+        _ => {}
+    }
+    lines
 }
 
 /// Says which labels of GitLab's charts are missing on an object that has some of them.
@@ -223,7 +341,12 @@ fn in_words(verdict: &Verdict<'_>) -> String {
     }
 }
 
-fn as_json(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanation<'_>) -> Value {
+fn as_json(
+    heading: &Heading<'_>,
+    subject: &Subject<'_>,
+    explanation: &Explanation<'_>,
+    account: Option<&Account<'_>>,
+) -> Value {
     let Explanation { facts, traces, decision } = explanation;
     let providers: Vec<Value> = decision
         .verdicts
@@ -264,7 +387,20 @@ fn as_json(heading: &Heading<'_>, subject: &Subject<'_>, explanation: &Explanati
         "disbelievedComponent": facts.disbelieved.map(Component::name),
         "requesterAssumed": subject.requester == Requester::Assumed,
         "providers": providers,
+        "throughServiceAccount": (subject.kind == Kind::Pod).then(|| through_account_as_json(account)),
         "annotations": edits,
         "warnings": decision.warnings,
+    })
+}
+
+fn through_account_as_json(account: Option<&Account<'_>>) -> Value {
+    let gets = account.map(|account| &account.gets);
+    json!({
+        "inInput": account.is_some_and(|account| account.line.is_some()),
+        "line": account.and_then(|account| account.line),
+        "outcome": gets.map(|gets| gets.verdict.outcome.name()),
+        "rule": gets.and_then(|gets| gets.verdict.rule).map(|rule| &rule.name),
+        "role": gets.and_then(|gets| gets.role.as_deref()),
+        "present": gets.and_then(|gets| gets.present),
     })
 }

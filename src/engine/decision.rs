@@ -25,10 +25,16 @@ use merge::Merge;
 pub use outcome::{Decision, Edit, Outcome, Verdict};
 pub use warning::MAX_WARNING;
 pub(in crate::engine) use warning::warning;
+use warning::warning_within;
 
 /// Decides on one object. Deciding again on an object that was changed accordingly changes nothing more.
 #[must_use]
 pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
+    decide_telling(ruleset, subject, MAX_WARNING)
+}
+
+/// Decides as [`decide`] does, with warnings of at most so many characters each.
+fn decide_telling<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>, longest_warning: usize) -> Decision<'r> {
     let facts = ruleset.facts(subject);
     let providers = provider_keys(subject.kind, ruleset.pod_provider());
     let mut decision = Decision {
@@ -48,7 +54,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     let text = value_of(subject.annotations, APPLIED).filter(|_| !facts.is_job);
     let applied = text.and_then(LastApplied::parse);
     let winners = ruleset.winners(subject, &facts);
-    let mut merge = Merge::new(ruleset, subject, &facts, applied.as_ref());
+    let mut merge = Merge::new(ruleset, subject, &facts, applied.as_ref(), longest_warning);
     for (provider, keys) in providers {
         let winner = if provider == Provider::Irsa { winners.irsa } else { winners.pod };
         decision.verdicts.push(merge.merge(provider, keys, winner));
@@ -58,7 +64,7 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
     decision.warnings = warnings;
     decision.resembles = facts.resembles.filter(|_| winners.irsa.is_none() && winners.pod.is_none());
     if let Some(claim) = unbelieved_claim(&facts, &winners) {
-        decision.warnings.push(claim);
+        decision.warnings.push(warning_within(longest_warning, claim));
     }
     decision
 }
@@ -78,8 +84,5 @@ fn provider_keys(kind: Kind, pod: Provider) -> impl Iterator<Item = (Provider, &
 /// for.
 fn unbelieved_claim(facts: &Facts<'_>, winners: &Winners<'_>) -> Option<String> {
     let component = facts.disbelieved.filter(|_| winners.irsa.is_none() && winners.pod.is_none())?;
-    Some(warning(format_args!(
-        "no role: labels say {}, but no workload controller asked for this Pod",
-        component.name()
-    )))
+    Some(format!("no role: labels say {}, but no workload controller asked for this Pod", component.name()))
 }

@@ -176,6 +176,132 @@ fn explain_shows_each_rule_and_the_winner() {
     insta::assert_json_snapshot!("explain_json", found);
 }
 
+/// Explains these objects by a mapping for irsa, and returns the text.
+fn explained(objects: &str) -> String {
+    let mapping = "account: \"123456789012\"
+rules:
+  - {match: {component: registry}, role: registry}
+  - {name: jobs, match: {serviceAccount: gitlab-jobs}, role: jobs}
+  - {name: default, match: {serviceAccount: default, namespace: bare}, role: default}
+";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mapping.yaml").display().to_string();
+    fs::write(&file, mapping).unwrap();
+    let (code, out, err) = run_with_input(&["explain", "-m", &file, "-n", "gitlab", "-"], objects);
+    assert_eq!((code, err.as_str()), (0, ""));
+    out
+}
+
+const JOB: &str = "kind: Pod
+metadata: {name: job, namespace: ci, labels: {project.runner.gitlab.com/id: \"42\"}}
+spec: {serviceAccountName: gitlab-jobs}
+";
+
+#[test]
+fn explain_says_which_role_a_pod_gets_through_its_service_account() {
+    // The account may stand behind its Pods, and another one of that name in another namespace.
+    let account = "---\nkind: ServiceAccount\nmetadata: {name: gitlab-jobs, namespace: NS}\n";
+    let out = explained(&format!("{JOB}{}{}", account.replace("NS", "other"), account.replace("NS", "ci")));
+    let role = "  irsa, through its ServiceAccount (line 8): role arn:aws:iam::123456789012:role/jobs
+    yes  line 4, jobs\n";
+    let (job, _) = out.split_once("\n\n").unwrap();
+    assert!(format!("{job}\n").ends_with(role), "{out}");
+    assert!(!out.contains("the Pod of a CI job") && !out.contains("kube2iam"), "{out}");
+}
+
+#[test]
+fn explain_says_that_a_pods_service_account_is_not_in_the_input() {
+    let out = explained(JOB);
+    let missing = "irsa, through its ServiceAccount: not known, as that is not in the input; add it, as `kubectl get sa,pods -o yaml` does\n";
+    assert!(out.contains(missing), "{out}");
+    // Without a rule that names `default`, nothing about the account can give a role.
+    let out =
+        explained("kind: Pod\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: {name: b, namespace: bare}\n");
+    let not_there = "irsa, through its ServiceAccount (not in the input): ";
+    assert!(out.contains(&format!("{not_there}no rule matches, nothing changes\n")), "{out}");
+    assert!(out.contains(&format!("{not_there}role arn:aws:iam::123456789012:role/default\n")), "{out}");
+    assert!(!out.contains("does not reach it"), "{out}");
+}
+
+#[test]
+fn explain_says_what_a_service_account_carries_where_that_is_not_as_decided() {
+    let told = |metadata: &str| {
+        let account =
+            format!("kind: ServiceAccount\nmetadata: {{name: gitlab-jobs, namespace: ci{metadata}}}\n");
+        let out = explained(&format!("{account}---\n{JOB}"));
+        // The Pod comes last.
+        let (_, behind) = out.rsplit_once("yes  line 4, jobs\n").unwrap();
+        behind.trim().lines().next().unwrap().to_owned()
+    };
+    let pods_note = "Pods count as asked for by their controller: name another requester with --user USER.";
+    let ours = r#"{"annotations":{"eks.amazonaws.com/role-arn":"old"},"rule":"r"}"#;
+    for (metadata, want) in [
+        (String::new(), pods_note),
+        (", uid: 1-2".to_owned(), "in the input it carries no role yet, and Pods get none until it does"),
+        (", uid: 1-2, annotations: {eks.amazonaws.com/role-arn: by-hand}".to_owned(), "it carries by-hand"),
+        (
+            format!(
+                ", annotations: {{eks.amazonaws.com/role-arn: old, gitlab-iam-webhook/applied: '{ours}'}}"
+            ),
+            "in the input it still carries old",
+        ),
+        (
+            ", uid: 1-2, annotations: {eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/jobs}"
+                .to_owned(),
+            pods_note,
+        ),
+    ] {
+        assert_eq!(told(&metadata), want, "{metadata}");
+    }
+}
+
+#[test]
+fn explain_leaves_out_providers_that_no_rule_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mapping.yaml").display().to_string();
+    let told = |mapping: &str| {
+        fs::write(&file, mapping).unwrap();
+        run_with_input(&["explain", "-m", &file, "-n", "gitlab"], MANIFEST).1
+    };
+    // `skip` without a provider stands for all of them, and names none.
+    let skip = "  - {match: {component: kas}, skip: true}\n";
+    let irsa = told(&format!("{MAPPING}{skip}"));
+    assert!(irsa.contains("irsa: role") && !irsa.contains("kube2iam"), "{irsa}");
+    let kiam =
+        told(&format!("rules:\n  - {{match: {{component: registry}}, provider: kiam, role: x}}\n{skip}"));
+    assert!(kiam.contains("  kiam: role x\n") && !kiam.contains("irsa"), "{kiam}");
+    assert!(kiam.contains("  no rule of the mapping is about ServiceAccounts, nothing changes\n"), "{kiam}");
+    let none = told("rules: []\n");
+    assert!(none.contains("  no rule of the mapping is about Pods, nothing changes\n"), "{none}");
+    let matched = told("rules:\n  - {match: {component: registry}, skip: true}\n");
+    assert_eq!(matched.matches("the rule says skip, nothing changes").count(), 3, "{matched}");
+}
+
+#[test]
+fn explain_tells_a_warning_to_its_end() {
+    let name = "n".repeat(64);
+    let out = explained(&format!(
+        "kind: ServiceAccount
+metadata: {{name: gitlab-jobs, annotations: {{eks.amazonaws.com/role-arn: \"arn:aws:iam::210987654321:role/{name}/{name}\"}}}}
+"
+    ));
+    let whole = format!(
+        "  warning: gitlab-iam-webhook: kept role 210987654321:role/{name}/{name}, not 123456789012:role/jobs (rule jobs)\n"
+    );
+    assert!(out.contains(&whole), "{out}");
+}
+
+#[test]
+fn schema_prints_a_schema_of_the_mapping_and_says_how_an_editor_uses_it() {
+    let (code, out, err) = run(&["schema"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let schema: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    let (code, help, _) = run(&["schema", "--help"]);
+    assert_eq!(code, 0);
+    assert!(help.contains("# yaml-language-server: $schema=./mapping.schema.json\n"), "{help}");
+}
+
 #[test]
 fn explain_says_what_a_pod_of_an_old_chart_looks_like() {
     let old = "apiVersion: apps/v1
@@ -318,7 +444,7 @@ fn every_option_of_serve_is_documented_and_has_a_variable() {
     let options: Vec<_> = described.lines().filter(is_option).collect();
     assert!(options.len() >= 28, "{help}");
     assert_eq!(described.matches("[env: GITLAB_IAM_WEBHOOK_").count(), options.len(), "{help}");
-    for command in ["check", "explain", "probe"] {
+    for command in ["check", "explain", "schema", "probe"] {
         assert!(run(&[command, "--help"]).1.contains("Examples:"), "{command}");
     }
 }

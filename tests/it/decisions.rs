@@ -265,6 +265,7 @@ fn a_pod_that_runs_as_default_gets_its_role_only_by_a_rule_for_that_account() {
     for (criteria, has_role) in [
         ("component: registry", false),
         ("component: registry, serviceAccount: default", false),
+        ("serviceAccount: \"def*\"", false),
         ("serviceAccount: default, release: gitlab", false),
         ("serviceAccount: default, labels: {app: registry}", false),
         ("serviceAccount: default", true),

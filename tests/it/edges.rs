@@ -438,13 +438,13 @@ fn a_provider_may_be_named_twice() {
 #[test]
 fn only_what_may_well_be_meant_so_is_a_note() {
     use LintKind::{
-        Covered, DefaultAccount, EveryNamespace, JobConflict, JobNamespace, Large, NoName, NotEverything,
-        Slow,
+        AnnotatePods, Covered, DefaultAccount, EveryNamespace, JobConflict, JobNamespace, Large, NoName,
+        NotEverything, Slow,
     };
     for kind in [EveryNamespace, JobNamespace] {
         assert!(kind.is_note(), "{kind:?}");
     }
-    for kind in [Large, Covered, NotEverything, Slow, NoName, DefaultAccount, JobConflict] {
+    for kind in [Large, Covered, AnnotatePods, NotEverything, Slow, NoName, DefaultAccount, JobConflict] {
         assert!(!kind.is_note(), "{kind:?}");
     }
 }

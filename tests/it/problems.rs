@@ -131,6 +131,7 @@ fn every_mistake_has_its_place_and_its_words() {
         ("jobs by their account's name in the role", rule("match: {component: runner-job, runner: ci/r}\nprovider: kube2iam\nrole: ci-{serviceAccount}"), "5:11: rules[0].role: `{serviceAccount}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("jobs by a release in the role", rule("match: {component: runner-job, runner: ci/r}\nprovider: kube2iam\nrole: ci-{release}"), "5:11: rules[0].role: `{release}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("jobs by a namespace that is a glob", rule("match: {component: runner-job, runner: ci/r, namespace: [ci, \"ci-*\"]}\nprovider: kube2iam\nrole: x"), "3:61: rules[0].match.namespace: a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE) can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
+        ("jobs by a namespace that is a glob, beside a remove that says no", rule("match: {component: runner-job, runner: ci/r, namespace: [ci, \"ci-*\"]}\nprovider: kube2iam\nremove: false\nrole: x"), "3:61: rules[0].match.namespace: a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE) can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("jobs by a namespace that is a class", rule("match: {runner: ci/r, namespace: \"ci-[ab]\"}\nprovider: kube2iam\nrole: x"), "3:38: rules[0].match.namespace: a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE) can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("jobs by their namespace in the role", rule("match: {component: runner-job, runner: ci/r, namespace: ci}\nprovider: kube2iam\nrole: ci-{namespace}"), "5:11: rules[0].role: `{namespace}` can be steered by the author of a job: leave it out, or write `unsafe: true` on the rule"),
         ("a workload controller as runner", rule("match: {component: runner-job, runner: kube-system/replicaset-controller}\nprovider: kube2iam\nrole: x"), "3:44: rules[0].match.runner: `kube-system/replicaset-controller` is a controller, and every Pod that it makes would be taken for a job: name the account of the runner's manager"),
@@ -247,6 +248,38 @@ fn names_are_made_unique_and_stable() {
     let ruleset = ruleset(text);
     let names: Vec<_> = ruleset.rules().iter().map(|rule| &*rule.name).collect();
     assert_eq!(names, ["component=kas", "component=kas#3", "component=kas#2"]);
+}
+
+#[test]
+fn a_rule_that_never_gets_to_annotate_pods_is_told() {
+    let text = "account: \"123456789012\"
+rules:
+  - {name: role, match: {component: sidekiq, namespace: gitlab}, role: x}
+  - {name: both, match: {component: sidekiq, namespace: gitlab}, provider: [irsa, kube2iam], role: x, irsa: {annotatePods: true}}
+  - {name: only kube2iam, match: {component: sidekiq, namespace: gitlab}, provider: kube2iam, role: z}
+  - {name: more, match: {component: [sidekiq, kas], namespace: gitlab}, role: x, irsa: {annotatePods: true}}
+  - {name: plain, match: {namespace: legacy}, provider: irsa, skip: true}
+  - {name: default, match: {namespace: legacy, serviceAccount: default}, role: x, irsa: {annotatePods: true}}
+  - {name: says no, match: {namespace: legacy, serviceAccount: default}, provider: [irsa, kube2iam], role: x, irsa: {annotatePods: false}}
+";
+    let found: Vec<_> = lint(&ruleset(text), text.len())
+        .into_iter()
+        .filter(|lint| matches!(lint.kind, LintKind::AnnotatePods | LintKind::Covered))
+        .map(|lint| format!("{} {}: {}", lint.kind.name(), lint.rule.unwrap(), lint.message))
+        .collect();
+    let told = |rule: &str, earlier: &str| {
+        format!(
+            "annotate-pods {rule}: never writes on Pods, in spite of `annotatePods`: rule {earlier} decides on all of them"
+        )
+    };
+    assert_eq!(
+        found,
+        [
+            told("both", "`role` on line 3"),
+            "covered only kube2iam: never decides: rule `both` on line 4 covers it".to_owned(),
+            told("default", "`plain` on line 7"),
+        ]
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ use std::fmt;
 
 use super::last_applied::{LastApplied, Record};
 use super::outcome::{Edit, Outcome, Verdict};
-use super::warning::warning;
+use super::warning::warning_within;
 use super::was::{Was, is_movable};
 use crate::engine::object::component::Component;
 use crate::engine::object::provider::{Keys, Provider, RoleOption};
@@ -45,6 +45,8 @@ pub(super) struct Merge<'d, 'r> {
     last_applied: Option<&'d LastApplied<'d>>,
     edits: Vec<Edit<'r>>,
     warnings: Vec<String>,
+    /// How many characters a warning may have.
+    longest_warning: usize,
     /// What will have been applied once the edits are carried out.
     record: Record<'d>,
     /// Some provider's values are left as they are, with what was recorded of them.
@@ -89,6 +91,7 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
         subject: &'d Subject<'d>,
         facts: &'d Facts<'d>,
         last_applied: Option<&'d LastApplied<'d>>,
+        longest_warning: usize,
     ) -> Self {
         Self {
             ruleset,
@@ -97,6 +100,7 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
             last_applied,
             edits: Vec::new(),
             warnings: Vec::new(),
+            longest_warning,
             record: Record::default(),
             preserved: false,
             was: Was::of(subject, last_applied),
@@ -164,7 +168,7 @@ impl<'d, 'r: 'd> Merge<'d, 'r> {
     }
 
     fn warn(&mut self, text: impl fmt::Display) {
-        self.warnings.push(warning(text));
+        self.warnings.push(warning_within(self.longest_warning, text));
     }
 
     /// Leaves a provider's values, and what was recorded of them.

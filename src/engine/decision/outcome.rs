@@ -127,7 +127,7 @@ pub struct Decision<'r> {
     pub verdicts: Vec<Verdict<'r>>,
     /// The annotations that change. Each key is there once.
     pub edits: Vec<Edit<'r>>,
-    /// The warnings for a person, each of at most [`super::MAX_WARNING`] characters.
+    /// The warnings for a person. At admission each has at most [`super::MAX_WARNING`] characters.
     pub warnings: Vec<String>,
 }
 

@@ -11,7 +11,13 @@ pub(super) const PREFIX: &str = "gitlab-iam-webhook: ";
 
 /// Makes a warning of a sentence. It is one line of at most [`MAX_WARNING`] characters.
 pub(in crate::engine) fn warning(text: impl fmt::Display) -> String {
-    line(format_args!("{PREFIX}{text}"), MAX_WARNING)
+    warning_within(MAX_WARNING, text)
+}
+
+/// Makes a warning that has at most so many characters. Only the API server needs it cut: whoever reads it on
+/// the command line is told all of it.
+pub(super) fn warning_within(most: usize, text: impl fmt::Display) -> String {
+    line(format_args!("{PREFIX}{text}"), most)
 }
 
 /// Makes one line of at most so many characters of a text that may hold anything.
@@ -63,5 +69,7 @@ mod tests {
         assert!(line.starts_with("gitlab-iam-webhook: ever?ever?") && line.ends_with('…'), "{line}");
         let whole = "x".repeat(MAX_WARNING - PREFIX.len());
         assert_eq!(warning(&whole), format!("gitlab-iam-webhook: {whole}"));
+        let long = "x".repeat(1000);
+        assert_eq!(warning_within(usize::MAX, &long), format!("gitlab-iam-webhook: {long}"));
     }
 }

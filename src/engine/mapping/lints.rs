@@ -1,6 +1,7 @@
 //! What is worth knowing about a mapping that is valid?
 
 use crate::engine::mapping::MAX_BYTES;
+use crate::engine::object::provider::Provider;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::glob::Glob;
 use crate::engine::rules::rule::{Action, OnConflict, Rule};
@@ -22,6 +23,8 @@ pub enum LintKind {
     Large,
     /// An earlier rule matches whatever this one matches.
     Covered,
+    /// Another rule decides on all Pods that this one would annotate.
+    AnnotatePods,
     /// It was not looked any further for covered rules.
     NotEverything,
     /// The rule can only be tried one by one.
@@ -45,6 +48,7 @@ impl LintKind {
         match self {
             Self::Large => "large",
             Self::Covered => "covered",
+            Self::AnnotatePods => "annotate-pods",
             Self::NotEverything => "not-everything",
             Self::Slow => "slow",
             Self::NoName => "no-name",
@@ -101,6 +105,13 @@ pub fn each(ruleset: &Ruleset, bytes: usize, tell: &mut dyn FnMut(Lint)) {
             let message =
                 format!("never decides: rule `{}` on line {} covers it", earlier.name, earlier.at.line);
             tell(Lint::about(rule, LintKind::Covered, message));
+        } else if let Some(earlier) = covering_on_pods(ruleset, rule, &mut steps) {
+            let message = format!(
+                "never writes on Pods, in spite of `annotatePods`: rule `{}` on line {} decides on all \
+                 of them",
+                earlier.name, earlier.at.line
+            );
+            tell(Lint::about(rule, LintKind::AnnotatePods, message));
         }
         if steps.are_used_up() {
             let message =
@@ -166,8 +177,7 @@ fn about_its_names(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
 
 fn about_its_role(rule: &Rule, tell: &mut dyn FnMut(Lint)) {
     let Action::Role(grant) = &rule.action else { return };
-    let names_default = rule.criteria.service_accounts.iter().any(|glob| glob.names("default"));
-    if names_default && !rule.criteria.names_runner_job() {
+    if rule.criteria.names_default_account() && !rule.criteria.names_runner_job() {
         let message =
             "names the account `default`: its role reaches every Pod there that names no account".to_owned();
         tell(Lint::about(rule, LintKind::DefaultAccount, message));
@@ -188,9 +198,26 @@ fn is_of_a_name_or_glob(c: char) -> bool {
 
 /// Returns the first earlier rule that matches whatever this one matches, for all of its providers.
 fn covering<'r>(ruleset: &'r Ruleset, rule: &Rule, steps: &mut Steps) -> Option<&'r Rule> {
-    ruleset.possibly_covering(rule).take_while(|earlier| !std::ptr::eq(*earlier, rule)).find(|earlier| {
+    possibly_covering_earlier(ruleset, rule).find(|earlier| {
         steps.take(1)
             && earlier.providers.covers(rule.providers)
             && earlier.criteria.covers(&rule.criteria, steps)
     })
+}
+
+/// Returns the first earlier rule that decides for irsa on every Pod on which this one would write the role.
+fn covering_on_pods<'r>(ruleset: &'r Ruleset, rule: &Rule, steps: &mut Steps) -> Option<&'r Rule> {
+    let Action::Role(grant) = &rule.action else { return None };
+    if grant.irsa.annotate_pods != Some(true) {
+        return None;
+    }
+    possibly_covering_earlier(ruleset, rule).find(|earlier| {
+        steps.take(1)
+            && earlier.providers.contains(Provider::Irsa)
+            && earlier.criteria.covers_on_pods(&rule.criteria, steps)
+    })
+}
+
+fn possibly_covering_earlier<'r>(ruleset: &'r Ruleset, rule: &Rule) -> impl Iterator<Item = &'r Rule> {
+    ruleset.possibly_covering(rule).take_while(|earlier| !std::ptr::eq(*earlier, rule))
 }

@@ -126,7 +126,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         let mut criteria = criteria?;
         criteria.reaches_jobs = criteria.names_runner_job() || remove;
         if criteria.names_runner_job() {
-            self.check_job_rule(&criteria, grant.as_ref(), is_unsafe, reader);
+            self.check_job_rule(&criteria, grant.as_ref(), remove, is_unsafe, reader);
         }
         let action = match (skip, remove, grant) {
             (true, ..) => Action::Skip,
@@ -243,6 +243,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         &self,
         criteria: &Criteria,
         grant: Option<&Grant>,
+        remove: bool,
         is_unsafe: bool,
         reader: &mut Reader<'_>,
     ) {
@@ -283,8 +284,7 @@ impl<'n, 't> RuleReading<'_, 'n, 't> {
         }
         // A rule that only removes annotations may use a glob: whoever chooses the namespace only loses by
         // it.
-        let only_takes = self.fields.get("remove").is_some();
-        if !only_takes && !criteria.namespaces.iter().all(Glob::is_literal) {
+        if !remove && !criteria.namespaces.iter().all(Glob::is_literal) {
             let what = "a namespace by a glob (KUBERNETES_NAMESPACE_OVERWRITE)";
             steered(at(&["namespace"]), match_path.key("namespace"), what);
         }

@@ -20,6 +20,8 @@ pub struct Object<'t> {
     pub name: Cow<'t, str>,
     /// `metadata.namespace`, where the manifest says it.
     pub namespace: Option<Cow<'t, str>>,
+    /// Whether it comes from a cluster, where each object has a uid.
+    pub is_stored: bool,
     service_account: Cow<'t, str>,
     labels: Vec<Pair<'t>>,
     annotations: Vec<Pair<'t>>,
@@ -140,6 +142,7 @@ fn object<'t>(outer: &Node<'t>, inner: &Node<'t>, kind: Kind) -> Result<Object<'
         written_kind: text(outer, &["kind"]).unwrap_or_default(),
         name,
         namespace: text(outer, &["metadata", "namespace"]),
+        is_stored: text(outer, &["metadata", "uid"]).is_some(),
         service_account,
         labels: pairs(inner, "labels")?,
         annotations: pairs(inner, "annotations")?,

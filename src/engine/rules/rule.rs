@@ -212,6 +212,12 @@ impl Criteria {
         self.components.contains(Component::RunnerJob) || self.needs_runner_job()
     }
 
+    /// Whether the rule names the account `default` literally. Only such rules match that ServiceAccount.
+    #[must_use]
+    pub fn names_default_account(&self) -> bool {
+        self.service_accounts.iter().any(|glob| glob.names("default"))
+    }
+
     /// Whether the criteria can hold for nothing but the Pod of a CI job.
     fn needs_runner_job(&self) -> bool {
         !self.projects.is_empty() || !self.runners.is_empty()
@@ -221,7 +227,7 @@ impl Criteria {
     /// component, and has no labels.
     #[must_use]
     pub fn reach_default_account(&self) -> bool {
-        self.service_accounts.iter().any(|glob| glob.names("default"))
+        self.names_default_account()
             && self.components.is_empty()
             && self.releases.is_empty()
             && self.labels.is_empty()
@@ -238,7 +244,7 @@ impl Criteria {
             return Some(Mismatch::NotAJob);
         }
         let is_default = subject.kind == Kind::ServiceAccount && subject.service_account == "default";
-        if is_default && !self.service_accounts.iter().any(|glob| glob.names("default")) {
+        if is_default && !self.names_default_account() {
             return Some(Mismatch::DefaultAccount);
         }
         if !self.components.is_empty() && !facts.component.is_some_and(|c| self.components.contains(c)) {
@@ -278,6 +284,15 @@ impl Criteria {
     /// where the steps are used up.
     #[must_use]
     pub fn covers(&self, other: &Self, steps: &mut Steps) -> bool {
+        // A glob that is no literal matches Pods that run as `default`, but not the ServiceAccount.
+        let default = !other.names_default_account() || self.names_default_account();
+        default && self.covers_on_pods(other, steps)
+    }
+
+    /// Whether these criteria hold for every Pod for which those of `other` hold. In doubt the answer is no,
+    /// and so it is where the steps are used up.
+    #[must_use]
+    pub fn covers_on_pods(&self, other: &Self, steps: &mut Steps) -> bool {
         let components = self.components.is_empty()
             || (!other.components.is_empty() && self.components.covers(other.components));
         // A rule that does not reach jobs does not cover one that does.
@@ -285,11 +300,8 @@ impl Criteria {
         if !components || !jobs || !steps.take(1 + self.labels.len() * other.labels.len()) {
             return false;
         }
-        let default = !other.service_accounts.iter().any(|glob| glob.names("default"))
-            || self.service_accounts.iter().any(|glob| glob.names("default"));
         let mut globs = |wide: &[Glob], narrow: &[Glob]| covers(wide, narrow, |a, b| a.covers(b, steps));
-        default
-            && globs(&self.namespaces, &other.namespaces)
+        globs(&self.namespaces, &other.namespaces)
             && globs(&self.service_accounts, &other.service_accounts)
             && globs(&self.releases, &other.releases)
             && self.labels.iter().all(|(key, wide)| {
@@ -321,7 +333,7 @@ impl fmt::Display for Mismatch<'_> {
         }
         match self {
             Self::RunnerJob => {
-                f.write_str("the Pod of a CI job gets nothing from rules that do not name runner-job")
+                f.write_str("a rule that does not name runner-job writes nothing on the Pod of a CI job")
             }
             Self::NotAJob => f.write_str("it is about the Pods of CI jobs, and this is none"),
             Self::DefaultAccount => {

@@ -104,6 +104,17 @@ impl Ruleset {
         self.pod_provider
     }
 
+    /// Whether some rule is about this provider in particular. A rule that says `skip` without a provider
+    /// stands for all of them: only such a rule can be about kube2iam and kiam at once.
+    #[must_use]
+    pub fn names_provider(&self, provider: Provider) -> bool {
+        self.rules.iter().any(|rule| {
+            let is_for_all =
+                rule.providers.contains(Provider::Kube2iam) && rule.providers.contains(Provider::Kiam);
+            rule.providers.contains(provider) && !is_for_all
+        })
+    }
+
     /// Tells what is believed of an object.
     #[must_use]
     pub fn facts<'a>(&self, subject: &Subject<'a>) -> Facts<'a> {
