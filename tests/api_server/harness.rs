@@ -85,11 +85,14 @@ impl Space {
     pub(crate) fn new(test: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{test}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let space = Self { name, folder: tempfile::tempdir().unwrap() };
-        space.apply(&json!({
-            "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": space.name, "labels": {"gitlab-iam-webhook/inject": "enabled"}},
-        }));
+        Self::named(&name, &json!({"gitlab-iam-webhook/inject": "enabled"}))
+    }
+
+    /// With a name that a test shows, and that no other test uses.
+    pub(crate) fn named(name: &str, labels: &Value) -> Self {
+        let space = Self { name: name.to_owned(), folder: tempfile::tempdir().unwrap() };
+        let metadata = json!({"name": name, "labels": labels});
+        space.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
         space
     }
 
@@ -110,6 +113,21 @@ impl Space {
     pub(crate) fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
         let arguments = [arguments, &["--namespace", &self.name]].concat();
         run(tool, &cluster().kubeconfig, self.folder.path(), &arguments, input)
+    }
+
+    /// What a command prints in a terminal, in this space's folder.
+    pub(crate) fn shell(&self, command: &str) -> String {
+        let tools = path_of("kubectl").parent().unwrap().display().to_string();
+        let path = format!("{tools}:{}", std::env::var("PATH").unwrap());
+        let output = Command::new("sh")
+            .args(["-c", &format!("exec 2>&1; {command}")])
+            .current_dir(self.folder.path())
+            .env("PATH", path)
+            .env("KUBECONFIG", &cluster().kubeconfig)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Done::of(&output).out
     }
 
     /// `kubectl edit` of a ConfigMap, with sed for an editor; how it ended, and what the editor was shown.

@@ -22,4 +22,7 @@ mod probe;
 mod releases;
 mod repair;
 mod rights;
+mod session;
+#[path = "../session_picture.rs"]
+mod session_picture;
 mod values;

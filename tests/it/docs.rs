@@ -97,14 +97,30 @@ fn what_the_architecture_names_is_where_it_says() {
     }
 }
 
-#[test]
-fn what_the_documents_link_to_is_there() {
-    let pages = ["README.md", "charts/gitlab-iam-webhook/README.md", "deploy/README.md"];
+/// Every page that people read.
+fn pages() -> Vec<PathBuf> {
+    let pages = ["README.md", "CONTRIBUTING.md", "charts/gitlab-iam-webhook/README.md", "deploy/README.md"];
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let pages: Vec<PathBuf> = pages.iter().map(|page| root().join(page)).chain(docs).collect();
+    pages.iter().map(|page| root().join(page)).chain(docs).collect()
+}
+
+#[test]
+fn the_files_that_the_documents_name_are_there() {
+    for page in &pages() {
+        let text = fs::read_to_string(page).unwrap();
+        // What stands between fences are commands and files of others.
+        let prose: String = text.split("\n```").step_by(2).collect();
+        for word in prose.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
+            assert!(root().join(word).exists(), "{} names {word}", page.display());
+        }
+    }
+}
+
+#[test]
+fn what_the_documents_link_to_is_there() {
     let mut links = 0;
-    for page in &pages {
+    for page in &pages() {
         let text = fs::read_to_string(page).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("http") {
@@ -116,7 +132,10 @@ fn what_the_documents_link_to_is_there() {
             if !heading.is_empty() {
                 let target = fs::read_to_string(&target).unwrap();
                 let mut headings = target.lines().filter_map(|line| line.strip_prefix('#'));
-                let anchor = |title: &str| title.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-");
+                let anchor = |title: &str| {
+                    let title = title.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-");
+                    title.replace(|c: char| !c.is_alphanumeric() && !"-_".contains(c), "")
+                };
                 assert!(headings.any(|title| anchor(title) == heading), "{} links to {link}", page.display());
             }
             links += 1;

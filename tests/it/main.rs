@@ -27,12 +27,18 @@ mod live;
 mod mapping_watch;
 mod objects;
 mod observe;
+#[path = "../page.rs"]
+mod page;
 mod probe;
 mod problems;
 mod properties;
+mod recipes;
 mod repair;
 mod reviews;
 mod schema;
 mod scripted_api;
+mod session;
+#[path = "../session_picture.rs"]
+mod session_picture;
 mod support;
 mod trust;

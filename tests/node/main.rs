@@ -19,6 +19,9 @@ mod harness;
 mod hostile;
 mod install;
 mod load;
+#[path = "../page.rs"]
+mod page;
+mod pages;
 mod probe;
 mod rights;
 mod scale;
