@@ -39,6 +39,9 @@ const MAX_NOTE: usize = 1_024;
 /// 253, and up to 33 follow.
 const MAX_PREFIX: usize = 200;
 
+/// What the API server says where an account lacks the right to create something.
+const NO_RIGHT: &str = "cannot create resource";
+
 /// How long to wait after each try that the API server may not have taken, unless it says for how long.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -225,6 +228,10 @@ impl EventWriter {
             // The namespace is gone, or on its way.
             Some(404) => {}
             Some(403) if why.contains("being terminated") => {}
+            // Others refuse as well, such as a quota: their words say what to do.
+            Some(403) if !why.contains(NO_RIGHT) => {
+                tracing::warn!(kind, %namespace, %name, "writing an Event: {why}");
+            }
             Some(403) if self.was_denied => {}
             Some(403) => {
                 self.was_denied = true;

@@ -101,7 +101,10 @@ impl Follower {
         let mut events = std::pin::pin!(follow_all(api, what, LabelledNamespace::read));
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Listing) => listed = Some(Namespaces::default()),
+                Ok(Event::Listing) => {
+                    futile.listing();
+                    listed = Some(Namespaces::default());
+                }
                 Ok(Event::There(namespace)) => {
                     let is_excepted = self.except.contains(&namespace.name);
                     if let Some(why) = futile.see(&namespace, is_excepted) {
@@ -114,6 +117,7 @@ impl Follower {
                     }
                 }
                 Ok(Event::Listed) => {
+                    futile.listed();
                     let listed = listed.take().unwrap_or_default();
                     self.change(|known| self.replace(known, listed));
                 }

@@ -100,7 +100,7 @@ impl Observe {
                 }
                 Action::Summarise(namespace, counts) => self.events.tell(summary(namespace, &counts)),
                 Action::SayTooMany => tracing::warn!(
-                    "more than {} ServiceAccounts are observed: the others are not reported",
+                    "more than {} ServiceAccounts are observed: where there are most, not all are reported",
                     outcomes::MOST
                 ),
             }

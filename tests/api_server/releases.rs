@@ -181,6 +181,16 @@ fn a_second_release_is_refused_where_it_would_work_in_the_same_namespaces() {
         let refused = all.helm("install", &terms);
         assert!(!refused.err.contains(&named), "{}", refused.err);
 
+        // Nor may it be in the namespace of the first, whose mapping it would share.
+        let space = &first.space.name;
+        let list = format!("namespaces[0]={}", two.name);
+        let beside = ["install", "beside", CHART, "--namespace", space, "--set", &list];
+        let refused = first.space.run_anywhere(with, &beside, "");
+        assert_refused(
+            &refused,
+            &format!("the namespace {space}: there is another release in it ({})", first.name),
+        );
+
         let second = Release::new(with, "overlap-second", &[&two]);
         second.helm("install", &[]).good();
         // Each can be upgraded beside the other, and neither can grow into the other's namespaces.

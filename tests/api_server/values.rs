@@ -33,7 +33,9 @@ fn template(with: &str, values: &str) -> Done {
 }
 
 /// Values files that the schema refuses, and the path that the refusal names.
-const BY_THE_SCHEMA: [(&str, &str); 69] = [
+const BY_THE_SCHEMA: [(&str, &str); 70] = [
+    // An edit of it would be taken for one of a last good mapping, and warn of nothing.
+    ("mappingConfigMap: {name: a-last-good}", "mappingConfigMap/name"),
     ("replicaCont: 3", "replicaCont"),
     ("replicaCount: two", "replicaCount"),
     ("replicaCount: -1", "replicaCount"),
@@ -423,5 +425,59 @@ fn the_template_refuses_no_text_that_the_webhook_takes() {
         let asked = helm(with, &["template", "one", &folder.path().display().to_string()]).good();
         let problems: Vec<&str> = asked.out.lines().filter(|line| line.starts_with("- ")).collect();
         assert!(problems.is_empty(), "{with}: {problems:#?}");
+    }
+}
+
+/// The paths of the chart's values, as its schema has them. Those of a mapping and other charts' names are not.
+fn paths(schema: &Value, before: &str) -> Vec<String> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let own = properties.filter(|(_, schema)| {
+        !schema["description"].as_str().unwrap_or_default().starts_with("The value is called")
+    });
+    own.flat_map(|(name, schema)| {
+        let path = format!("{before}{name}");
+        let below = paths(schema, &format!("{path}."));
+        [path].into_iter().chain(below)
+    })
+    .collect()
+}
+
+#[test]
+fn a_value_that_is_missing_is_named_or_not_needed() {
+    Space::tools();
+    let schema = fs::read_to_string(root().join(CHART).join("values.schema.json")).unwrap();
+    let all = paths(&serde_json::from_str(&schema).unwrap(), "");
+    assert!(all.len() > 90, "{all:?}");
+    let without = |with: &str, path: &str| {
+        let null = format!("{path}=null");
+        helm(with, &["template", "r", CHART, "--namespace", "ours", "--kube-version=1.30.0", "--set", &null])
+    };
+    for path in &all {
+        let done = without("helm", path);
+        // Helm takes `null` for absent where the chart has a default, and gives it to the schema elsewhere.
+        let is_named = done.err.contains(": this value is missing. After --reuse-values, use --reset-then-")
+            || done.err.contains("values don't meet the specifications of the schema");
+        let is_whole = !["<nil>", "<no value>", "Port: null", "Policy: null", "port: null", "Seconds: null"]
+            .iter()
+            .any(|odd| done.out.contains(odd));
+        assert!(if done.ok { is_whole } else { is_named }, "{path}: {}{}", done.out, done.err);
+    }
+    // These are new, so that `--reuse-values` leaves them out.
+    for path in [
+        "livenessProbe",
+        "readinessProbe",
+        "refuseOverlap",
+        "strategy",
+        "webhooks.namespaceSelector",
+        "webhooks.serviceAccounts.objectSelector",
+    ] {
+        for with in HELMS {
+            let refused = without(with, path);
+            assert!(
+                !refused.ok && refused.err.contains(&format!("{path}: this value is missing")),
+                "{}",
+                refused.err
+            );
+        }
     }
 }

@@ -184,16 +184,18 @@ async fn a_right_that_is_missing_is_said_once() {
     let mut replica = Replica::start();
     let ending = "unable to create new content in namespace team because it is being terminated";
     let denied = "events.events.k8s.io is forbidden: User \"us\" cannot create resource \"events\"";
-    for words in [ending, denied, denied, denied] {
+    let quota = "events.events.k8s.io \"web.1\" is forbidden: exceeded quota: few";
+    for words in [ending, quota, denied, denied, denied] {
         replica.events.tell(about("team", "web", Naming::ByContent));
         replica.created().await.respond(403, &status(403, words));
         settle().await;
     }
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert_eq!(log.matches("WARN").count(), 2, "{log}");
+    assert_eq!(log.matches("exceeded quota: few kind=").count(), 1, "it is no right that is missing: {log}");
     let advice = "give the webhook's account the right to create `events` of `events.k8s.io` there";
     assert!(log.contains(denied) && log.contains(advice) && log.contains("namespace=team"), "{log}");
-    assert_eq!(replica.count(EventResult::Failed), 4);
+    assert_eq!(replica.count(EventResult::Failed), 5);
 }
 
 #[tokio::test(start_paused = true)]

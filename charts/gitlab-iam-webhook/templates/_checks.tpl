@@ -49,6 +49,58 @@ here would install, and then keep the webhook from starting or from working. */ 
 {{- end -}}
 {{- end -}}
 
+{{- /* `--reuse-values` leaves out the values that are new in a chart, and `null` takes a default away. Without these
+nothing can be rendered, or what keeps the webhook safe would be off unseen. Every template asks for the full name, so
+that this comes first. */ -}}
+{{- define "webhook.checkPresent" -}}
+{{- range $path := splitList "\n" (include "webhook.present" .) -}}
+{{- $value := $.Values -}}
+{{- range splitList "." $path -}}
+{{- $value = get (default dict $value) . -}}
+{{- if has (toJson $value) (list "null" "\"\"") -}}
+{{- fail (printf "%s: this value is missing. After --reuse-values, use --reset-then-reuse-values in its place: the former knows no value that is new in this chart. Where it says null, leave it out" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- define "webhook.present" -}}
+admissionPolicy.enabled
+certificates.certManager
+certificates.life
+certificates.mode
+certificates.rollWait
+containerPorts.metrics
+containerPorts.webhook
+drainTimeout
+image.pullPolicy
+image.repository
+livenessProbe
+log.filter
+log.format
+mappingConfigMap.name
+networkPolicy.enabled
+podDisruptionBudget.enabled
+rbac.create
+readinessProbe
+refuseOverlap
+repair.enabled
+replicaCount
+service.metricsPort
+service.port
+serviceAccount.create
+serviceMonitor.enabled
+shutdownDelay
+strategy
+terminationGracePeriodSeconds
+webhooks.namespaceSelector
+webhooks.pods.enabled
+webhooks.pods.failurePolicy.create
+webhooks.serviceAccounts.failurePolicy.create
+webhooks.serviceAccounts.failurePolicy.update
+webhooks.serviceAccounts.objectSelector
+webhooks.timeoutSeconds
+{{- end -}}
+
 {{- /* The names that other charts have for these values. The schema lets them pass, so that they are
 answered here. */ -}}
 {{- define "webhook.checkNames" -}}

@@ -3,6 +3,7 @@
 {{- end -}}
 
 {{- define "webhook.fullname" -}}
+{{- include "webhook.checkPresent" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
 {{- else -}}

@@ -63,7 +63,8 @@ lose. */ -}}
 {{- dict "listed" $listed "only" $only "except" $except | toJson -}}
 {{- end -}}
 
-{{- /* Two releases must not decide on one namespace. A configuration of ours is known by the names of its
+{{- /* Two releases must not decide on one namespace, nor be in one: both would have the same mapping, and what one
+answers to a probe would be taken for the answer of the other. A configuration of ours is known by the names of its
 entries. */ -}}
 {{- define "webhook.checkOverlap" -}}
 {{- if .Values.refuseOverlap -}}
@@ -72,6 +73,7 @@ entries. */ -}}
 {{- $ours := fromJson (include "webhook.reach" $selector.namespaceSelector) -}}
 {{- $others := lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "" -}}
 {{- $found := list -}}
+{{- $neighbours := list -}}
 {{- range $other := default list $others.items -}}
 {{- $annotations := default dict $other.metadata.annotations -}}
 {{- $release := get $annotations "meta.helm.sh/release-name" -}}
@@ -80,6 +82,9 @@ entries. */ -}}
 {{- if not $isThis -}}
 {{- range $entry := default list $other.webhooks -}}
 {{- if hasSuffix ".serviceaccounts.gitlab-iam-webhook" $entry.name -}}
+{{- if and $release (eq $namespace $.Release.Namespace) -}}
+{{- $neighbours = append $neighbours $release -}}
+{{- end -}}
 {{- $theirs := fromJson (include "webhook.reach" (default dict $entry.namespaceSelector)) -}}
 {{- $shared := list -}}
 {{- if and $ours.listed $theirs.listed -}}
@@ -108,6 +113,9 @@ entries. */ -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- with $neighbours -}}
+{{- fail (printf "the namespace %s: there is another release in it (%s), and both would read one mapping and keep one last good mapping. Give each release a namespace of its own, or set refuseOverlap=false where they have two values mappingConfigMap.name" $.Release.Namespace (join ", " (uniq .))) -}}
 {{- end -}}
 {{- with uniq $found -}}
 {{- fail (printf "namespaces: there are releases that work in the same namespaces, and two would decide on one ServiceAccount: %s. Give each release a list `namespaces` of its own, or set refuseOverlap=false where other conditions keep them apart" (join "; " .)) -}}

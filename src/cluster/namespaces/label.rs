@@ -65,10 +65,17 @@ impl Effect {
     }
 }
 
-/// The namespaces whose label does nothing although it seems to mean something, each with the value that was
-/// told last.
+/// The namespaces whose label does nothing although it seems to mean something.
 #[derive(Debug, Default)]
-pub(super) struct FutileLabels(BTreeMap<String, String>);
+pub(super) struct FutileLabels(BTreeMap<String, FutileLabel>);
+
+#[derive(Debug)]
+struct FutileLabel {
+    /// The value that was told last.
+    value: String,
+    /// Whether the list that is being read, or was read last, has shown it.
+    is_listed: bool,
+}
 
 impl FutileLabels {
     /// Returns what is to be told of a label: each value once, and again after it was another one.
@@ -78,12 +85,27 @@ impl FutileLabels {
             self.0.remove(name);
             return None;
         };
-        let is_new = self.0.get(name) != Some(value);
-        if !is_new || self.0.len() >= MOST_FUTILE && !self.0.contains_key(name) {
-            return None;
+        let is_full = self.0.len() >= MOST_FUTILE;
+        match self.0.get_mut(name) {
+            None if is_full => return None,
+            Some(known) if known.value == *value => {
+                known.is_listed = true;
+                return None;
+            }
+            None | Some(_) => {}
         }
-        self.0.insert(name.clone(), value.clone());
+        self.0.insert(name.clone(), FutileLabel { value: value.clone(), is_listed: true });
         Some(told)
+    }
+
+    /// All namespaces are about to be listed.
+    pub(super) fn listing(&mut self) {
+        self.0.values_mut().for_each(|label| label.is_listed = false);
+    }
+
+    /// All namespaces were listed: what the list did not show is gone.
+    pub(super) fn listed(&mut self) {
+        self.0.retain(|_, label| label.is_listed);
     }
 
     /// The namespace, or its label, is gone.
@@ -157,6 +179,17 @@ mod tests {
             assert_eq!(tell(&format!("ns-{n}"), "true"), n < MOST_FUTILE - 2, "{n}");
         }
         assert!(tell("a", "yes"), "what is remembered is still followed");
+        // What a list does not show was deleted while nobody watched.
+        labels.listing();
+        let still = LabelledNamespace { name: "a".into(), value: "yes".into(), uid: None };
+        assert_eq!(labels.see(&still, false), None);
+        labels.listed();
+        assert_eq!(labels.see(&still, false), None, "it was told");
+        for n in 3_000..3_100 {
+            let name = format!("ns-{n}");
+            let namespace = LabelledNamespace { name, value: "true".into(), uid: None };
+            assert!(labels.see(&namespace, false).is_some(), "there is room again: {n}");
+        }
         labels.gone("a");
         let again = LabelledNamespace { name: "a".into(), value: "yes".into(), uid: None };
         assert!(labels.see(&again, false).is_some());

@@ -15,7 +15,8 @@ use crate::cluster::service_account_watches::Seen;
 use crate::cluster::watch::Event;
 use crate::engine::decision::Outcome;
 
-/// So many ServiceAccounts are known at once, each with 32 bytes. Others are not told of.
+/// So many ServiceAccounts are known at once, each with 32 bytes. Where there are more, the namespaces with
+/// the most are told of in part: whoever fills one namespace does not silence the others.
 pub(super) const MOST: usize = 10_000;
 
 /// So many ServiceAccounts of a namespace get an Event within [`WINDOW`]. The others are summed up in one.
@@ -78,6 +79,8 @@ pub(super) struct Outcomes {
     /// The key is the hash of namespace and name. The hasher's own keys are secret, so that nobody can choose
     /// two names of one hash.
     known: HashMap<u64, Known>,
+    /// How many ServiceAccounts of each namespace are known. The key is the hash of the namespace.
+    sizes: HashMap<u64, usize>,
     hasher: RandomState,
     burst: Burst,
     summaries: HashMap<Arc<str>, Summary>,
@@ -139,6 +142,7 @@ impl Outcomes {
             generation: 0,
             namespaces: Arc::default(),
             known: HashMap::new(),
+            sizes: HashMap::new(),
             hasher: RandomState::new(),
             burst: Burst::default(),
             summaries: HashMap::new(),
@@ -151,6 +155,7 @@ impl Outcomes {
     pub(super) fn only(&mut self, namespaces: Arc<BTreeSet<String>>) {
         let kept: BTreeSet<u64> = namespaces.iter().map(|name| self.hasher.hash_one(&**name)).collect();
         self.known.retain(|_, known| kept.contains(&known.namespace));
+        self.sizes.retain(|namespace, _| kept.contains(namespace));
         self.summaries.retain(|name, _| namespaces.contains(&**name));
         self.due.retain(|(_, name)| namespaces.contains(&**name));
         self.namespaces = namespaces;
@@ -169,7 +174,11 @@ impl Outcomes {
                     known.is_listed = false;
                 }
             }
-            Event::Listed => self.known.retain(|_, known| known.namespace != own || known.is_listed),
+            Event::Listed => {
+                self.known.retain(|_, known| known.namespace != own || known.is_listed);
+                let left = self.known.values().filter(|known| known.namespace == own).count();
+                self.sizes.insert(own, left);
+            }
             Event::There(Account { name, uid, forecast: Some(forecast) }) => {
                 let id = self.hasher.hash_one((&*namespace, &*name));
                 if generation >= self.generation {
@@ -182,7 +191,7 @@ impl Outcomes {
                 }
             }
             Event::There(Account { name, .. }) | Event::Gone(Account { name, .. }) => {
-                self.known.remove(&self.hasher.hash_one((&*namespace, &*name)));
+                self.forget(self.hasher.hash_one((&*namespace, &*name)));
             }
         }
         Vec::new()
@@ -219,13 +228,18 @@ impl Outcomes {
     fn judged(&mut self, id: u64, own: u64, told: Told, now: Instant) -> Vec<Action> {
         let Forecast { outcome, sentence } = &told.forecast;
         let (outcome, sentence) = (*outcome, self.hasher.hash_one(sentence));
-        let is_full = self.known.len() >= MOST;
-        let before = match self.known.entry(id) {
-            Entry::Vacant(_) if is_full => {
-                let said = std::mem::replace(&mut self.said_too_many, true);
-                return if said { Vec::new() } else { vec![Action::SayTooMany] };
+        let mut actions = Vec::new();
+        if self.known.len() >= MOST && !self.known.contains_key(&id) {
+            if !std::mem::replace(&mut self.said_too_many, true) {
+                actions.push(Action::SayTooMany);
             }
+            if !self.make_room(own) {
+                return actions;
+            }
+        }
+        let before = match self.known.entry(id) {
             Entry::Vacant(entry) => {
+                *self.sizes.entry(own).or_default() += 1;
                 entry.insert(Known { namespace: own, sentence, outcome, is_listed: true });
                 None
             }
@@ -233,7 +247,7 @@ impl Outcomes {
                 let known = entry.get_mut();
                 known.is_listed = true;
                 if known.sentence == sentence {
-                    return Vec::new();
+                    return actions;
                 }
                 known.sentence = sentence;
                 Some(std::mem::replace(&mut known.outcome, outcome))
@@ -241,10 +255,29 @@ impl Outcomes {
         };
         // Where something was told before, that nothing would be written any more is news.
         if !is_worth_telling(outcome) && !before.is_some_and(is_worth_telling) {
-            return Vec::new();
+            return actions;
         }
         let by_event = self.takes_event(&told.namespace, now);
-        vec![if by_event { Action::LogAndEvent(told) } else { Action::Log(told) }]
+        actions.push(if by_event { Action::LogAndEvent(told) } else { Action::Log(told) });
+        actions
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(known) = self.known.remove(&id)
+            && let Some(size) = self.sizes.get_mut(&known.namespace)
+        {
+            *size = size.saturating_sub(1);
+        }
+    }
+
+    /// Forgets one ServiceAccount of the namespace with the most. Returns whether there is one with more than
+    /// this one would have then.
+    fn make_room(&mut self, own: u64) -> bool {
+        let size = self.sizes.get(&own).copied().unwrap_or_default();
+        let largest = self.sizes.iter().max_by_key(|(_, size)| **size);
+        let Some((&largest, _)) = largest.filter(|(_, most)| **most > size + 1) else { return false };
+        let id = self.known.iter().find(|(_, known)| known.namespace == largest).map(|(id, _)| *id);
+        id.inspect(|id| self.forget(*id)).is_some()
     }
 
     /// Whether one more ServiceAccount of this namespace gets an Event. Where it gets none, a summary will be

@@ -245,3 +245,42 @@ fn no_more_are_known_than_there_is_room_for() {
     let bytes = outcomes.known.capacity() * (size_of::<(u64, Known)>() + 1);
     assert!(bytes <= 600 << 10, "{bytes} bytes");
 }
+
+#[test]
+fn whoever_fills_a_namespace_does_not_silence_the_others() {
+    let (mut outcomes, now) = (Outcomes::new(), Instant::now());
+    outcomes.only(names(&["crowd", "team"]));
+    let crowd = |outcomes: &mut Outcomes, from: usize| -> Vec<String> {
+        let accounts = from..from + MOST;
+        accounts
+            .flat_map(|n| see(outcomes, "crowd", 1, there(&format!("a{n}"), Outcome::InStep), now))
+            .collect()
+    };
+    assert_eq!(crowd(&mut outcomes, 0), Vec::<String>::new());
+    let team = |outcomes: &mut Outcomes, n: usize| {
+        see(outcomes, "team", 1, there(&format!("b{n}"), Outcome::Set), now)
+    };
+    assert_eq!(team(&mut outcomes, 0), ["too many", "event b0 set"]);
+    for n in 1..50 {
+        assert_eq!(team(&mut outcomes, n), [format!("event b{n} set")]);
+    }
+    // More of the crowd change nothing, and neither does a list of all of them.
+    assert_eq!(crowd(&mut outcomes, MOST), Vec::<String>::new());
+    see(&mut outcomes, "crowd", 1, Event::Listing, now);
+    assert_eq!(crowd(&mut outcomes, 0), Vec::<String>::new());
+    see(&mut outcomes, "crowd", 1, Event::Listed, now);
+    assert_eq!(team(&mut outcomes, 0), Vec::<String>::new(), "it is known");
+    assert_eq!(outcomes.counts(), [(Outcome::InStep, MOST - 50), (Outcome::Set, 50)].into());
+    // Whoever has as many has no right to more.
+    for n in 50..MOST / 2 {
+        assert_eq!(team(&mut outcomes, n).len(), 1, "{n}");
+    }
+    assert_eq!(team(&mut outcomes, MOST), Vec::<String>::new());
+    assert_eq!(outcomes.known.len(), MOST);
+    for n in 0..MOST {
+        see(&mut outcomes, "team", 1, gone(&format!("b{n}")), now);
+    }
+    outcomes.only(names(&["team"]));
+    assert_eq!(outcomes.counts(), [].into());
+    assert!(outcomes.sizes.values().all(|size| *size == 0), "{:?}", outcomes.sizes);
+}
