@@ -22,10 +22,12 @@ use super::connection::Peer;
 use super::quota::Quota;
 use super::refusal::{Refusal, text_response};
 use crate::engine::admission;
+use crate::engine::admission::ReviewError;
 use crate::engine::admission::mutate::{Mode, Reply, Unreached};
 use crate::engine::admission::validate::{self, Purpose};
 use crate::engine::mapping;
 use crate::engine::object::component::Component;
+use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
 use crate::memory::Pool;
@@ -180,6 +182,9 @@ async fn validate(
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
         let (body, reservation) = receive(&webhook, peer, request).await?;
+        if let Some(refusal) = answer_to_probe(&body)? {
+            return Ok(refusal);
+        }
         let mut queued = webhook.validation_queue.lease(address_of(peer));
         if !queued.try_grow(1) {
             return Err(Refusal::Busy);
@@ -223,6 +228,20 @@ async fn validate(
         Ok(verdict.into_body(warnings)?)
     };
     respond(&webhook, peer, answered.await)
+}
+
+/// The answer, where this is a probe. It waits for no turn: while many edits wait, it would seem that the API
+/// server does not reach us. A probe with a long body, which holds what is kept already, waits as edits do.
+fn answer_to_probe(body: &[u8]) -> Result<Option<Vec<u8>>, ReviewError> {
+    if body.len() > LONG_BODY {
+        return Ok(None);
+    }
+    let edit = validate::read(body)?;
+    if edit.purpose() != Purpose::Probe {
+        return Ok(None);
+    }
+    tracing::debug!("probe answered");
+    edit.judge(&OperatorPolicy::default()).into_body(Vec::new()).map(Some)
 }
 
 /// Does long work on a thread where it holds up no review. It goes on, with all that it was given, when the

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use gitlab_iam_webhook::engine::admission::validate::PROBE;
 use gitlab_iam_webhook::live::Live;
 use gitlab_iam_webhook::memory::{self, Pool};
 use gitlab_iam_webhook::metrics::Metrics;
@@ -467,6 +468,37 @@ async fn an_answer_about_a_mapping_is_bounded_whatever_the_mapping_is() {
         refused["status"]["message"],
         "mapping.yaml has 1 problem\n  1:1: the mapping has 1048587 bytes, a ConfigMap holds at most 1048576"
     );
+}
+
+/// This test has one thread, so that two edits are in the queue before anything else is sent.
+#[tokio::test]
+async fn a_probe_is_answered_while_edits_wait() {
+    let pool = Pool::new(memory::POOL);
+    let app = app_within(limits(), pool.clone());
+    let send = |review: &Value| {
+        let request = Request::post("/validate").header("content-type", "application/json");
+        app.clone().oneshot(request.body(Body::from(review.to_string())).unwrap())
+    };
+    let change = edit("CREATE", None, Some(MAPPING));
+    let mut probe = edit("CREATE", None, Some(PROBE));
+    probe["request"]["name"] = "role-mapping-last-good".into();
+    probe["request"]["dryRun"] = true.into();
+    // No edit finds room.
+    let all = pool.take(memory::POOL).await;
+    let waiting = [tokio::spawn(send(&change)), tokio::spawn(send(&change))];
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(&change).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    let answer = send(&probe).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer = answer.into_body().collect().await.unwrap().to_bytes();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["response"]["allowed"], false, "{answer}");
+    drop(all);
+    for edit in waiting {
+        edit.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

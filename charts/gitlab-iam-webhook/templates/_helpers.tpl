@@ -2,6 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- /* A release's name may hold dots, and a Service's may not. */ -}}
 {{- define "webhook.fullname" -}}
 {{- include "webhook.checkPresent" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -9,9 +10,9 @@
 {{- else -}}
 {{- $name := include "webhook.name" . -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" (replace "." "-" .Release.Name) $name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
