@@ -18,8 +18,8 @@ const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:
     gitlab-iam-webhook check mapping.yaml
   See which role each object of a chart would get, and why:
-    helm template gitlab gitlab/gitlab |
-      gitlab-iam-webhook explain -m mapping.yaml -
+    helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
+      gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
   Ask whether the API server reaches the webhook that is installed:

@@ -23,7 +23,7 @@ use crate::engine::rules::facts::Facts;
 use crate::engine::rules::ruleset::Ruleset;
 
 const EXAMPLES: &str = "Examples:
-  helm template gitlab gitlab/gitlab -n gitlab |
+  helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
     gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
   kubectl get sa,pods -A -o yaml |
     gitlab-iam-webhook explain -m mapping.yaml --output json -
@@ -37,6 +37,9 @@ Exit status: 0 when something was explained, 1 when the file has no ServiceAccou
 Pod or Pod template, 2 when a file cannot be read or used.";
 
 /// The arguments of `explain`.
+/// Where kubectl, too, puts what names no namespace.
+const DEFAULT_NAMESPACE: &str = "default";
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExplainArgs {
@@ -49,7 +52,7 @@ pub(super) struct ExplainArgs {
     objects: PathBuf,
 
     /// The namespace of the objects that name none.
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = DEFAULT_NAMESPACE)]
     namespace: String,
 
     /// The username of who asks for the objects.
@@ -106,8 +109,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let found = each_subject(&input, &ruleset, args, &mut show)?;
-    if found == 0 {
-        output::error(&format!("no ServiceAccount, Pod or Pod template in {input}"));
+    if found.objects == 0 {
+        output::error(&format!(
+            "no ServiceAccount, Pod or Pod template in {input}: give it what `kubectl get sa,pods -o yaml` \
+             or `helm template` prints"
+        ));
         return Ok(ExitCode::from(1));
     }
     let mut text = match args.output {
@@ -117,6 +123,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if assumed && args.output == OutputFormat::Text {
         text.push_str(
             "\nPods count as asked for by their controller: name another requester with --user USER.\n",
+        );
+    }
+    if found.without_namespace && args.namespace == DEFAULT_NAMESPACE && args.output == OutputFormat::Text {
+        text.push_str(
+            "\nObjects that name no namespace count as in `default`: name another one with -n NAMESPACE.\n",
         );
     }
     output::print(&text)?;
@@ -150,14 +161,20 @@ fn account_of<'a>(
     Some(Account { line, is_stored, gets: explain::through_account(ruleset, &account)? })
 }
 
-/// Shows each object of the input, a Pod with its ServiceAccount where that is in the input as well. Returns
-/// how many objects there were.
+/// What was in the input.
+struct Found {
+    objects: usize,
+    /// Whether some object names no namespace.
+    without_namespace: bool,
+}
+
+/// Shows each object of the input, a Pod with its ServiceAccount where that is in the input as well.
 fn each_subject(
     input: &Input,
     ruleset: &Ruleset,
     args: &ExplainArgs,
     show: &mut impl FnMut(&Heading<'_>, &Subject<'_>, Option<&Object<'_>>),
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Found> {
     if is_review(&input.text) {
         let shown = admission::parse(input.text.as_bytes(), ruleset).and_then(|request| {
             request.with_subject(|subject| {
@@ -167,7 +184,7 @@ fn each_subject(
         if shown.with_context(|| format!("reading {input}"))?.is_none() {
             bail!("reading {input}: the review is not about a ServiceAccount or about creating a Pod");
         }
-        return Ok(1);
+        return Ok(Found { objects: 1, without_namespace: false });
     }
     let objects = manifest::read(&input.text).with_context(|| format!("reading {input}"))?;
     let is_account = |object: &&Object<'_>| object.kind == Kind::ServiceAccount;
@@ -185,7 +202,8 @@ fn each_subject(
         let account = accounts.get(&(subject.namespace, subject.service_account)).copied();
         show(&heading, &subject, account);
     }
-    Ok(objects.len())
+    let without_namespace = objects.iter().any(|object| object.namespace.is_none());
+    Ok(Found { objects: objects.len(), without_namespace })
 }
 
 fn is_review(text: &str) -> bool {

@@ -18,12 +18,21 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Input> {
             bail!("standard input is a terminal: name a file, or pipe a file in");
         }
         let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).context("reading standard input")?;
+        let read = io::stdin().lock().read_to_string(&mut text);
+        read.map_err(in_words).context("reading standard input")?;
         return Ok(Input { name: "standard input".to_owned(), text });
     }
     let name = path.display().to_string();
-    let text = fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
+    let text = fs::read_to_string(path).map_err(in_words).with_context(|| format!("reading {name}"))?;
     Ok(Input { name, text })
+}
+
+/// Says what to do with a file that is not text, such as one that an older PowerShell's `>` wrote.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidData => io::Error::other("it is not text in UTF-8: save it as UTF-8"),
+        _ => error,
+    }
 }
 
 impl fmt::Display for Input {

@@ -153,6 +153,16 @@ fn the_mapping<'n, 't>(documents: &'n [Node<'t>], reader: &mut Reader<'_>) -> Op
             );
             (document.at, message)
         }
+        [document] if document.get("rules").is_none() && document.get("mapping").is_some() => {
+            let message = "this looks like the values of gitlab-iam-webhook's chart: expected the mapping \
+                           itself, which is what stands under `mapping`";
+            (document.at, message.to_owned())
+        }
+        [document] if document.get("rules").is_none() && document.get("global").is_some() => {
+            let message = "this looks like the values of GitLab's chart: expected a mapping, which has \
+                           `rules` (docs/mapping.md)";
+            (document.at, message.to_owned())
+        }
         [document] => return Some(document),
         [_, second, ..] => (second.at, "a mapping is one YAML document, here begins a second one".to_owned()),
     };

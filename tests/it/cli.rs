@@ -365,6 +365,23 @@ metadata: {name: job, namespace: gitlab-runner, labels: {project.runner.gitlab.c
 }
 
 #[test]
+fn explain_says_which_namespace_it_assumes() {
+    const NOTE: &str =
+        "\nObjects that name no namespace count as in `default`: name another one with -n NAMESPACE.\n";
+    let (_folder, [good, ..]) = files();
+    let tells = |namespace: &str, arguments: &[&str]| {
+        let object = format!("kind: ServiceAccount\nmetadata: {{name: gitlab-registry{namespace}}}\n");
+        let (code, out, _) = run_with_input(&[&["explain", "-m", &good, "-"], arguments].concat(), &object);
+        assert_eq!(code, 0);
+        out.ends_with(NOTE)
+    };
+    assert!(tells("", &[]));
+    assert!(!tells("", &["-n", "gitlab"]));
+    assert!(!tells("", &["-o", "json"]));
+    assert!(!tells(", namespace: gitlab", &[]));
+}
+
+#[test]
 fn explain_says_what_it_cannot_do() {
     let (_folder, [good, bad, objects]) = files();
     let (code, _, err) = run(&["explain", "-m", &bad, &objects]);
@@ -373,8 +390,17 @@ fn explain_says_what_it_cannot_do() {
         err.starts_with(&format!("error: loading the mapping {bad}: 2 problems\n  2:25: rules[0]")),
         "{err}"
     );
+    let folder = tempfile::tempdir().unwrap();
+    let utf_16 = folder.path().join("utf-16.yaml");
+    fs::write(&utf_16, b"\xff\xfer\0u\0").unwrap();
+    let utf_16 = utf_16.display().to_string();
+    let (code, _, err) = run(&["explain", "-m", &utf_16, &objects]);
+    let words = format!("error: reading {utf_16}: it is not text in UTF-8: save it as UTF-8\n");
+    assert_eq!((code, err), (2, words));
     let (code, _, err) = run_with_input(&["explain", "-m", &good, "-"], "kind: Service\n");
-    assert_eq!((code, err.as_str()), (1, "no ServiceAccount, Pod or Pod template in standard input\n"));
+    let none = "no ServiceAccount, Pod or Pod template in standard input: give it what \
+                `kubectl get sa,pods -o yaml` or `helm template` prints\n";
+    assert_eq!((code, err.as_str()), (1, none));
     let (code, _, err) = run_with_input(&["explain", "-m", &good, "-"], "kind: [\n");
     assert_eq!(
         (code, err.as_str()),

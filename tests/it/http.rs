@@ -448,7 +448,8 @@ async fn a_broken_mapping_is_refused_with_all_its_problems() {
     let refused = validated(&review).await;
     assert_eq!(
         refused["status"]["message"],
-        "mapping.yaml has 1 problem\n  1:1: there is no `data` key `mapping.yaml`"
+        "mapping.yaml has 1 problem\n  1:1: there is no `data` key `mapping.yaml`: give the text this key, as `kubectl create configmap \
+         --from-file=mapping.yaml=FILE` does"
     );
 }
 

@@ -51,6 +51,8 @@ fn every_mistake_has_its_place_and_its_words() {
         ("unknown key, nothing near", "rules: []\nzzzzzz: 1\n".into(), "2:1: zzzzzz: unknown key `zzzzzz`; known are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam, rules"),
         ("duplicate key", "rules: []\nrules: []\n".into(), "2:1: rules: the key `rules` stands here twice"),
         ("a criterion beside the match", rule("component: registry\nrole: x"), "3:5: rules[0].component: `component` belongs under `match`"),
+        ("the values of our chart", "replicaCount: 2\nmapping: {rules: []}\n".into(), "1:1: this looks like the values of gitlab-iam-webhook's chart: expected the mapping itself, which is what stands under `mapping`"),
+        ("the values of GitLab's chart", "global: {}\nregistry: {}\n".into(), "1:1: this looks like the values of GitLab's chart: expected a mapping, which has `rules` (docs/mapping.md)"),
         ("another kind of object", "apiVersion: apps/v1\nkind: Deployment\n".into(), "1:1: this is a Deployment: expected a mapping, or a ConfigMap with the `data` key `mapping.yaml`"),
         ("a star without quotes", rule("match: {component: *}\nskip: true"), "3:24: not YAML: while scanning an anchor or alias, did not find expected alphabetic or numeric character: text that begins with * or & wants quotes"),
         ("a component without gitlab-", rule("match: {component: pages}\nskip: true"), "3:24: rules[0].match.component: unknown component `pages`; did you mean `gitlab-pages`?"),

@@ -165,7 +165,10 @@ pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
         }
         _ if untouched => Change::Untouched,
         None => {
-            let message = format!("there is no `data` key `{CONFIG_MAP_KEY}`");
+            let message = format!(
+                "there is no `data` key `{CONFIG_MAP_KEY}`: give the text this key, as `kubectl create \
+                 configmap --from-file={CONFIG_MAP_KEY}=FILE` does"
+            );
             Change::Unusable(Problems::of_the_whole(&message))
         }
         Some(text) => match text.within(mapping::MAX_BYTES)? {

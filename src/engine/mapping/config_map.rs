@@ -22,7 +22,11 @@ pub fn compile_file(text: &str, operator_policy: &OperatorPolicy) -> Result<Rule
     let Some(holder) = config_map.at_path(&["data", CONFIG_MAP_KEY]) else {
         let data = config_map.get("data").and_then(Node::as_mapping).unwrap_or_default();
         let keys: Vec<&str> = data.iter().filter_map(|(key, _)| key.as_text()).collect();
-        let has = if keys.is_empty() { String::new() } else { format!("; it has {}", keys.join(", ")) };
+        let has = if keys.is_empty() {
+            String::new()
+        } else {
+            format!("; it has {}: rename the key", keys.join(", "))
+        };
         let message = format!("this ConfigMap has no `data` key `{CONFIG_MAP_KEY}`{has}");
         problems.add(config_map.at, || Problem::new(config_map.at, "", &message));
         return conclude(None, problems);
