@@ -192,7 +192,11 @@ impl MappingWatch {
         self.backoff.reset();
         let Some(Found { version, text }) = found else {
             self.state.mapping_absent();
-            self.loader.missing(&format!("the ConfigMap {} is gone", self.place));
+            self.loader.missing(&format!(
+                "the ConfigMap {} is gone; create it again, with the mapping under the key \
+                 `{CONFIG_MAP_KEY}`",
+                self.place
+            ));
             return;
         };
         let offered = match text {

@@ -62,7 +62,8 @@ pub fn follow(
     let (found, receiver) = watch::channel(None);
     let found = Arc::new(found);
     let more = scope.selector.iter().map(|selector| format!(",{selector}")).collect::<String>();
-    let all = Collection::of::<Namespace>(None).metadata_only().labelled(format!("{INJECT}{more}"));
+    let selector = format!("{INJECT}{more}");
+    let all = Collection::of::<Namespace>(None).metadata_only().labelled(selector.clone());
     let parts = if scope.only.is_empty() {
         vec![(None, all)]
     } else {
@@ -71,6 +72,7 @@ pub fn follow(
     let tasks = parts.into_iter().map(|(own, what)| {
         let follower = Follower {
             own,
+            selector: selector.clone(),
             except: scope.except.clone(),
             found: Arc::clone(&found),
             events: events.clone(),
@@ -87,6 +89,8 @@ pub fn follow(
 struct Follower {
     /// The one namespace that this watches.
     own: Option<String>,
+    /// The labels that the namespaces have.
+    selector: String,
     except: Vec<String>,
     found: Arc<watch::Sender<KnownNamespaces>>,
     events: Events,
@@ -126,7 +130,10 @@ impl Follower {
                     futile.gone(&namespace.name);
                     self.change(|known| known.remove(&namespace.name));
                 }
-                Err(failure) => failure.log("watching namespaces"),
+                Err(failure) => {
+                    failure
+                        .log(&format!("watching the namespaces that the labels `{}` select", self.selector));
+                }
             }
         }
     }

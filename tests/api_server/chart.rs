@@ -232,18 +232,16 @@ fn any_text_of_a_mapping_is_stored_as_it_was_given() {
         "rules: []\n\n\n",
         "rules: []  \n",
         "rules: [] \t",
-        "account: b   \n   \n\nkiam: d\n",
+        "account: b   \n   \n\nrules: []\n",
         "account: |\n  b\tc \n\n    d\nrules: []\n",
         "account: b\r\nrules: []\r\n",
-        "account: \"\\t\\\\\"\nkiam: 'c'\n",
+        "account: \"\\t\\\\\"\nkiam: 'c'\nrules: []\n",
         "---\nrules: []\n...\n",
         "%YAML 1.1\n---\nrules: []\n",
         "# {{ .Values.image }}\nrules: []\n",
         "a: \u{85}\u{2028}\u{2029}\u{feff}\u{7f}\u{9b}\u{1b}\n",
         "a: \u{2028}b\n",
-        "account: 😀\u{a0}\n",
-        "\n",
-        " ",
+        "account: 😀\u{a0}\nrules: []\n",
     ] {
         let file = space.folder().join("mapping.yaml");
         fs::write(&file, text).unwrap();

@@ -111,7 +111,7 @@ const BY_THE_SCHEMA: [(&str, &str); 70] = [
 ];
 
 /// Values files that the templates refuse, and what the refusal says.
-const BY_THE_TEMPLATES: [(&str, &str); 33] = [
+const BY_THE_TEMPLATES: [(&str, &str); 40] = [
     ("namespaces: [kube-system]", "namespaces: kube-system is never sent to the webhook"),
     ("namespaces: [ours]", "namespaces: ours is never sent to the webhook"),
     (
@@ -153,7 +153,17 @@ const BY_THE_TEMPLATES: [(&str, &str); 33] = [
         "webhooks.serviceAccounts.objectSelector.matchExpressions[0]: the operator Exists takes no values",
     ),
     ("serviceAccount: {create: false}", "serviceAccount.name"),
+    (
+        "webhooks: {namespaceSelector: {matchExpressions: [{key: gitlab-iam-webhook/inject, operator: Exists}]}}",
+        "webhooks.namespaceSelector.matchExpressions[0]: the chart itself looks at the label",
+    ),
     ("mapping: 'ruls: []'", "mapping.ruls: a mapping has no such key"),
+    ("mapping: '# nothing yet'", "mapping: this text has no list `rules`"),
+    ("mapping: 'account: \"123456789012\"'", "mapping: this text has no list `rules`"),
+    ("mapping: 'rules:'", "mapping: this text has no list `rules`"),
+    ("mapping: 'rules: {}'", "mapping: this text has no list `rules`"),
+    ("mapping: ' '", "mapping: this text has no list `rules`"),
+    ("mapping: \"\\n\"", "mapping: this text has no list `rules`"),
     ("mapping: '- a'", "mapping: this text is YAML, but no mapping"),
     ("mapping: '123'", "mapping: this text is YAML, but no mapping"),
     ("mapping: 'rules: ['", "mapping: this text is not YAML: error converting YAML to JSON: yaml: line 1"),
@@ -213,7 +223,7 @@ fn values_at_the_edge_of_what_is_refused_are_taken() {
         "nodeSelector: {kubernetes.io/os: null}",
         "priorityClassName: ''",
         "mapping: ''",
-        "mapping: '# nothing yet'",
+        "mapping: \"# nothing yet\\nrules: []\"",
     ] {
         for with in HELMS {
             template(with, values).good();

@@ -155,7 +155,7 @@ watchNamespaces: namespaces
 {{- end -}}
 
 {{- define "webhook.checkMapping" -}}
-{{- if kindIs "string" .Values.mapping -}}
+{{- if and .Values.mapping (kindIs "string" .Values.mapping) -}}
 {{- with include "webhook.mappingProblem" .Values.mapping -}}
 {{- fail . -}}
 {{- end -}}
@@ -169,11 +169,16 @@ anchors with any name. What only Helm cannot read is no problem. */ -}}
 {{- if not (regexMatch `[\x{85}\x{2028}\x{2029}\x{FEFF}]|\r([^\n]|$)` .) -}}
 {{- $read := fromYaml . -}}
 {{- if not (and $read.Error (eq (len $read) 1)) -}}
+{{- $unknown := "" -}}
 {{- range $key, $_ := $read -}}
-{{- if and (regexMatch "^[-_A-Za-z0-9]+$" $key) (not (has $key (list "account" "partition" "provider" "onConflict" "onNoRule" "irsa" "kube2iam" "kiam" "rules"))) -}}
-{{- printf "mapping.%s: a mapping has no such key; its keys are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam and rules" $key -}}
-{{- break -}}
+{{- if and (not $unknown) (regexMatch "^[-_A-Za-z0-9]+$" $key) (not (has $key (list "account" "partition" "provider" "onConflict" "onNoRule" "irsa" "kube2iam" "kiam" "rules"))) -}}
+{{- $unknown = $key -}}
 {{- end -}}
+{{- end -}}
+{{- if $unknown -}}
+{{- printf "mapping.%s: a mapping has no such key; its keys are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam and rules" $unknown -}}
+{{- else if not (kindIs "slice" $read.rules) -}}
+{{- print "mapping: this text has no list `rules`; a mapping that gives no role yet says `rules: []`" -}}
 {{- end -}}
 {{- else if not (regexMatch `\?|(^|[\s,{[])[&!:]` .) -}}
 {{- $error := toString $read.Error -}}
@@ -301,6 +306,9 @@ workload-controller: workloadControllers
 {{- $own := dict "webhooks.namespaceSelector" .Values.webhooks.namespaceSelector "webhooks.serviceAccounts.objectSelector" .Values.webhooks.serviceAccounts.objectSelector -}}
 {{- range $path, $selector := $own -}}
 {{- range $n, $term := $selector.matchExpressions -}}
+{{- if and (eq $path "webhooks.namespaceSelector") (eq (toString $term.key) "gitlab-iam-webhook/inject") -}}
+{{- fail (printf "%s.matchExpressions[%d]: the chart itself looks at the label gitlab-iam-webhook/inject: choose another key" $path $n) -}}
+{{- end -}}
 {{- if and (has $term.operator (list "In" "NotIn")) (not $term.values) -}}
 {{- fail (printf "%s.matchExpressions[%d]: the operator %s needs values" $path $n $term.operator) -}}
 {{- end -}}

@@ -49,7 +49,7 @@ annotations:
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "webhook.fullname" .) .Values.serviceAccount.name -}}
 {{- else -}}
-{{- required "serviceAccount.name: with serviceAccount.create false, the name of a ServiceAccount that exists" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.name: serviceAccount.create is false, so give the name of a ServiceAccount that exists" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 

@@ -47,8 +47,9 @@ impl Answer {
         let Err(failure) = done else { return Self::Admitted };
         let why = in_a_line(&failure);
         match failure.code() {
-            // The API server is busy, or does not know who asks. A 500 comes from a webhook that was called.
-            None | Some(401 | 409 | 429 | 501..) => Self::None(why),
+            // The API server is busy, does not know who asks, or has no such namespace. A 500 comes from a
+            // webhook that was called.
+            None | Some(401 | 404 | 409 | 429 | 501..) => Self::None(why),
             Some(_) => Self::Refused(why),
         }
     }
@@ -149,7 +150,10 @@ pub(super) fn judge(
                 return not_registered("ValidatingWebhookConfiguration", &asked.configuration);
             };
             let why = match validating.iter().find(|entry| entry.bundle.is_empty()) {
-                Some(Entry { name, .. }) => format!("the entry {name} has no caBundle"),
+                Some(Entry { name, .. }) => format!(
+                    "the entry {name} has no caBundle, which the replicas write when they start: see first \
+                     that they run, and what their log says"
+                ),
                 None => "only its own log says why".to_owned(),
             };
             let passed = format!("it let a broken mapping for {} pass, and {why}", asked.last_good);
@@ -227,7 +231,8 @@ fn refused_elsewhere(asked: &Asked, message: &str) -> Outcome {
 fn not_answered(why: &str) -> Outcome {
     let text = format!(
         "nobody can say whether the API server reaches the webhook, because it could not be asked: {why}; \
-         see that the API server is up, and that this account may get both webhook configurations"
+         see that the API server is up, that the names are right, and that this account may get both webhook \
+         configurations"
     );
     Outcome { reach: Reach::NotAnswered, text }
 }
