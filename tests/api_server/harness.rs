@@ -15,7 +15,7 @@ use gitlab_iam_webhook::tls::issue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::commands::{Done, gitlab_chart, path_of, run, script, start};
+use crate::commands::{Done, gitlab_chart, path_of, root, run, script, start};
 pub(crate) use crate::commands::{ROLE, eventually};
 
 pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
@@ -300,7 +300,7 @@ impl Space {
         }
         let mut validating =
             self.entry(webhook, "mapping", "/validate", "Ignore", "configmaps", &["CREATE", "UPDATE"]);
-        validating["matchConditions"] = json!([{"name": "mapping", "expression": "request.name in ['role-mapping', 'role-mapping-last-good']"}]);
+        validating["matchConditions"] = json!([{"name": "mapping", "expression": what_is_validated()}]);
         let configuration = |kind: &str, webhooks: Value| {
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
@@ -313,6 +313,14 @@ impl Space {
             self.probe(webhook);
         }
     }
+}
+
+/// Which ConfigMaps the chart sends to `/validate`, as `deploy/make` renders it.
+fn what_is_validated() -> String {
+    let manifests = fs::read_to_string(root().join("deploy/gitlab-iam-webhook.yaml")).unwrap();
+    let (_, configuration) = manifests.split_once("\nkind: ValidatingWebhookConfiguration\n").unwrap();
+    let expression = configuration.lines().find_map(|line| line.trim().strip_prefix("expression: "));
+    expression.unwrap().to_owned()
 }
 
 /// Ends with the test.
