@@ -228,19 +228,16 @@ impl EventWriter {
             // The namespace is gone, or on its way.
             Some(404) => {}
             Some(403) if why.contains("being terminated") => {}
-            // Others refuse as well, such as a quota: their words say what to do.
-            Some(403) if !why.contains(NO_RIGHT) => {
-                tracing::warn!(kind, %namespace, %name, "writing an Event: {why}");
+            Some(403) if why.contains(NO_RIGHT) => {
+                if !std::mem::replace(&mut self.was_denied, true) {
+                    tracing::warn!(
+                        %namespace,
+                        "Events cannot be written: {why}; give the webhook's account the right to create \
+                         `events` of `events.k8s.io` there (this is said once)"
+                    );
+                }
             }
-            Some(403) if self.was_denied => {}
-            Some(403) => {
-                self.was_denied = true;
-                tracing::warn!(
-                    %namespace,
-                    "Events cannot be written: {why}; give the webhook's account the right to create \
-                     `events` of `events.k8s.io` there (this is said once)"
-                );
-            }
+            // Others may refuse it, such as a quota: their words say what to do.
             _ => tracing::warn!(kind, %namespace, %name, "writing an Event: {why}"),
         }
     }

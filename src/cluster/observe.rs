@@ -108,7 +108,7 @@ impl Observe {
     }
 
     fn count(&self, counts: &BTreeMap<Outcome, usize>) {
-        for outcome in Outcome::OF_SERVICE_ACCOUNTS {
+        for outcome in Outcome::of_service_accounts() {
             let count = counts.get(&outcome).copied().unwrap_or_default();
             let gauge = self.metrics.observed_service_accounts.get_or_create(&ObservedLabel { outcome });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -155,22 +155,9 @@ fn log(Told { namespace, name, forecast: Forecast { outcome, sentence }, .. }: &
 
 /// The Event on a ServiceAccount.
 fn notice(Told { namespace, name, uid, forecast: Forecast { outcome, sentence } }: Told) -> Notice {
-    let (importance, reason) = match outcome {
-        Outcome::Set => (Importance::Normal, "RoleWouldBeSet"),
-        Outcome::Replaced => (Importance::Normal, "RoleWouldBeReplaced"),
-        Outcome::Removed => (Importance::Normal, "RoleWouldBeRemoved"),
-        // Somebody should mend the mapping, or the ServiceAccount.
-        Outcome::Kept => (Importance::Warning, "OtherRoleWouldBeKept"),
-        Outcome::Refused => (Importance::Warning, "RoleWouldBeRefused"),
-        Outcome::Orphaned => (Importance::Warning, "RoleIsOrphaned"),
-        Outcome::Undecided
-        | Outcome::NoRule
-        | Outcome::OnServiceAccount
-        | Outcome::DefaultAccount
-        | Outcome::Skipped
-        | Outcome::OptedOut
-        | Outcome::InStep => (Importance::Normal, "NothingWouldBeWritten"),
-    };
+    // It is told where something else was told before.
+    let nothing = (Importance::Normal, "NothingWouldBeWritten");
+    let (importance, reason) = outcomes::reason(outcome).unwrap_or(nothing);
     Notice {
         regarding: Regarding { uid, ..Regarding::service_account(namespace, name) },
         importance,

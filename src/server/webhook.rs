@@ -232,6 +232,7 @@ async fn validate(
 
 /// The answer, where this is a probe. It waits for no turn: while many edits wait, it would seem that the API
 /// server does not reach us. A probe with a long body, which holds what is kept already, waits as edits do.
+/// A short edit is read once more in its turn, so that no copy of it waits.
 fn answer_to_probe(body: &[u8]) -> Result<Option<Vec<u8>>, ReviewError> {
     if body.len() > LONG_BODY {
         return Ok(None);

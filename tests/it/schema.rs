@@ -87,6 +87,14 @@ fn the_schemas_in_the_repository_are_what_the_command_prints() {
 }
 
 #[test]
+fn the_chart_knows_the_keys_at_the_top_of_a_mapping() {
+    let checks = file("charts/gitlab-iam-webhook/templates/_checks.tpl");
+    let (_, list) = checks.split_once("$known := list ").unwrap();
+    let keys: Vec<&str> = list.lines().next().unwrap().split('"').skip(1).step_by(2).collect();
+    assert_eq!(keys, keys_of("mapping"));
+}
+
+#[test]
 fn the_schema_refers_only_to_itself() {
     let text = schema().to_string();
     assert!(!text.contains("$id"));

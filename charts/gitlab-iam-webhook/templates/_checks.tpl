@@ -169,14 +169,15 @@ anchors with any name. What only Helm cannot read is no problem. */ -}}
 {{- if not (regexMatch `[\x{85}\x{2028}\x{2029}\x{FEFF}]|\r([^\n]|$)` .) -}}
 {{- $read := fromYaml . -}}
 {{- if not (and $read.Error (eq (len $read) 1)) -}}
+{{- $known := list "account" "partition" "provider" "onConflict" "onNoRule" "irsa" "kube2iam" "kiam" "rules" -}}
 {{- $unknown := "" -}}
 {{- range $key, $_ := $read -}}
-{{- if and (not $unknown) (regexMatch "^[-_A-Za-z0-9]+$" $key) (not (has $key (list "account" "partition" "provider" "onConflict" "onNoRule" "irsa" "kube2iam" "kiam" "rules"))) -}}
+{{- if and (not $unknown) (regexMatch "^[-_A-Za-z0-9]+$" $key) (not (has $key $known)) -}}
 {{- $unknown = $key -}}
 {{- end -}}
 {{- end -}}
 {{- if $unknown -}}
-{{- printf "mapping.%s: a mapping has no such key; its keys are account, partition, provider, onConflict, onNoRule, irsa, kube2iam, kiam and rules" $unknown -}}
+{{- printf "mapping.%s: a mapping has no such key; its keys are %s" $unknown (join ", " $known) -}}
 {{- else if not (kindIs "slice" $read.rules) -}}
 {{- print "mapping: this text has no list `rules`; a mapping that gives no role yet says `rules: []`" -}}
 {{- end -}}

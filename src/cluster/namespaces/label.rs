@@ -116,20 +116,22 @@ impl FutileLabels {
 
 /// Says why a label does nothing, and what to do about it; `None` where it does what it says.
 fn futile(value: &str, is_excepted: bool) -> Option<String> {
-    match value {
-        // It says that nothing is to be done.
-        "disabled" => None,
-        _ if is_excepted => Some(format!(
+    // `disabled` says that nothing is to be done.
+    if value == "disabled" || Effect::of(value, is_excepted) != Effect::Nothing {
+        return None;
+    }
+    Some(if is_excepted {
+        format!(
             "the label {INJECT}={value} has no effect here: nothing is changed in kube-system and in the \
              webhook's own namespace, so that no mistake in a mapping stops what the cluster or the webhook \
              needs; remove the label, and run GitLab in a namespace of its own"
-        )),
-        "enabled" | "observe" => None,
-        _ => Some(format!(
+        )
+    } else {
+        format!(
             "the label {INJECT}={value} has no effect: write {INJECT}=enabled to give ServiceAccounts and \
              Pods their roles, or {INJECT}=observe to be told what they would get"
-        )),
-    }
+        )
+    })
 }
 
 #[cfg(test)]

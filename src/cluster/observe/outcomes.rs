@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cluster::events::Importance;
 use crate::cluster::service_account_watches::Seen;
 use crate::cluster::watch::Event;
 use crate::engine::decision::Outcome;
@@ -116,23 +117,28 @@ struct Summary {
     last: Option<Instant>,
 }
 
-/// Returns whether somebody wants to know of it. Where nothing would be written, nobody does.
-fn is_worth_telling(outcome: Outcome) -> bool {
+/// Returns why an Event tells of this outcome. Where nothing would be written, nobody wants to know.
+pub(super) fn reason(outcome: Outcome) -> Option<(Importance, &'static str)> {
     match outcome {
-        Outcome::Orphaned
-        | Outcome::Set
-        | Outcome::Removed
-        | Outcome::Kept
-        | Outcome::Replaced
-        | Outcome::Refused => true,
+        Outcome::Set => Some((Importance::Normal, "RoleWouldBeSet")),
+        Outcome::Replaced => Some((Importance::Normal, "RoleWouldBeReplaced")),
+        Outcome::Removed => Some((Importance::Normal, "RoleWouldBeRemoved")),
+        // Somebody should mend the mapping, or the ServiceAccount.
+        Outcome::Kept => Some((Importance::Warning, "OtherRoleWouldBeKept")),
+        Outcome::Refused => Some((Importance::Warning, "RoleWouldBeRefused")),
+        Outcome::Orphaned => Some((Importance::Warning, "RoleIsOrphaned")),
         Outcome::Undecided
         | Outcome::NoRule
         | Outcome::OnServiceAccount
         | Outcome::DefaultAccount
         | Outcome::Skipped
         | Outcome::OptedOut
-        | Outcome::InStep => false,
+        | Outcome::InStep => None,
     }
+}
+
+fn is_worth_telling(outcome: Outcome) -> bool {
+    reason(outcome).is_some()
 }
 
 impl Outcomes {

@@ -57,19 +57,11 @@ impl Outcome {
         Self::Refused,
     ];
 
-    /// Those that a decision on a ServiceAccount can have.
-    pub const OF_SERVICE_ACCOUNTS: [Self; 10] = [
-        Self::NoRule,
-        Self::Skipped,
-        Self::OptedOut,
-        Self::InStep,
-        Self::Orphaned,
-        Self::Set,
-        Self::Removed,
-        Self::Kept,
-        Self::Replaced,
-        Self::Refused,
-    ];
+    /// Returns those that a decision on a ServiceAccount can have.
+    pub fn of_service_accounts() -> impl Iterator<Item = Self> {
+        let of_others = [Self::Undecided, Self::OnServiceAccount, Self::DefaultAccount];
+        Self::ALL.into_iter().filter(move |outcome| !of_others.contains(outcome))
+    }
 
     /// Returns the word in logs, metrics and the audit log.
     #[must_use]
