@@ -1,6 +1,7 @@
 //! What can a person type on the command line? Each command has a file, and only these know clap's types.
 
 mod check;
+mod cluster_args;
 mod explain;
 mod input;
 mod output;

@@ -29,7 +29,7 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found.
+//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -39,6 +39,7 @@ pub mod default_account;
 pub mod events;
 mod failure;
 pub mod impact_preview;
+pub mod inventory;
 pub mod mapping_freshness;
 pub mod mapping_watch;
 pub mod namespaces;
@@ -54,10 +55,13 @@ mod service_accounts;
 mod watch;
 mod write_throttle;
 
+use std::path::PathBuf;
+
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::api::PatchParams;
 use kube::client::{ClientBuilder, ConfigExt};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::BoxError;
 use tower::util::MapErrLayer;
@@ -111,9 +115,42 @@ pub enum ConnectError {
          or run in a Pod of the cluster"
     )]
     Credentials,
+    /// The kubeconfig that was named cannot be used.
+    #[error("using the kubeconfig")]
+    Kubeconfig(#[source] KubeconfigError),
     /// The credentials cannot be used.
     #[error("using the credentials of the cluster")]
     Client(#[source] kube::Error),
+}
+
+/// Which kubeconfig is used, and which of its contexts.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// The kubeconfig; `None` for the one that is found.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context; `None` for the current one.
+    pub context: Option<String>,
+}
+
+/// Connects as a person asked for. Nothing is asked of the API server yet. What it answers takes its room in
+/// this pool.
+///
+/// # Errors
+/// When there are no credentials, or they cannot be used.
+pub async fn connect_with(access: &Access, pool: Pool) -> Result<ApiServer, ConnectError> {
+    let Access { kubeconfig, context } = access;
+    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    let config = match kubeconfig {
+        Some(path) => {
+            let named = Kubeconfig::read_from(path).map_err(ConnectError::Kubeconfig)?;
+            Config::from_custom_kubeconfig(named, &options).await.map_err(ConnectError::Kubeconfig)?
+        }
+        None if context.is_some() => {
+            Config::from_kubeconfig(&options).await.map_err(ConnectError::Kubeconfig)?
+        }
+        None => return connect(pool).await,
+    };
+    Ok(ApiServer::new(client(&config).map_err(ConnectError::Client)?, pool))
 }
 
 /// Connects with KUBECONFIG, or with the credentials of the Pod that this runs in. Nothing is asked of the

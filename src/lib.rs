@@ -23,8 +23,10 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod doctor;
 pub mod engine;
 pub mod health;
+pub mod inventory;
 pub mod live;
 pub mod mapping_file;
 pub mod mapping_loader;

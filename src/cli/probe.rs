@@ -3,21 +3,20 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
+use super::cluster_args::{self, ClusterArgs};
 use super::output;
+use crate::cluster::NamespacedName;
 use crate::cluster::probe::{Outcome, Probe};
-use crate::cluster::{self, NamespacedName};
-use crate::memory::{self, Pool};
 
 const EXAMPLES: &str = "Examples:
   gitlab-iam-webhook probe --mapping-config-map gitlab-iam-webhook/role-mapping \\
     --webhook-configuration gitlab-iam-webhook
 
-The cluster is reached with KUBECONFIG or the Pod's own credentials. They must allow to get
-both webhook configurations, and to patch and create NAME-last-good; nothing is stored.
+The credentials of the cluster must allow to get both webhook configurations, and to patch
+and create NAME-last-good; nothing is stored.
 The answer holds for the one API server that gave it: where there are more, ask again.
 
 Exit status: 0 when the API server reaches the webhook, 1 when it does not, 2 when nobody
@@ -42,12 +41,13 @@ pub(super) struct ProbeArgs {
     /// installation, that takes a moment.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     retry_for: Duration,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 pub(super) fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    let outcome = runtime.block_on(ask(args))?;
+    let outcome = cluster_args::block_on(ask(args))?;
     match outcome.reach().is_reached() {
         Some(is_reached) => {
             output::print(&format!("{outcome}\n"))?;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(args: &ProbeArgs) -> anyhow::Result<Outcome> {
-    let api = cluster::connect(Pool::new(memory::POOL)).await.context("connecting to the cluster")?;
+    let api = args.cluster.connect().await?;
     let probe = Probe::new(api, &args.mapping_config_map, &args.webhook_configuration);
     let end = Instant::now() + args.retry_for;
     loop {

@@ -50,7 +50,7 @@ pub enum ManifestError {
 }
 
 /// The path from each kind of workload to its Pod template.
-const TEMPLATES: [(&str, &[&str]); 8] = [
+pub const TEMPLATES: [(&str, &[&str]); 8] = [
     ("Deployment", &["spec", "template"]),
     ("StatefulSet", &["spec", "template"]),
     ("DaemonSet", &["spec", "template"]),

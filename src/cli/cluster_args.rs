@@ -1,0 +1,53 @@
+//! How does a command say which cluster it is about, and which namespaces?
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::cluster::{self, Access, ApiServer};
+use crate::memory::{self, Pool};
+
+/// Which cluster, and how it is reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The cluster")]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig. Without this option, it is the one that KUBECONFIG names, ~/.kube/config, or the
+    /// Pod's own credentials.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig. Without this option, it is the current one.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// Which namespaces of the cluster.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The cluster")]
+pub(super) struct NamespacesArgs {
+    /// A namespace to look into. The option can be repeated. Objects of a manifest that name no namespace
+    /// count as in the first.
+    #[arg(long = "namespace", short, value_name = "NAMESPACE")]
+    pub(super) namespaces: Vec<String>,
+
+    /// Look into every namespace.
+    #[arg(long, short = 'A', conflicts_with = "namespaces")]
+    pub(super) all_namespaces: bool,
+}
+
+impl ClusterArgs {
+    /// Connects to the cluster. Nothing is asked of it yet.
+    pub(super) async fn connect(&self) -> anyhow::Result<ApiServer> {
+        let Self { kubeconfig, context } = self;
+        let access = Access { kubeconfig: kubeconfig.clone(), context: context.clone() };
+        cluster::connect_with(&access, Pool::new(memory::POOL)).await.context("connecting to the cluster")
+    }
+}
+
+/// Runs what asks a cluster or the network, on this thread.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(work)
+}

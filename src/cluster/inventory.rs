@@ -1,0 +1,203 @@
+//! How is an inventory collected from a cluster, in bounded memory?
+//!
+//! Each object is reduced to what is looked at while its page is read. What may not be read, or is too much,
+//! is told in the inventory and ends nothing.
+
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Pod, Secret as ClusterSecret, ServiceAccount as ClusterServiceAccount,
+};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::ApiServer;
+use super::failure::Failure;
+use super::pages::{Collection, Pages};
+use crate::inventory::{self, Inventory, Metadata, Unread};
+use crate::telemetry::causes;
+
+/// The most objects of a kind in a namespace that are looked at.
+const MOST: usize = 20_000;
+
+/// The most bytes of JSON of all objects that are looked at.
+const MOST_BYTES: usize = 128 << 20;
+
+/// What to collect.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The namespaces to look into; all of them where there is none. ServiceAccounts are always read.
+    pub namespaces: Vec<String>,
+    /// Whether Pods and the templates of CronJobs are wanted.
+    pub pods: bool,
+    /// Whether ConfigMaps are wanted.
+    pub config_maps: bool,
+    /// Whether Secrets are wanted. Their values are read.
+    pub secrets: bool,
+}
+
+/// The API server did not answer at all.
+#[derive(Debug, thiserror::Error)]
+#[error("reading the {what}")]
+pub struct CollectError {
+    what: String,
+    #[source]
+    failure: Failure,
+}
+
+/// Collects what is wanted. `progress` is told what is being read.
+///
+/// # Errors
+/// When the API server cannot be reached. What it refuses is told in the inventory.
+pub async fn collect(
+    api: &ApiServer,
+    wanted: &Wanted,
+    progress: impl FnMut(&str),
+) -> Result<Inventory, CollectError> {
+    let mut inventory = Inventory { is_live: true, ..Inventory::default() };
+    let mut collector = Collector { api, progress, left: MOST_BYTES, unread: Vec::new() };
+    collector.namespaces(wanted, &mut inventory).await?;
+    let places: Vec<Option<&str>> = match wanted.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|name| Some(name.as_str())).collect(),
+    };
+    for place in places {
+        let within =
+            place.map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {name}"));
+        let all = Collection::of::<ClusterServiceAccount>(place).metadata_only();
+        let what = format!("ServiceAccounts of {within}");
+        collector.list(all, &what, &mut inventory.service_accounts, |object| object).await?;
+        if wanted.pods {
+            let what = format!("Pods of {within}");
+            let as_pod = |mut pod: inventory::Pod| {
+                "Pod".clone_into(&mut pod.written_kind);
+                pod
+            };
+            collector.list(Collection::of::<Pod>(place), &what, &mut inventory.pods, as_pod).await?;
+            let what = format!("CronJobs of {within}");
+            let mut jobs = Vec::new();
+            collector.list(Collection::of::<CronJob>(place), &what, &mut jobs, |object| object).await?;
+            inventory.pods.extend(jobs.into_iter().filter_map(pod_of));
+        }
+        if wanted.config_maps {
+            let what = format!("ConfigMaps of {within}");
+            let all = Collection::of::<ConfigMap>(place);
+            collector.list(all, &what, &mut inventory.config_maps, |object| object).await?;
+        }
+        if wanted.secrets {
+            let what = format!("Secrets of {within}");
+            let all = Collection::of::<ClusterSecret>(place);
+            collector.list(all, &what, &mut inventory.secrets, |object| object).await?;
+        }
+    }
+    inventory.unread = collector.unread;
+    Ok(inventory)
+}
+
+struct Collector<'a, F> {
+    api: &'a ApiServer,
+    progress: F,
+    left: usize,
+    unread: Vec<Unread>,
+}
+
+impl<F: FnMut(&str)> Collector<'_, F> {
+    /// All Namespaces are read, because checks ask for labels of others too; where that is forbidden, those
+    /// that are wanted.
+    async fn namespaces(&mut self, wanted: &Wanted, inventory: &mut Inventory) -> Result<(), CollectError> {
+        let before = self.unread.len();
+        let all = Collection::of::<Namespace>(None).metadata_only();
+        self.list(all, "Namespaces", &mut inventory.namespaces, |object| object).await?;
+        if self.unread.len() > before {
+            for name in &wanted.namespaces {
+                let one = Collection::of::<Namespace>(None).metadata_only().named(name);
+                let what = format!("Namespace {name}");
+                self.list(one, &what, &mut inventory.namespaces, |object| object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn list<O: DeserializeOwned, T>(
+        &mut self,
+        all: Collection,
+        what: &str,
+        into: &mut Vec<T>,
+        made: impl Fn(O) -> T,
+    ) -> Result<(), CollectError> {
+        (self.progress)(what);
+        let (mut pages, before) = (Pages::new(self.api.clone(), all), into.len());
+        let (mut left, mut is_cut) = (self.left, false);
+        loop {
+            let page = pages
+                .next(|object: &RawValue| {
+                    let length = object.get().len();
+                    if into.len() - before >= MOST || left < length {
+                        is_cut = true;
+                        return Ok(());
+                    }
+                    left -= length;
+                    into.push(made(serde_json::from_str(object.get())?));
+                    Ok(())
+                })
+                .await;
+            match page {
+                Ok(true) if !is_cut => {}
+                Ok(_) => break,
+                Err(failure) if is_unreachable(&failure) => {
+                    return Err(CollectError { what: what.to_owned(), failure });
+                }
+                Err(failure) => {
+                    self.unread.push(Unread { what: what.to_owned(), why: causes(&failure) });
+                    break;
+                }
+            }
+        }
+        self.left = left;
+        if is_cut {
+            let why = "there are more than this command looks at: name fewer namespaces with -n".to_owned();
+            self.unread.push(Unread { what: format!("some {what}"), why });
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody answers, so that asking for something else is no use.
+fn is_unreachable(failure: &Failure) -> bool {
+    matches!(failure, Failure::Call(_) | Failure::TooLate(_)) || failure.code() == Some(401)
+}
+
+/// What is read of a CronJob.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Job {
+    metadata: Metadata,
+    spec: JobSpec,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JobSpec {
+    job_template: Template,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Template {
+    spec: TemplateSpec,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct TemplateSpec {
+    template: Option<inventory::Pod>,
+}
+
+fn pod_of(job: Job) -> Option<inventory::Pod> {
+    let mut pod = job.spec.job_template.spec.template?;
+    "CronJob".clone_into(&mut pod.written_kind);
+    // The Job controller writes it on every Pod.
+    pod.metadata.labels.insert("job-name".to_owned(), job.metadata.name.clone());
+    pod.metadata.name = job.metadata.name;
+    pod.metadata.namespace = job.metadata.namespace;
+    Some(pod)
+}
