@@ -4,7 +4,6 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use gitlab_iam_webhook::tls::{Pair, provider};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -68,7 +67,7 @@ impl Fake {
                     None => respond(stream, &seen, &*answer),
                     Some(tls) => {
                         let connection = ServerConnection::new(tls).unwrap();
-                        respond(StreamOwned::new(connection, stream), &seen, &*answer)
+                        respond(StreamOwned::new(connection, stream), &seen, &*answer);
                     }
                 });
             }
@@ -92,55 +91,47 @@ impl Fake {
 }
 
 /// Answers one request. A client that goes away is no matter.
-fn respond(
-    mut stream: impl Read + Write,
-    seen: &Mutex<Vec<Asked>>,
-    answer: &dyn Fn(&Asked) -> Answer,
-) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        match stream.read(&mut piece)? {
-            0 => return Ok(()),
-            length => bytes.extend_from_slice(&piece[..length]),
-        }
-    };
-    let whole = String::from_utf8_lossy(&bytes[..end]).into_owned();
+fn respond(mut stream: impl Read + Write, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> Answer) {
+    if let Ok(asked) = read(&mut stream) {
+        seen.lock().unwrap().push(asked.clone());
+        let _ = write(&mut stream, answer(&asked));
+    }
+}
+
+fn read(stream: &mut impl Read) -> io::Result<Asked> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let whole = String::from_utf8_lossy(&head).into_owned();
     let head = whole.to_lowercase();
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-    let length: usize = length.map_or(0, |length| length.parse().unwrap());
-    let mut body = bytes.split_off(end + 4);
-    while body.len() < length {
-        match stream.read(&mut piece)? {
-            0 => return Ok(()),
-            read => body.extend_from_slice(&piece[..read]),
+    let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+    stream.read_exact(&mut body)?;
+    let line = whole.lines().next().and_then(|line| line.rsplit_once(' ')).unwrap_or_default().0.to_owned();
+    Ok(Asked { line, head, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+fn write(stream: &mut (impl Read + Write), answer: Answer) -> io::Result<()> {
+    let close = "connection: close\r\n";
+    match answer {
+        Answer::Whole(status, body) => {
+            let length = body.len();
+            write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n{close}\r\n{body}")?;
         }
-    }
-    let line = whole.lines().next().unwrap().rsplit_once(' ').unwrap().0.to_owned();
-    let asked = Asked { line, head, body: String::from_utf8(body).unwrap() };
-    seen.lock().unwrap().push(asked.clone());
-    match answer(&asked) {
-        Answer::Whole(status, body) => write!(
-            stream,
-            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        )?,
         Answer::Head(status, header) => {
-            write!(
-                stream,
-                "HTTP/1.1 {status} x\r\n{header}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )?;
+            write!(stream, "HTTP/1.1 {status} x\r\n{header}\r\ncontent-length: 0\r\n{close}\r\n")?;
         }
         Answer::Endless => {
-            write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<a>")?;
+            write!(stream, "HTTP/1.1 200 OK\r\n{close}\r\n<a>")?;
             loop {
-                stream.write_all(&piece)?;
+                stream.write_all(&[b'x'; 4096])?;
             }
         }
-        Answer::Silence => thread::sleep(Duration::from_mins(1)),
+        // Until the client gives up.
+        Answer::Silence => drop(stream.read(&mut [0])?),
     }
     stream.flush()
 }
@@ -160,20 +151,13 @@ pub(crate) fn proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     (address, asked)
 }
 
-fn tunnel(mut client: TcpStream, seen: &Mutex<Vec<String>>) -> io::Result<()> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        client.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let target = head.split(' ').nth(1).unwrap().replace("localhost", "127.0.0.1");
-    seen.lock().unwrap().push(head);
-    let server = TcpStream::connect(target)?;
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
-    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+fn tunnel(mut client: TcpStream, seen: &Mutex<Vec<String>>) {
+    let asked = read(&mut client).unwrap();
+    let target = asked.line.split(' ').nth(1).unwrap().replace("localhost", "127.0.0.1");
+    seen.lock().unwrap().push(asked.head);
+    let Ok(mut server) = TcpStream::connect(target) else { return };
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     thread::spawn(move || io::copy(&mut from, &mut to));
-    let (mut from, mut to) = (server, client);
-    io::copy(&mut from, &mut to).map(drop)
+    let _ = io::copy(&mut server, &mut client);
 }
