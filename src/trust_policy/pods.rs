@@ -2,6 +2,7 @@
 //!
 //! Such a role trusts the node and not the Pod, so that only the role's name is asked for.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::pattern::{self, Alphabet, is_pattern};
@@ -92,7 +93,7 @@ fn roles_of_pods(ruleset: &Ruleset, rule: &Rule, inventory: &Inventory) -> BTree
                 verdict.provider == ruleset.pod_provider()
                     && verdict.rule.is_some_and(|winner| winner.name == rule.name)
             })?;
-            ours.role.map(|role| role.into_owned())
+            ours.role.map(Cow::into_owned)
         })
     };
     let pods = inventory.pods.iter();

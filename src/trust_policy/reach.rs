@@ -7,6 +7,7 @@
 use super::pattern::{self, Alphabet, TooMany, covers, is_pattern, overlap};
 use super::subject;
 use super::trusts::{Account, GlobTrust};
+use crate::engine::object::component::Component;
 use crate::engine::object::provider::Provider;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::glob::Glob;
@@ -107,19 +108,19 @@ fn liked_globs(
     let (of_default, others): (Pairs, Pairs) = pairs.into_iter().partition(|(_, name)| name == "default");
     let mut globs = Vec::new();
     if rule.criteria.names_default_account() {
-        globs.extend(except_earlier(ruleset, rule, of_default, Vec::new(), true, steps)?);
+        globs.extend(except_earlier(ruleset, rule, &of_default, Vec::new(), true, steps)?);
     }
     let defaults =
         others.iter().filter(|(_, name)| covers(name, "default")).map(|(place, _)| subject(place, "default"));
     let defaults = defaults.collect();
-    globs.extend(except_earlier(ruleset, rule, others, defaults, false, steps)?);
+    globs.extend(except_earlier(ruleset, rule, &others, defaults, false, steps)?);
     Ok(globs)
 }
 
 fn except_earlier(
     ruleset: &Ruleset,
     rule: &Rule,
-    pairs: Pairs,
+    pairs: &Pairs,
     mut except: Vec<String>,
     of_default: bool,
     steps: &mut Steps,
@@ -130,7 +131,7 @@ fn except_earlier(
         if is_about_pods(criteria) || (of_default && !criteria.names_default_account()) {
             continue;
         }
-        let taken = taken_by(criteria, of_default, &pairs, steps)
+        let taken = taken_by(criteria, of_default, pairs, steps)
             .ok_or_else(|| format!("what the earlier rule `{}` takes is too much to tell", other.name))?;
         if taken.is_empty() {
             continue;
@@ -207,7 +208,7 @@ fn is_about_pods(criteria: &Criteria) -> bool {
     let components = criteria.components;
     !criteria.projects.is_empty()
         || !criteria.runners.is_empty()
-        || (!components.is_empty() && components.iter().all(|component| component.is_pods_only()))
+        || (!components.is_empty() && components.iter().all(Component::is_pods_only))
 }
 
 /// Whether the operator allows the role in every namespace that these globs match.

@@ -177,7 +177,7 @@ impl<'a> Making<'a> {
                         assumed.push(format!("{}/{}", account.namespace, account.service_account));
                     }
                     let Account { namespace, service_account: name } = account;
-                    let metadata = Metadata { namespace, name, ..Metadata::default() };
+                    let metadata = Metadata { name, namespace, ..Metadata::default() };
                     self.account(&ServiceAccount { metadata }, |winner| winner == &*rule.name);
                 }
             }
@@ -282,10 +282,11 @@ impl<'a> Making<'a> {
                  label it {INJECT}=enabled, or name it with -n {namespace} to count them"
             ));
         }
+        let giving: BTreeSet<&str> =
+            self.roles.values().flat_map(|trust| &trust.rules).map(String::as_str).collect();
         for rule in self.ruleset.rules() {
             let Action::Role(grant) = &rule.action else { continue };
-            let given = self.roles.values().any(|trust| trust.rules.contains(&*rule.name));
-            if given || self.untold.contains(&*rule.name) {
+            if giving.contains(&*rule.name) || self.untold.contains(&*rule.name) {
                 continue;
             }
             let says = format!("rule `{}` (line {}) gives its role to nobody", rule.name, rule.at.line);
