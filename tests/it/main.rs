@@ -42,3 +42,5 @@ mod session;
 mod session_picture;
 mod support;
 mod trust;
+mod trust_policy;
+mod trust_policy_properties;
