@@ -44,5 +44,7 @@ mod session;
 mod session_picture;
 mod support;
 mod trust;
+mod trust_policy;
+mod trust_policy_properties;
 mod verify;
 mod whoami;
