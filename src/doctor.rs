@@ -2,6 +2,10 @@
 //!
 //! The checks are pure: what they look at was collected before, in a cluster or in manifests.
 
+pub mod installation;
+
+use installation::Installation;
+
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::{Inventory, Unread};
 
@@ -10,6 +14,8 @@ use crate::inventory::{Inventory, Unread};
 pub struct Scene<'a> {
     /// The objects.
     pub inventory: &'a Inventory,
+    /// The installation of this webhook, where one is known.
+    pub installation: Option<&'a Installation>,
     /// The mapping, where one is known.
     pub ruleset: Option<&'a Ruleset>,
 }
