@@ -29,7 +29,7 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at.
+//! `EventWriter` what a review found. [`inventory`] and [`installation`] collect once what a command looks at.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -39,6 +39,7 @@ pub mod default_account;
 pub mod events;
 mod failure;
 pub mod impact_preview;
+pub mod installation;
 pub mod inventory;
 pub mod mapping_freshness;
 pub mod mapping_watch;
@@ -50,6 +51,7 @@ pub mod probe;
 mod read;
 pub mod repair;
 mod retry;
+mod served_certificate;
 mod service_account_watches;
 mod service_accounts;
 mod watch;

@@ -3,9 +3,11 @@
 //! It was read before, so that everything that judges it is pure. What could not be read is kept as such: it
 //! is never taken for something that is not there.
 
+mod checks;
 mod configuration;
 mod deployment;
 
+pub use checks::{CHECKS, examine, not_installed};
 pub use configuration::{Bundle, Configuration, Requirement, Selector, Webhook};
 pub use deployment::{Deployment, ServeOptions};
 
@@ -97,6 +99,15 @@ pub struct InForce {
 }
 
 impl<T> Seen<T> {
+    /// Makes something else of it where it is there.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Seen<U> {
+        match self {
+            Self::There(value) => Seen::There(make(value)),
+            Self::Missing => Seen::Missing,
+            Self::Unread(why) => Seen::Unread(why),
+        }
+    }
+
     /// Lends it where it is there.
     pub fn there(&self) -> Option<&T> {
         match self {
@@ -176,7 +187,12 @@ impl Installation {
         let served = replicas.iter().map(|Replica { name, served, .. }| {
             (format!("the certificate that Pod {namespace}/{name} serves"), served.unread())
         });
-        let unread = unread.into_iter().chain(served);
+        let configurations = [&self.mutating, &self.validating].into_iter().filter_map(Seen::there);
+        let entries = configurations.flat_map(|configuration| &configuration.webhooks);
+        let long = entries.filter(|webhook| *webhook.bundle() == Bundle::TooLong).map(|webhook| {
+            (format!("the caBundle of the entry {}", webhook.name), Some("it is longer than 64 KiB"))
+        });
+        let unread = unread.into_iter().chain(served).chain(long);
         unread.filter_map(|(what, why)| Some(Unread { what, why: why?.to_owned() })).collect()
     }
 }
