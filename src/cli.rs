@@ -2,10 +2,12 @@
 
 mod check;
 mod cluster_args;
+mod doctor;
 mod explain;
 mod input;
 mod output;
 mod probe;
+mod progress;
 mod schema;
 mod serve;
 
@@ -26,11 +28,14 @@ const EXAMPLES: &str = "Examples:
   Ask whether the API server reaches the webhook that is installed:
     gitlab-iam-webhook probe --mapping-config-map gitlab-iam-webhook/role-mapping \\
       --webhook-configuration gitlab-iam-webhook
+  Find out why a role does not arrive, or is not used:
+    gitlab-iam-webhook doctor
 
 Exit status: check exits with 0 without problems, and with 1 where there are some;
 explain with 0 when it has explained something, and with 1 when there is nothing to
 explain; probe with 0 when the API server reaches the webhook, and with 1 when it does
-not; schema with 0; all of them with 2 when they could not do what was asked.";
+not; doctor with 0 when nothing is wrong, and with 1 when there are problems; schema
+with 0; all of them with 2 when they could not do what was asked.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -61,6 +66,11 @@ enum Command {
     /// The API server is asked to write a broken mapping, as a dry run: if it reaches the webhook, the
     /// webhook refuses that. Readiness cannot see this, because the kubelet reaches Pods by another way.
     Probe(probe::ProbeArgs),
+    /// Find everything that is wrong where a role does not arrive, or is not used.
+    ///
+    /// The webhook's own installation is looked at, and GitLab: its ServiceAccounts, Pods, ConfigMaps, and
+    /// with --secrets its Secrets. Each finding says what is wrong, where, and how to mend it.
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -121,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

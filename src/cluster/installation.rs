@@ -24,7 +24,6 @@ use crate::doctor::installation::{
     Configuration, Deployment, Installation, MappingText, Reach, Replica, Seen,
 };
 use crate::engine::admission::validate::LAST_GOOD_SUFFIX;
-use crate::engine::mapping::CONFIG_MAP_KEY;
 
 /// The name of the webhook configurations where the chart is installed as its own documents say.
 const USUAL: &str = "gitlab-iam-webhook";
@@ -307,7 +306,6 @@ impl Reader<'_> {
             #[serde(default, rename = "mapping.yaml")]
             text: Option<String>,
         }
-        debug_assert_eq!(CONFIG_MAP_KEY, "mapping.yaml");
         let held: Seen<Held> =
             get::<ClusterConfigMap, _>(self.api, Some(&name.namespace), &name.name, "ConfigMap").await?;
         Ok(held.map(|held| MappingText {
