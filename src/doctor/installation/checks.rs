@@ -7,7 +7,7 @@ mod trust;
 
 use std::time::SystemTime;
 
-use super::Installation;
+use super::{Installation, Webhook};
 use crate::doctor::{Finding, Severity};
 use crate::engine::rules::ruleset::Ruleset;
 
@@ -91,6 +91,19 @@ impl Checkup<'_> {
     fn deployment(&self) -> String {
         format!("Deployment {}/{}", self.installation.namespace, self.installation.service)
     }
+}
+
+/// The faults of entries, each once, with the names of all entries that have it.
+fn together(webhooks: &[Webhook], fault: impl Fn(&Webhook) -> Option<String>) -> Vec<(String, String)> {
+    let mut faults: Vec<(String, Vec<&str>)> = Vec::new();
+    for webhook in webhooks {
+        let Some(what) = fault(webhook) else { continue };
+        match faults.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, names)) => names.push(&webhook.name),
+            None => faults.push((what, vec![&webhook.name])),
+        }
+    }
+    faults.into_iter().map(|(what, names)| (what, names.join(", "))).collect()
 }
 
 #[cfg(test)]

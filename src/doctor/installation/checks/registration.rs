@@ -1,6 +1,6 @@
 //! Does the API server send the webhook what it should, and what does it do where nobody answers?
 
-use super::{Checkup, Told};
+use super::{Checkup, Told, together};
 use crate::doctor::Severity;
 use crate::doctor::installation::{Configuration, Seen, Selector, Webhook};
 use crate::engine::object::provider::Provider;
@@ -21,23 +21,24 @@ const DOWN: &str = "docs/operating.md#when-something-is-down";
 
 pub(super) fn check(checkup: &mut Checkup<'_>) {
     let installation = checkup.installation;
-    match &installation.mutating {
-        Seen::Missing => checkup.problem(Told {
+    let unused = match &installation.mutating {
+        Seen::Missing => Some("does not exist"),
+        Seen::There(configuration) if configuration.webhooks.is_empty() => Some("has no entries"),
+        Seen::There(_) | Seen::Unread(_) => None,
+    };
+    if let Some(what) = unused {
+        checkup.problem(Told {
             check: "registration",
             place: place(&installation.name),
-            what: "it does not exist, so neither ServiceAccounts nor Pods are sent to the webhook".to_owned(),
+            what: format!("it {what}, so neither ServiceAccounts nor Pods are sent to the webhook"),
             fix: again(),
             reference: CONNECTING,
-        }),
-        Seen::There(configuration) => {
-            entries(checkup, configuration);
-            for webhook in &configuration.webhooks {
-                selector(checkup, webhook);
-                timeout(checkup, webhook);
-            }
-            failure_policy(checkup, configuration);
-        }
-        Seen::Unread(_) => {}
+        });
+    } else if let Some(configuration) = installation.mutating.there() {
+        entries(checkup, configuration);
+        selectors(checkup, configuration);
+        timeouts(checkup, configuration);
+        failure_policy(checkup, configuration);
     }
     let is_judged = match &installation.validating {
         Seen::Missing => false,
@@ -70,7 +71,7 @@ fn again() -> String {
 fn entries(checkup: &mut Checkup<'_>, configuration: &Configuration) {
     let webhooks = &configuration.webhooks;
     let is_charts = webhooks.iter().any(|webhook| webhook.name.ends_with(OURS));
-    if !is_charts && !webhooks.is_empty() {
+    if !is_charts {
         return;
     }
     let wants_pods = checkup.ruleset.is_some_and(|ruleset| {
@@ -104,51 +105,57 @@ fn entries(checkup: &mut Checkup<'_>, configuration: &Configuration) {
     }
 }
 
-/// Whether an entry gets the objects of opted-in namespaces, and of no others.
-fn selector(checkup: &mut Checkup<'_>, webhook: &Webhook) {
+/// Whether the entries get the objects of opted-in namespaces, and of no others.
+fn selectors(checkup: &mut Checkup<'_>, configuration: &Configuration) {
     let installation = checkup.installation;
-    let Webhook { name, namespace_selector: selector, .. } = webhook;
-    let told = |what: String, fix: &str| Told {
-        check: "namespace-selector",
-        place: format!("{} entry {name}", place(&installation.name)),
-        what,
-        fix: fix.to_owned(),
-        reference: OBSERVE,
+    let webhooks = &configuration.webhooks;
+    let open = |webhook: &Webhook| {
+        let is_open = !is_opted_in(&webhook.namespace_selector);
+        is_open.then(|| {
+            format!("does not ask for the label {INJECT}, so namespaces that nobody opted in are changed")
+        })
     };
-    if !is_opted_in(selector) {
-        checkup.problem(told(
-            format!("its namespaceSelector does not ask for the label {INJECT}, so namespaces that nobody opted in are changed"),
-            &again(),
-        ));
-    }
     // Where a failure policy is `Fail`, nothing that the webhook itself needs may wait for it.
-    let own = &installation.namespace;
-    let excepted = ["kube-system", own].into_iter().filter(|name| !is_excepted(selector, name));
-    let excepted: Vec<&str> = excepted.collect();
-    if !excepted.is_empty() {
-        let names = excepted.join(" and ");
-        checkup.warning(told(
-            format!("its namespaceSelector lets {names} in, so what the webhook itself needs may wait for the webhook"),
-            &again(),
-        ));
-    }
-    let Some(deployment) = installation.deployment.there() else { return };
-    let (mut sent, mut watched) = (limited_to(selector), deployment.options.watch_namespaces.clone());
-    sent.sort();
-    watched.sort();
-    if sent != watched {
+    let own = installation.namespace.as_str();
+    let circular = |webhook: &Webhook| {
+        let let_in =
+            ["kube-system", own].into_iter().filter(|name| !is_excepted(&webhook.namespace_selector, name));
+        let let_in: Vec<&str> = let_in.collect();
+        let names = let_in.join(" and ");
+        (!names.is_empty())
+            .then(|| format!("lets {names} in, so what the webhook itself needs may wait for the webhook"))
+    };
+    let watched = installation.deployment.there().map(|deployment| {
+        let mut names = deployment.options.watch_namespaces.clone();
+        names.sort();
+        names
+    });
+    let elsewhere = |webhook: &Webhook| {
+        let (watched, mut sent) = (watched.as_ref()?, limited_to(&webhook.namespace_selector));
+        sent.sort();
         let words = |names: &[String]| match names {
             [] => "all namespaces that are opted in".to_owned(),
             names => names.join(", "),
         };
-        checkup.warning(told(
-            format!(
-                "it sends the objects of {}, and the Deployment repairs in {}",
-                words(&sent),
-                words(&watched)
-            ),
-            "set the value namespaces of the chart, which sets both, and upgrade the release",
-        ));
+        (sent != *watched)
+            .then(|| format!("selects {}, and the Deployment repairs in {}", words(&sent), words(watched)))
+    };
+    let both = "set the value namespaces of the chart, which sets both, and upgrade the release";
+    for (severity, faults, fix) in [
+        (Severity::Problem, together(webhooks, open), again()),
+        (Severity::Warning, together(webhooks, circular), again()),
+        (Severity::Warning, together(webhooks, elsewhere), both.to_owned()),
+    ] {
+        for (what, entries) in faults {
+            let told = Told {
+                check: "namespace-selector",
+                place: place(&installation.name),
+                what: format!("the namespaceSelector of {entries} {what}"),
+                fix: fix.clone(),
+                reference: OBSERVE,
+            };
+            checkup.find(severity, told);
+        }
     }
 }
 
@@ -184,22 +191,24 @@ fn limited_to(selector: &Selector) -> Vec<String> {
         .collect()
 }
 
-fn timeout(checkup: &mut Checkup<'_>, webhook: &Webhook) {
-    let Webhook { name, timeout_seconds, failure_policy, .. } = webhook;
-    if *timeout_seconds <= LONG {
-        return;
-    }
-    let told = Told {
-        check: "timeout",
-        place: format!("{} entry {name}", place(&checkup.installation.name)),
-        what: format!(
-            "the API server waits {timeout_seconds} seconds for an answer (failurePolicy {failure_policy}), so \
-             that everybody's requests take so long while the webhook cannot be reached"
-        ),
-        fix: "set the value webhooks.timeoutSeconds to 2, and upgrade the release".to_owned(),
-        reference: DOWN,
+fn timeouts(checkup: &mut Checkup<'_>, configuration: &Configuration) {
+    let long = |webhook: &Webhook| {
+        let seconds = webhook.timeout_seconds;
+        (seconds > LONG).then(|| format!("{seconds} seconds"))
     };
-    checkup.warning(told);
+    for (seconds, entries) in together(&configuration.webhooks, long) {
+        let told = Told {
+            check: "timeout",
+            place: place(&checkup.installation.name),
+            what: format!(
+                "the API server waits {seconds} for an answer to {entries}, so that everybody's requests take \
+                 so long while the webhook cannot be reached"
+            ),
+            fix: "set the value webhooks.timeoutSeconds to 2, and upgrade the release".to_owned(),
+            reference: DOWN,
+        };
+        checkup.warning(told);
+    }
 }
 
 /// What happens in opted-in namespaces while nobody answers.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 
-use super::{Checkup, Told};
+use super::{Checkup, Told, together};
 use crate::doctor::Severity;
 use crate::doctor::installation::{Bundle, Configuration, Replica, Seen, Webhook};
 use crate::telemetry::unix_time_in_words;
@@ -91,6 +91,10 @@ fn same_bundle(checkup: &mut Checkup<'_>) {
     for webhook in entries {
         let Bundle::Pem(pem) = webhook.bundle() else { continue };
         let mut held = chain_check::certificates(pem);
+        // That there is none is told apart.
+        if held.is_empty() {
+            continue;
+        }
         held.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
         match known.iter().find(|(target, ..)| *target == webhook.target()) {
             None => known.push((webhook.target(), held, &webhook.name)),
@@ -121,8 +125,11 @@ fn served(checkup: &mut Checkup<'_>, place: &str, configuration: &Configuration,
     for Replica { name, served, .. } in replicas {
         let Some(chain) = served.there() else { continue };
         let fault = |webhook: &Webhook| {
-            // What is called by a URL is not called in this Pod.
+            // What is called by a URL is not called in this Pod. That there is no bundle is told apart.
             let (host, Bundle::Pem(bundle)) = (webhook.host()?, webhook.bundle()) else { return None };
+            if chain_check::certificates(bundle).is_empty() {
+                return None;
+            }
             let why = chain_check::check(bundle, chain, &host, checkup.now).err()?;
             Some(format!("the API server calls {host}: {why}"))
         };
@@ -207,19 +214,6 @@ fn secret(checkup: &mut Checkup<'_>) {
         reference: CERTIFICATES,
     };
     checkup.problem(told);
-}
-
-/// The faults of entries, each once, with the names of all entries that have it.
-fn together(webhooks: &[Webhook], fault: impl Fn(&Webhook) -> Option<String>) -> Vec<(String, String)> {
-    let mut faults: Vec<(String, Vec<&str>)> = Vec::new();
-    for webhook in webhooks {
-        let Some(what) = fault(webhook) else { continue };
-        match faults.iter_mut().find(|(known, _)| *known == what) {
-            Some((_, names)) => names.push(&webhook.name),
-            None => faults.push((what, vec![&webhook.name])),
-        }
-    }
-    faults.into_iter().map(|(what, names)| (what, names.join(", "))).collect()
 }
 
 fn ends<'a>(certificates: &'a [CertificateDer<'_>]) -> impl Iterator<Item = i64> + 'a {
