@@ -18,7 +18,6 @@ use crate::cluster::{ApiServer, gitlab_namespaces};
 use crate::doctor::installation::{self, Installation, Seen};
 use crate::doctor::{self, Report, Scene};
 use crate::engine::mapping;
-use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::{Inventory, Unread, read};
 use report::{LookedAt, Told};
@@ -189,7 +188,7 @@ fn mapping_of(
     };
     let policy = found.first().and_then(|one| one.operator_policy().ok());
     let input = input::read_at_most(path, MOST_BYTES)?;
-    let ruleset = mapping::compile_file(&input.text, &policy.unwrap_or_else(OperatorPolicy::default));
+    let ruleset = mapping::compile_file(&input.text, &policy.unwrap_or_default());
     let ruleset = ruleset.with_context(|| format!("reading the mapping {}", input.name))?;
     Ok((Some(input.name), Some(ruleset)))
 }

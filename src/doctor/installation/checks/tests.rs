@@ -156,7 +156,7 @@ fn each_fault_is_found_and_said() {
             "everybody is opted in",
             |one| {
                 entries(one, |all| {
-                    drop(all[0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().remove(0))
+                    drop(all[0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().remove(0));
                 })
             },
             &["Problem namespace-selector", "nobody opted in"],
@@ -165,7 +165,7 @@ fn each_fault_is_found_and_said() {
             "our own namespace is let in",
             |one| {
                 entries(one, |all| {
-                    drop(all[0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().remove(1))
+                    drop(all[0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().remove(1));
                 })
             },
             &["Warning namespace-selector", "lets kube-system and ours in"],
