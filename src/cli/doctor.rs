@@ -16,10 +16,10 @@ use crate::cluster::installation::{Look, find};
 use crate::cluster::inventory::{self, Wanted};
 use crate::cluster::{ApiServer, gitlab_namespaces};
 use crate::doctor::installation::{self, Installation, Seen};
-use crate::doctor::{self, Report, Scene};
+use crate::doctor::{self, Findings, Report, Scene, ValuesFile};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{Inventory, Unread, read};
+use crate::inventory::{Hidden, Inventory, Unread, read};
 use report::{LookedAt, Told};
 
 const EXAMPLES: &str = "Examples:
@@ -109,7 +109,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         OutputFormat::Json => told.as_json(),
     };
     output::print(&text)?;
-    let is_found = told.problems() > 0 || args.strict && told.warnings() > 0;
+    let is_found = told.problems() > 0 || told.has_more() || args.strict && told.warnings() > 0;
     Ok(ExitCode::from(u8::from(is_found)))
 }
 
@@ -123,14 +123,18 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     let (mapping, ruleset) = mapping_of(args, found)?;
     let own_namespaces: Vec<String> = found.iter().map(|one| one.namespace.clone()).collect();
     let served = found.first().map(Installation::namespaces).filter(|names| !names.is_empty());
+    let values = values_of(args)?;
     let scene = Scene {
         inventory: &inventory,
         ruleset: ruleset.as_ref(),
         reads_secrets: args.secrets,
+        values: &values,
         own_namespaces: &own_namespaces,
         served_namespaces: served.as_deref(),
     };
-    let mut report = doctor::examine(&scene);
+    let mut findings = Findings::default();
+    doctor::examine(&scene, &mut findings);
+    let mut report = findings.into_report();
     about_installations(&mut report, installations.as_ref(), ruleset.as_ref());
     if let (None, Some(Seen::There(_)) | None) = (&ruleset, &installations) {
         let why = "no mapping is known: name one with --mapping".to_owned();
@@ -191,6 +195,15 @@ fn mapping_of(
     let ruleset = mapping::compile_file(&input.text, &policy.unwrap_or_default());
     let ruleset = ruleset.with_context(|| format!("reading the mapping {}", input.name))?;
     Ok((Some(input.name), Some(ruleset)))
+}
+
+/// Values hold credentials: they are hidden from here on.
+fn values_of(args: &DoctorArgs) -> anyhow::Result<Vec<ValuesFile>> {
+    let read = |path: &PathBuf| {
+        let input = input::read_at_most(path, MOST_BYTES)?;
+        Ok(ValuesFile { name: input.name, text: Hidden::new(input.text) })
+    };
+    args.values.iter().map(read).collect()
 }
 
 fn from_manifests(args: &DoctorArgs) -> anyhow::Result<Gathered> {

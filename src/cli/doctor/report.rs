@@ -24,13 +24,15 @@ pub(super) struct LookedAt {
 pub(super) struct Told {
     looked_at: LookedAt,
     findings: Vec<Finding>,
+    /// How many more findings there are.
+    more: usize,
     unread: Vec<Unread>,
 }
 
 impl Told {
     /// The worst findings come first. What was not looked at is told once.
     pub(super) fn new(looked_at: LookedAt, report: Report) -> Self {
-        let Report { mut findings, unread: all } = report;
+        let Report { mut findings, more, unread: all } = report;
         findings.sort_by_key(|finding| finding.severity);
         let mut unread: Vec<Unread> = Vec::new();
         for one in all {
@@ -38,7 +40,7 @@ impl Told {
                 unread.push(one);
             }
         }
-        Self { looked_at, findings, unread }
+        Self { looked_at, findings, more, unread }
     }
 
     pub(super) fn problems(&self) -> usize {
@@ -47,6 +49,11 @@ impl Told {
 
     pub(super) fn warnings(&self) -> usize {
         self.findings.len() - self.problems()
+    }
+
+    /// Whether there are findings beyond those that are told.
+    pub(super) fn has_more(&self) -> bool {
+        self.more > 0
     }
 
     /// One line for each finding, so that it can be searched and counted.
@@ -60,11 +67,11 @@ impl Told {
         for Unread { what, why } in &self.unread {
             let _ = writeln!(text, "{}", in_a_line(&format!("not looked at: {what}: {why}")));
         }
-        let counts = [
-            counted(self.problems(), "problem"),
-            counted(self.warnings(), "warning"),
-            format!("{} not looked at", counted(self.unread.len(), "thing")),
-        ];
+        let mut counts = vec![counted(self.problems(), "problem"), counted(self.warnings(), "warning")];
+        if self.more > 0 {
+            counts.push(format!("{} that are not told", counted(self.more, "finding")));
+        }
+        counts.push(format!("{} not looked at", counted(self.unread.len(), "thing")));
         let _ = writeln!(text, "{}", counts.join(", "));
         text
     }
@@ -81,6 +88,7 @@ impl Told {
             "lookedAt": self.looked_at.as_json(),
             "problems": self.problems(),
             "warnings": self.warnings(),
+            "moreFindings": self.more,
             "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
             "notLookedAt": self.unread.iter().map(unread).collect::<Vec<_>>(),
         });
@@ -146,6 +154,7 @@ mod tests {
                 finding(Severity::Warning, "x\nproblem: y"),
                 finding(Severity::Problem, "\x1b[2Jz"),
             ],
+            more: 0,
             unread: vec![unread.clone(), unread],
         };
         let looked_at = LookedAt {

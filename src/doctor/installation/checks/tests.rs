@@ -125,9 +125,28 @@ fn of_a_sound_installation_nothing_is_told() {
 /// What breaks an installation.
 type Break = fn(&mut Installation);
 
+#[track_caller]
+fn assert_found(cases: &[(&str, Break, &[&str])]) {
+    for (what, change, words) in cases {
+        let mut installation = sound(&own_certificate());
+        change(&mut installation);
+        let told = found(&installation, now());
+        let is_told = told.iter().any(|line| words.iter().all(|words| line.contains(words)));
+        assert!(is_told, "{what}: {told:#?}");
+        let most = match *what {
+            // It is not that of the certificate that each replica serves either.
+            "another caBundle" => 3,
+            // The one for edits is told as well.
+            "another certificate is served" => 2,
+            _ => 1,
+        };
+        assert_eq!(told.len(), most, "{what}: {told:#?}");
+    }
+}
+
 #[test]
-fn each_fault_is_found_and_said() {
-    let cases: &[(&str, Break, &[&str])] = &[
+fn what_is_not_sent_to_the_webhook_or_too_much_is_found() {
+    assert_found(&[
         (
             "no configuration",
             |one| one.mutating = Seen::Missing,
@@ -157,7 +176,7 @@ fn each_fault_is_found_and_said() {
             |one| {
                 entries(one, |all| {
                     drop(all[0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().remove(0));
-                })
+                });
             },
             &["Problem namespace-selector", "nobody opted in"],
         ),
@@ -166,7 +185,7 @@ fn each_fault_is_found_and_said() {
             |one| {
                 entries(one, |all| {
                     drop(all[0]["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().remove(1));
-                })
+                });
             },
             &["Warning namespace-selector", "lets kube-system and ours in"],
         ),
@@ -195,6 +214,12 @@ fn each_fault_is_found_and_said() {
             |one| one.deployment = Seen::There(deployment(&[], 1)),
             &["Warning failure-policy", "there is one replica"],
         ),
+    ]);
+}
+
+#[test]
+fn a_certificate_that_nobody_trusts_is_found() {
+    assert_found(&[
         (
             "no caBundle",
             |one| entries(one, |all| all[0]["clientConfig"]["caBundle"] = Value::Null),
@@ -232,6 +257,12 @@ fn each_fault_is_found_and_said() {
             },
             &["Problem certificate", "Secret ours/cert"],
         ),
+    ]);
+}
+
+#[test]
+fn a_webhook_that_does_not_run_or_is_not_reached_is_found() {
+    assert_found(&[
         ("no Deployment", |one| one.deployment = Seen::Missing, &["Problem deployment", "it does not exist"]),
         (
             "no replicas",
@@ -270,10 +301,16 @@ fn each_fault_is_found_and_said() {
             "it is not reached",
             |one| {
                 one.reach =
-                    Seen::There(Reach { is_reached: false, text: "the API server does not".to_owned() })
+                    Seen::There(Reach { is_reached: false, text: "the API server does not".to_owned() });
             },
             &["Problem reach", "the API server does not"],
         ),
+    ]);
+}
+
+#[test]
+fn a_mapping_that_cannot_decide_is_found() {
+    assert_found(&[
         (
             "no mapping",
             |one| one.mapping = Seen::Missing,
@@ -291,7 +328,7 @@ fn each_fault_is_found_and_said() {
             "no key",
             |one| {
                 one.mapping =
-                    Seen::There(MappingText { config_map: "ours/role-mapping".to_owned(), text: None })
+                    Seen::There(MappingText { config_map: "ours/role-mapping".to_owned(), text: None });
             },
             &["Problem mapping", "it has no key mapping.yaml"],
         ),
@@ -314,22 +351,7 @@ fn each_fault_is_found_and_said() {
             &["Problem mapping", "--allowed-role"],
         ),
         ("no webhook of EKS", |one| one.eks_webhook = Seen::Missing, &["Warning eks-webhook"]),
-    ];
-    for (what, change, words) in cases {
-        let mut installation = sound(&own_certificate());
-        change(&mut installation);
-        let told = found(&installation, now());
-        let is_told = told.iter().any(|line| words.iter().all(|words| line.contains(words)));
-        assert!(is_told, "{what}: {told:#?}");
-        // Another caBundle is also not that of the certificate that is served, by each replica.
-        let most = match *what {
-            "another caBundle" => 3,
-            // The one for edits is told as well.
-            "another certificate is served" => 2,
-            _ => 1,
-        };
-        assert_eq!(told.len(), most, "{what}: {told:#?}");
-    }
+    ]);
 }
 
 #[test]
@@ -375,12 +397,8 @@ fn a_certificate_is_told_before_and_after_its_end_and_under_another_name() {
     );
 
     // Where no certificate was seen, the one that is trusted tells.
-    for replica in match &mut one.replicas {
-        Seen::There(replicas) => replicas,
-        _ => unreachable!(),
-    } {
-        replica.served = Seen::Unread("forbidden".to_owned());
-    }
+    let unseen = |replica: Replica| Replica { served: Seen::Unread("forbidden".to_owned()), ..replica };
+    one.replicas = one.replicas.map(|replicas| replicas.into_iter().map(unseen).collect());
     let late = told(&one, 80);
     assert_eq!(late.len(), 1, "{late:#?}");
     assert!(late[0].contains("MutatingWebhookConfiguration hook: the certificate ends at"), "{late:#?}");
