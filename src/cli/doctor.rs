@@ -50,7 +50,7 @@ pub(super) struct DoctorArgs {
         long = "filename",
         short,
         value_name = "FILE",
-        conflicts_with_all = ["all_namespaces", "kubeconfig", "context", "webhook_configuration"]
+        conflicts_with_all = ["all_namespaces", "kubeconfig", "context"]
     )]
     files: Vec<PathBuf>,
 
@@ -135,7 +135,7 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     let mut findings = Findings::default();
     doctor::examine(&scene, &mut findings);
     let mut report = findings.into_report();
-    about_installations(&mut report, installations.as_ref(), ruleset.as_ref());
+    about_installations(args, &mut report, installations.as_ref(), ruleset.as_ref());
     if let (None, Some(Seen::There(_)) | None) = (&ruleset, &installations) {
         let why = "no mapping is known: name one with --mapping".to_owned();
         report.unread.push(Unread { what: "what the mapping decides".to_owned(), why });
@@ -153,6 +153,7 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
 
 /// Adds what is wrong with our installations, and what of them was not looked at.
 fn about_installations(
+    args: &DoctorArgs,
     report: &mut Report,
     installations: Option<&Seen<Vec<Installation>>>,
     ruleset: Option<&Ruleset>,
@@ -164,7 +165,10 @@ fn about_installations(
     let found = match installations {
         None => return unread("manifests were given, so no cluster was asked"),
         Some(Seen::Unread(why)) => return unread(why),
-        Some(Seen::Missing) => return report.findings.push(installation::not_installed()),
+        Some(Seen::Missing) => {
+            let name = args.webhook_configuration.as_deref();
+            return report.findings.push(installation::not_installed(name));
+        }
         Some(Seen::There(found)) => found,
     };
     for (index, one) in found.iter().enumerate() {
@@ -225,7 +229,8 @@ fn from_manifests(args: &DoctorArgs) -> anyhow::Result<Gathered> {
     .all(|count| *count == 0);
     if is_empty {
         bail!(
-            "looking at manifests: there is no Namespace, ServiceAccount, workload, ConfigMap or Secret in them"
+            "looking at manifests: there is no Namespace, ServiceAccount, workload, ConfigMap or Secret \
+             in them"
         );
     }
     Ok(Gathered { inventory, installations: None, unread: Vec::new(), namespaces: Vec::new() })

@@ -57,15 +57,18 @@ pub fn examine(installation: &Installation, ruleset: Option<&Ruleset>, now: Syst
     checkup.findings
 }
 
-/// The finding where the cluster has no installation at all.
+/// The finding where the cluster has no installation at all, or none whose configurations have this name.
 #[must_use]
-pub fn not_installed() -> Finding {
+pub fn not_installed(name: Option<&str>) -> Finding {
+    let what = name.map_or_else(
+        || "none of them is of gitlab-iam-webhook".to_owned(),
+        |name| format!("none of them has the name {name}"),
+    );
     Finding {
         severity: Severity::Problem,
         check: "not-installed",
-        place: "MutatingWebhookConfigurations".to_owned(),
-        what: "none of them is of gitlab-iam-webhook, so nothing gives ServiceAccounts and Pods their roles"
-            .to_owned(),
+        place: "webhook configurations".to_owned(),
+        what: format!("{what}, so nothing gives ServiceAccounts and Pods their roles"),
         fix: "install the chart, in a namespace of its own: helm install gitlab-iam-webhook \
               charts/gitlab-iam-webhook --namespace gitlab-iam-webhook --create-namespace"
             .to_owned(),

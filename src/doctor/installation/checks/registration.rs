@@ -201,8 +201,8 @@ fn timeouts(checkup: &mut Checkup<'_>, configuration: &Configuration) {
             check: "timeout",
             place: place(&checkup.installation.name),
             what: format!(
-                "the API server waits {seconds} for an answer to {entries}, so that everybody's requests take \
-                 so long while the webhook cannot be reached"
+                "the API server waits {seconds} for an answer to {entries}, so that everybody's requests \
+                 take so long while the webhook cannot be reached"
             ),
             fix: "set the value webhooks.timeoutSeconds to 2, and upgrade the release".to_owned(),
             reference: DOWN,
@@ -244,8 +244,8 @@ fn failure_policy(checkup: &mut Checkup<'_>, configuration: &Configuration) {
     if replicas == Some(1) && !fails.is_empty() {
         told.push((
             format!(
-                "the failure policy is Fail ({}) and there is one replica: while its node is replaced, requests \
-                 are refused",
+                "the failure policy is Fail ({}) and there is one replica: while its node is replaced, \
+                 requests are refused",
                 fails.join(", ")
             ),
             "set the value replicaCount to 2, and upgrade the release",

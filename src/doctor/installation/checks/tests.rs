@@ -1,3 +1,5 @@
+//! Which faults of an installation are found, and is nothing told of a sound one?
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +13,11 @@ use crate::tls::issue;
 const DAY: Duration = Duration::from_hours(24);
 
 const IRSA: &str = "account: \"123456789012\"\nrules:\n- {name: a, match: {component: registry}, role: a}\n";
-const KUBE2IAM: &str = "account: \"123456789012\"\nprovider: kube2iam\nrules:\n- {name: a, match: {component: registry}, role: a}\n";
+const KUBE2IAM: &str = "account: \"123456789012\"
+provider: kube2iam
+rules:
+- {match: {component: registry}, role: a}
+";
 
 fn certificate(names: &[&str], begun: SystemTime, life: Duration) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -316,7 +322,8 @@ fn a_mapping_that_cannot_decide_is_found() {
             |one| one.mapping = Seen::Missing,
             &[
                 "Problem mapping",
-                "ConfigMap ours/role-mapping: it does not exist; the last good mapping decides (ours/role-mapping-last-good)",
+                "ConfigMap ours/role-mapping: it does not exist",
+                "the last good mapping decides (ours/role-mapping-last-good)",
             ],
         ),
         (

@@ -45,8 +45,8 @@ fn origin(checkup: &Checkup<'_>) -> String {
     } else if is_own {
         let (namespace, service) = (&installation.namespace, &installation.service);
         format!(
-            "the replicas write it: see what they say in kubectl -n {namespace} logs deployment/{service}, and \
-             that nothing else, such as GitOps, writes it back"
+            "the replicas write it: see what they say in kubectl -n {namespace} logs deployment/{service}, \
+             and that nothing else, such as GitOps, writes it back"
         )
     } else {
         "set the value certificates.caBundle to the base64 of the PEM of the CA, and upgrade the release"
@@ -109,7 +109,8 @@ fn same_bundle(checkup: &mut Checkup<'_>) {
         place: format!("webhook configurations {}", installation.name),
         what: format!("the entries {} have another caBundle than the entry {first}", names.join(", ")),
         fix: format!(
-            "find out who wrote it: kubectl get mutatingwebhookconfiguration {} -o yaml --show-managed-fields; {}",
+            "find out who wrote it: kubectl get mutatingwebhookconfiguration {} -o yaml \
+             --show-managed-fields; {}",
             installation.name,
             origin(checkup)
         ),
@@ -195,8 +196,8 @@ fn renewal(checkup: &Checkup<'_>) -> String {
         let (namespace, service) = (&installation.namespace, &installation.service);
         format!("see why the replicas do not renew it: kubectl -n {namespace} logs deployment/{service}")
     } else {
-        "renew it where it comes from (with cert-manager: kubectl describe certificate); replicas read it again \
-         within 2 seconds"
+        "renew it where it comes from (with cert-manager: kubectl describe certificate); replicas read it \
+         again within 2 seconds"
             .to_owned()
     }
 }
@@ -210,7 +211,9 @@ fn secret(checkup: &mut Checkup<'_>) {
         check: "certificate",
         place: format!("Secret {}/{name}", installation.namespace),
         what: "it does not exist, and the Pods of the webhook mount it, so they do not start".to_owned(),
-        fix: "create it with tls.crt and tls.key, or see why cert-manager does not: kubectl describe certificate".to_owned(),
+        fix: "create it with tls.crt and tls.key, or see why cert-manager does not: kubectl describe \
+              certificate"
+            .to_owned(),
         reference: CERTIFICATES,
     };
     checkup.problem(told);
