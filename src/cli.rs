@@ -2,6 +2,7 @@
 
 mod check;
 mod cluster_args;
+mod doctor;
 mod explain;
 mod input;
 mod output;
@@ -26,6 +27,9 @@ const EXAMPLES: &str = "Examples:
   See which role each object of a chart would get, and why:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+  Find out why a role does not arrive, or is not used; then ask AWS itself:
+    gitlab-iam-webhook doctor
+    gitlab-iam-webhook verify
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
   Ask whether the API server reaches the webhook that is installed:
@@ -34,12 +38,8 @@ const EXAMPLES: &str = "Examples:
   Print the IAM trust policies that a mapping needs, with the issuer of the cluster:
     gitlab-iam-webhook trust-policy -m mapping.yaml -A
 
-Exit status: check exits with 0 without problems, and with 1 where there are some;
-explain with 0 when it has explained something, and with 1 when there is nothing to
-explain; probe with 0 when the API server reaches the webhook, and with 1 when it does
-not; schema with 0; trust-policy with 0 when every role has a policy, and with 1 when
-nobody gets a role or --verify finds something; all of them with 2 when they could not do
-what was asked.";
+Exit status: 0 when there is nothing to report, 1 when a command found what it looks for
+(problems, a refusal), 2 when it could not do what was asked. `help COMMAND` says more.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -82,6 +82,11 @@ enum Command {
     /// A role is given twice: the webhook names it on a ServiceAccount, and the role's trust policy lets
     /// that ServiceAccount in. The policies let in exactly those to whom the mapping gives the role.
     TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
+    /// Find everything that is wrong where a role does not arrive, or is not used.
+    ///
+    /// The webhook's own installation is looked at, and GitLab: its ServiceAccounts, Pods, ConfigMaps, and
+    /// with --secrets its Secrets. Each finding says what is wrong, where, and how to mend it.
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -145,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Whoami(args) => whoami::run(&args),
         Command::TrustPolicy(args) => trust_policy::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

@@ -29,8 +29,9 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. Commands use [`inventory`], which collects once what they look at,
-//! [`tokens`], which gets a token of a ServiceAccount, and [`issuer`], which asks who issues them.
+//! `EventWriter` what a review found. Commands use [`inventory`], [`installation`] and [`gitlab_namespaces`],
+//! which collect once what they look at, [`tokens`], which gets a token of a ServiceAccount, and [`issuer`],
+//! which asks who issues them.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -39,7 +40,9 @@ mod configurations;
 pub mod default_account;
 pub mod events;
 mod failure;
+pub mod gitlab_namespaces;
 pub mod impact_preview;
+pub mod installation;
 pub mod inventory;
 pub mod issuer;
 pub mod mapping_freshness;
@@ -52,6 +55,7 @@ pub mod probe;
 mod read;
 pub mod repair;
 mod retry;
+mod served_certificate;
 mod service_account_watches;
 mod service_accounts;
 pub mod tokens;

@@ -122,6 +122,19 @@ fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
+impl Inventory {
+    /// Adds what was read elsewhere.
+    pub fn add(&mut self, other: Self) {
+        let Self { is_live: _, namespaces, service_accounts, pods, config_maps, secrets, unread } = other;
+        self.namespaces.extend(namespaces);
+        self.service_accounts.extend(service_accounts);
+        self.pods.extend(pods);
+        self.config_maps.extend(config_maps);
+        self.secrets.extend(secrets);
+        self.unread.extend(unread);
+    }
+}
+
 impl Metadata {
     /// Returns the label of this key.
     #[must_use]

@@ -1,41 +1,42 @@
-//! How does a command tell on standard error what it is doing?
+//! How does a command that takes long say what it is doing?
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Whoever looks on is told nothing for so long, unless it is a terminal.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a command is silent where standard error is no terminal, and then between two lines.
+const SILENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(5);
 
-/// Tells what is being done: on a terminal in one line that is written over, elsewhere in a line a second.
+/// What is being done, on standard error. In a terminal it is one line, which is gone in the end.
 pub(super) struct Progress {
     is_terminal: bool,
-    told: Instant,
-    /// Whether the line of the terminal holds something.
-    is_dirty: bool,
+    /// When the next line may be written.
+    next: Instant,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal(), told: Instant::now(), is_dirty: false }
+        Self { is_terminal: io::stderr().is_terminal(), next: Instant::now() + SILENCE }
     }
 
-    /// Tells it. Nothing can be done where that fails.
+    /// Says what is being done now. That nobody reads it is no error.
     pub(super) fn tell(&mut self, what: &str) {
         let what = what.replace(char::is_control, "?");
+        let mut out = io::stderr().lock();
         if self.is_terminal {
-            let _ = write!(io::stderr().lock(), "\r\x1b[2K{what} ...");
-            self.is_dirty = true;
-        } else if self.told.elapsed() >= PATIENCE {
-            let _ = writeln!(io::stderr().lock(), "{what} ...");
-            self.told = Instant::now();
+            let _ = write!(out, "\r\x1b[K{what} ...");
+            let _ = out.flush();
+        } else if Instant::now() >= self.next {
+            let _ = writeln!(out, "{what} ...");
+            self.next = Instant::now() + PAUSE;
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_dirty {
-            let _ = write!(io::stderr().lock(), "\r\x1b[2K");
+        if self.is_terminal {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Each object is reduced to what is looked at while its page is read. What may not be read, or is too much,
 //! is told in the inventory and ends nothing.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Pod, Secret as ClusterSecret, ServiceAccount as ClusterServiceAccount,
@@ -42,6 +44,28 @@ pub struct CollectError {
     what: String,
     #[source]
     failure: Failure,
+}
+
+/// How long a first answer may take. A person waits for it.
+const GREETING: Duration = Duration::from_secs(8);
+
+/// The longest first answer, in bytes.
+const LONGEST_GREETING: usize = 64 << 10;
+
+/// Asks whether somebody answers, before anything else is asked that may take long.
+///
+/// # Errors
+/// When nobody does, or the API server does not know who asks.
+pub async fn greet(api: &ApiServer) -> Result<(), CollectError> {
+    let request = http::Request::get("/version").body(Vec::new());
+    let request = request.map_err(kube::core::request::Error::BuildRequest);
+    match api.ask(request, GREETING, LONGEST_GREETING).await {
+        Err(failure) if is_unreachable(&failure) => {
+            Err(CollectError { what: "version of the API server".to_owned(), failure })
+        }
+        // That it is forbidden is an answer.
+        _ => Ok(()),
+    }
 }
 
 /// Collects what is wanted. `progress` is told what is being read.
@@ -158,6 +182,16 @@ impl<F: FnMut(&str)> Collector<'_, F> {
             self.unread.push(Unread { what: format!("some {what}"), why });
         }
         Ok(())
+    }
+}
+
+impl CollectError {
+    /// Returns why something could not be read, or the error where nobody answers at all.
+    pub(super) fn unless_refused(what: &str, failure: Failure) -> Result<String, Self> {
+        if is_unreachable(&failure) {
+            return Err(Self { what: what.to_owned(), failure });
+        }
+        Ok(causes(&failure))
     }
 }
 

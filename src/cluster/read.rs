@@ -86,6 +86,17 @@ impl ApiServer {
         Self { service_accounts: selector.map(Arc::from), ..self }
     }
 
+    /// The client itself, for what is no call: a port-forward.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Returns the namespace that the kubeconfig names, or that of the Pod.
+    #[must_use]
+    pub fn own_namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
     /// Asks for one object.
     pub(super) async fn object(&self, request: Built) -> Result<Held, Failure> {
         let answer = self.begin(request, CALL).await?;

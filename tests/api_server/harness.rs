@@ -441,6 +441,11 @@ impl Webhook {
         webhook
     }
 
+    /// The certificate that it serves, as a caBundle.
+    pub(crate) fn bundle(&self) -> String {
+        base64::engine::general_purpose::STANDARD.encode(&self.certificate)
+    }
+
     pub(crate) fn has_seen(&self, words: &str) -> bool {
         self.lines.lock().unwrap().iter().any(|line| line.contains(words))
     }

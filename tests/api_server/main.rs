@@ -13,6 +13,7 @@ mod certificates;
 mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;
+mod doctor;
 mod harness;
 mod install;
 mod mapping;

@@ -18,6 +18,7 @@ mod cluster;
 mod crowds;
 mod decisions;
 mod docs;
+mod doctor;
 mod edges;
 mod events;
 mod fake;

@@ -1,0 +1,161 @@
+//! Are the annotations about roles spelt right, and on the objects where they are read?
+
+use super::Severity;
+use super::findings::{Check, Findings, Place, shown, word};
+use super::view::View;
+use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE};
+use crate::engine::object::subject::APPLIED;
+use crate::inventory::Metadata;
+
+/// The key of an annotation is a typo away from a real one.
+pub(super) const TYPO: Check = Check {
+    id: "annotation-typo",
+    severity: Severity::Problem,
+    reference: "https://github.com/aws/amazon-eks-pod-identity-webhook/issues/200",
+};
+
+/// An annotation about roles is on an object on which nobody reads it.
+pub(super) const WRONG_OBJECT: Check = Check {
+    id: "annotation-on-wrong-object",
+    severity: Severity::Problem,
+    reference: "https://gitlab.com/gitlab-org/charts/gitlab/-/issues/2710",
+};
+
+/// What comes before the slash of a key, and what may come after it.
+const KEYS: [(&str, &[&str]); 3] = [
+    (
+        "eks.amazonaws.com",
+        &[
+            "role-arn",
+            "audience",
+            "sts-regional-endpoints",
+            "token-expiration",
+            "skip-containers",
+            "skip-pod-identity-webhook",
+            "pod-identity",
+        ],
+    ),
+    ("iam.amazonaws.com", &["role", "external-id", "session-name", "permitted", "allowed-roles"]),
+    ("gitlab-iam-webhook", &["inject", "applied", "was"]),
+];
+
+/// The longest key that is compared: comparing takes the product of both lengths.
+const MAX_KEY: usize = 80;
+
+/// How many letters may differ.
+const MAX_DISTANCE: usize = 3;
+
+pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
+    for account in view.accounts.values() {
+        let metadata = &account.account.metadata;
+        are_spelt_right(metadata, &Place::of("ServiceAccount", metadata), findings);
+        if metadata.annotation(POD_ROLE).is_some() {
+            findings.add(
+                &WRONG_OBJECT,
+                Place::of("ServiceAccount", metadata),
+                format!("its annotation {POD_ROLE} is read by nobody: kube2iam and kiam read it on Pods"),
+                format!(
+                    "kubectl -n {} annotate serviceaccount {} {POD_ROLE}-, and map it with `provider: irsa` \
+                     (for {IRSA_ROLE}) or its Pods with kube2iam",
+                    word(&metadata.namespace),
+                    word(&metadata.name)
+                ),
+            );
+        }
+    }
+    for namespace in &view.scene.inventory.namespaces {
+        are_spelt_right(&namespace.metadata, &Place::of("Namespace", &namespace.metadata), findings);
+    }
+    for pod in &view.pods {
+        let metadata = &pod.pod.metadata;
+        are_spelt_right(metadata, &Place::of_pod(pod.pod), findings);
+        let is_ours = metadata.annotation(APPLIED).is_some_and(|applied| applied.contains(IRSA_ROLE));
+        if metadata.annotation(IRSA_ROLE).is_some() && pod.irsa.is_none() && !is_ours {
+            let account = word(pod.pod.service_account());
+            findings.add(
+                &WRONG_OBJECT,
+                Place::of_pod(pod.pod),
+                format!("its annotation {IRSA_ROLE} is read by nobody: EKS reads it on the ServiceAccount"),
+                format!(
+                    "take it out of the chart's values, and map the ServiceAccount {account} with \
+                     `provider: irsa`"
+                ),
+            );
+        }
+    }
+}
+
+fn are_spelt_right(metadata: &Metadata, place: &Place, findings: &mut Findings) {
+    for key in metadata.annotations.keys() {
+        if let Some(meant) = meant(key) {
+            findings.add(
+                &TYPO,
+                place.clone(),
+                format!("its annotation {} is read by nobody", shown(key)),
+                format!("write {meant}"),
+            );
+        }
+    }
+}
+
+/// Returns the key that is meant by one that nobody reads; `None` where the key is right, or something else.
+fn meant(key: &str) -> Option<String> {
+    if key.len() > MAX_KEY {
+        return None;
+    }
+    let (domain, name) = key.split_once('/')?;
+    let lower = domain.to_ascii_lowercase();
+    let (right, names) = KEYS
+        .iter()
+        .map(|(known, names)| (strsim::damerau_levenshtein(&lower, known), known, names))
+        .min_by_key(|(distance, ..)| *distance)
+        .filter(|(distance, ..)| *distance <= MAX_DISTANCE)
+        .map(|(_, known, names)| (*known, *names))?;
+    if names.contains(&name) {
+        return (domain != right).then(|| format!("{right}/{name}"));
+    }
+    let lower = name.to_ascii_lowercase();
+    let near = names
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(&lower, known), *known))
+        .min()
+        .filter(|(distance, known)| *distance <= MAX_DISTANCE.min(known.len() / 2))
+        .map(|(_, known)| known);
+    // A key of another domain that is only similar, and of another name, is somebody else's.
+    let of_role = names.iter().copied().find(|known| known.starts_with("role") && lower.contains("role"));
+    let name = near.or(of_role)?;
+    Some(format!("{right}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_a_typo_away_is_told_and_one_that_is_right_or_of_others_is_not() {
+        for (key, want) in [
+            ("eks.amazon.com/role-arn", Some("eks.amazonaws.com/role-arn")),
+            ("eks.amazonaws.com/role", Some("eks.amazonaws.com/role-arn")),
+            ("eks.amazonaws.com/role_arn", Some("eks.amazonaws.com/role-arn")),
+            ("eks.amazonaws.com/roleArn", Some("eks.amazonaws.com/role-arn")),
+            ("eks.amazonaws.com/iam-role", Some("eks.amazonaws.com/role-arn")),
+            ("eks.amazonaws.com/sts-regional-endpoint", Some("eks.amazonaws.com/sts-regional-endpoints")),
+            ("eks.amazonaw.com/rolearn", Some("eks.amazonaws.com/role-arn")),
+            ("iam.amazonaws.com/role-arn", Some("iam.amazonaws.com/role")),
+            ("iam.amazonaws.com/permited", Some("iam.amazonaws.com/permitted")),
+            ("iam.amazon.com/role", Some("iam.amazonaws.com/role")),
+            ("gitlab-iam-webhook/injekt", Some("gitlab-iam-webhook/inject")),
+            ("eks.amazonaws.com/role-arn", None),
+            ("iam.amazonaws.com/role", None),
+            ("iam.amazonaws.com/allowed-roles", None),
+            ("gitlab-iam-webhook/was", None),
+            ("eks.amazonaws.com/compute-type", None),
+            ("meta.helm.sh/release-name", None),
+            ("ecs.example.com/role-arn", None),
+            ("role-arn", None),
+        ] {
+            assert_eq!(meant(key).as_deref(), want, "{key}");
+        }
+        assert_eq!(meant(&format!("eks.amazonaws.com/{}", "r".repeat(100_000))), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! Which role should each Pod and each ServiceAccount have, and what is known of the objects around it?
+
+use std::collections::BTreeMap;
+
+use super::Scene;
+use crate::engine::decision::{Decision, Outcome, decide};
+use crate::engine::object::component::Component;
+use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider, RoleOption};
+use crate::engine::object::subject::{INJECT, Requester};
+use crate::engine::rules::operator_policy::OperatorPolicy;
+use crate::engine::rules::ruleset::{Defaults, Ruleset};
+use crate::inventory::{ConfigMap, Metadata, Namespace, Pod, Secret, ServiceAccount};
+
+/// A namespace and a name in it.
+type Key<'a> = (&'a str, &'a str);
+
+/// Everything that the checks look at, by name, with what the mapping says of it.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    /// What was handed in.
+    pub(super) scene: &'a Scene<'a>,
+    /// The ServiceAccounts.
+    pub(super) accounts: BTreeMap<Key<'a>, AccountView<'a>>,
+    /// The Pods that have not ended.
+    pub(super) pods: Vec<PodView<'a>>,
+    namespaces: BTreeMap<&'a str, &'a Namespace>,
+    config_maps: BTreeMap<Key<'a>, &'a ConfigMap>,
+    secrets: BTreeMap<Key<'a>, &'a Secret>,
+}
+
+/// A ServiceAccount with the role that it should have.
+#[derive(Debug)]
+pub(super) struct AccountView<'a> {
+    /// The ServiceAccount.
+    pub(super) account: &'a ServiceAccount,
+    /// The component that its labels say.
+    pub(super) component: Option<Component>,
+    /// The role that it carries now.
+    pub(super) present: Option<&'a str>,
+    /// The role that it carries once it is as decided.
+    pub(super) role: Option<String>,
+    /// Whether some rule decides on it.
+    pub(super) has_rule: bool,
+    /// Whether it asks for regional endpoints of STS once it is as decided.
+    pub(super) has_regional_sts: bool,
+}
+
+/// A Pod with the roles that it should have.
+#[derive(Debug)]
+pub(super) struct PodView<'a> {
+    /// The Pod.
+    pub(super) pod: &'a Pod,
+    /// The component that it is, or looks like.
+    pub(super) component: Option<Component>,
+    /// The rule that gives its component a role for irsa, and the role.
+    pub(super) irsa_rule: Option<(String, String)>,
+    /// Whether that rule cannot reach it, because it runs as `default`.
+    pub(super) is_unreached: bool,
+    /// The role that its ServiceAccount has once it is as decided.
+    pub(super) irsa: Option<String>,
+    /// The role for kube2iam or kiam that it has once it is as decided.
+    pub(super) pod_role: Option<String>,
+    /// Whether a role may be expected for it.
+    pub(super) expects_role: bool,
+}
+
+/// The components that work with AWS.
+const USERS: [Component; 10] = [
+    Component::Webservice,
+    Component::Sidekiq,
+    Component::Toolbox,
+    Component::Registry,
+    Component::RegistryMigrations,
+    Component::Migrations,
+    Component::GitlabPages,
+    Component::Gitaly,
+    Component::Runner,
+    Component::RunnerJob,
+];
+
+impl<'a> View<'a> {
+    /// Looks at a scene.
+    #[must_use]
+    pub(super) fn of(scene: &'a Scene<'a>) -> Self {
+        let inventory = scene.inventory;
+        let nothing = Ruleset::new(Vec::new(), Defaults::default(), OperatorPolicy::default());
+        let ruleset = scene.ruleset.unwrap_or(&nothing);
+        let accounts: BTreeMap<_, _> = inventory
+            .service_accounts
+            .iter()
+            .map(|account| (key(&account.metadata), AccountView::of(account, ruleset)))
+            .collect();
+        let pods = inventory
+            .pods
+            .iter()
+            .filter(|pod| !pod.has_ended())
+            .map(|pod| PodView::of(pod, ruleset, &accounts, scene.ruleset.is_some()))
+            .collect();
+        let secrets: &[Secret] = if scene.reads_secrets { &inventory.secrets } else { &[] };
+        Self {
+            scene,
+            accounts,
+            pods,
+            namespaces: inventory.namespaces.iter().map(|one| (one.metadata.name.as_str(), one)).collect(),
+            config_maps: inventory.config_maps.iter().map(|one| (key(&one.metadata), one)).collect(),
+            secrets: secrets.iter().map(|one| (key(&one.metadata), one)).collect(),
+        }
+    }
+
+    /// Returns the Namespace of this name, where it was read.
+    #[must_use]
+    pub(super) fn namespace(&self, name: &str) -> Option<&'a Namespace> {
+        self.namespaces.get(name).copied()
+    }
+
+    /// Returns the ServiceAccount that a Pod runs as, where it was read.
+    #[must_use]
+    pub(super) fn account_of(&self, pod: &PodView<'a>) -> Option<&AccountView<'a>> {
+        self.accounts.get(&(pod.pod.metadata.namespace.as_str(), pod.pod.service_account()))
+    }
+
+    /// Returns a ConfigMap, where it was read.
+    #[must_use]
+    pub(super) fn config_map(&self, namespace: &str, name: &str) -> Option<&'a ConfigMap> {
+        self.config_maps.get(&(namespace, name)).copied()
+    }
+
+    /// Returns a Secret, where it was read.
+    #[must_use]
+    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<&'a Secret> {
+        self.secrets.get(&(namespace, name)).copied()
+    }
+
+    /// Returns all Secrets that may be looked at.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &'a Secret> {
+        self.secrets.values().copied()
+    }
+
+    /// Returns the Pods that expect a role.
+    pub(super) fn expecting(&self) -> impl Iterator<Item = &PodView<'a>> {
+        self.pods.iter().filter(|view| view.expects_role)
+    }
+
+    /// Whether something of this plural was not read as a whole, as `ServiceAccounts`.
+    #[must_use]
+    pub(super) fn is_unread(&self, plural: &str) -> bool {
+        self.scene.inventory.unread.iter().any(|unread| unread.what.contains(plural))
+    }
+
+    /// Returns the value of our label on a Namespace. `None` where the Namespace was not read.
+    #[must_use]
+    pub(super) fn our_label(&self, namespace: &str) -> Option<&'a str> {
+        self.namespace(namespace).map(|one| one.metadata.label(INJECT).unwrap_or_default())
+    }
+}
+
+fn key(metadata: &Metadata) -> Key<'_> {
+    (&metadata.namespace, &metadata.name)
+}
+
+/// Returns the value of an annotation once a decision is carried out.
+fn decided(decision: &Decision<'_>, key: &str, present: Option<&str>) -> Option<String> {
+    let edit = decision.edits.iter().find(|edit| edit.key == key);
+    edit.map_or_else(|| present.map(str::to_owned), |edit| edit.value.as_deref().map(str::to_owned))
+}
+
+impl<'a> AccountView<'a> {
+    fn of(account: &'a ServiceAccount, ruleset: &Ruleset) -> Self {
+        const REGIONAL: &str = RoleOption::IrsaStsRegionalEndpoints.key();
+        let present = account.metadata.annotation(IRSA_ROLE);
+        account.with_subject(|subject| {
+            let decision = decide(ruleset, subject);
+            let regional = decided(&decision, REGIONAL, account.metadata.annotation(REGIONAL));
+            Self {
+                account,
+                component: decision.component,
+                present,
+                role: decided(&decision, IRSA_ROLE, present),
+                has_rule: decision.verdicts.iter().any(|verdict| verdict.rule.is_some()),
+                has_regional_sts: regional.as_deref() == Some("true"),
+            }
+        })
+    }
+}
+
+impl<'a> PodView<'a> {
+    fn of(
+        pod: &'a Pod,
+        ruleset: &Ruleset,
+        accounts: &BTreeMap<Key<'_>, AccountView<'_>>,
+        has_mapping: bool,
+    ) -> Self {
+        let account = accounts.get(&(pod.metadata.namespace.as_str(), pod.service_account()));
+        let irsa = account.and_then(|account| account.role.clone());
+        pod.with_subject(Requester::Assumed, |subject| {
+            let decision = decide(ruleset, subject);
+            let of_irsa = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa);
+            let irsa_rule = of_irsa.and_then(|verdict| {
+                Some((verdict.rule?.name.to_string(), verdict.role.as_deref()?.to_owned()))
+            });
+            let pod_role = decided(&decision, POD_ROLE, pod.metadata.annotation(POD_ROLE));
+            let component = decision.component.or_else(|| ruleset.facts(subject).resembles);
+            let is_mapped = irsa.is_some() || pod_role.is_some() || irsa_rule.is_some();
+            let is_user = component.is_some_and(|component| USERS.contains(&component));
+            Self {
+                pod,
+                component,
+                is_unreached: of_irsa.is_some_and(|verdict| verdict.outcome == Outcome::DefaultAccount),
+                irsa_rule,
+                irsa,
+                pod_role,
+                expects_role: is_mapped || !has_mapping && is_user,
+            }
+        })
+    }
+}
