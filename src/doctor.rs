@@ -14,6 +14,8 @@ mod regional_sts;
 mod runner_cache;
 mod secrets;
 mod stale;
+#[cfg(test)]
+mod tests;
 mod values;
 mod view;
 
@@ -143,8 +145,10 @@ pub const CHECKS: &[&Check] = &[
 ];
 
 /// Runs every check of GitLab and of its objects.
-pub fn examine(scene: &Scene<'_>, findings: &mut Findings) {
-    let view = View::of(scene);
+#[must_use]
+pub fn examine(scene: &Scene<'_>) -> Report {
+    let (view, mut found) = (View::of(scene), Findings::default());
+    let findings = &mut found;
     namespaces::check(&view, findings);
     accounts::check(&view, findings);
     annotations::check(&view, findings);
@@ -155,4 +159,5 @@ pub fn examine(scene: &Scene<'_>, findings: &mut Findings) {
     credentials::check(&view, findings);
     runner_cache::check(&view, findings);
     values::check(&view, findings);
+    found.into_report()
 }

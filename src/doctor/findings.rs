@@ -207,3 +207,19 @@ pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{rest}", first.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_others_stays_one_word_in_a_shell() {
+        assert_eq!(word("gitlab-web_1.x/y:z=1,@"), "gitlab-web_1.x/y:z=1,@");
+        for text in ["", "$(touch x)", "a b", "'; touch x; '", "a\\", "#", "~", "`x`", "é", "\"$x\""] {
+            let script = format!("printf %s {}", word(text));
+            let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), text, "{script}");
+        }
+        assert_eq!(word("a\nb"), "'a?b'");
+    }
+}
