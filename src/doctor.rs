@@ -10,6 +10,7 @@ mod credentials;
 mod findings;
 mod metadata_roles;
 mod namespaces;
+mod out_of_step;
 mod regional_sts;
 mod runner_cache;
 mod secrets;
@@ -111,6 +112,9 @@ pub const CHECKS: &[&Check] = &[
     &accounts::SHARED_ACCOUNT,
     &accounts::ACCOUNT_MISSING,
     &accounts::ROLE_NOT_ARN,
+    &out_of_step::OUT_OF_STEP,
+    &out_of_step::KEPT,
+    &out_of_step::REFUSED,
     &annotations::TYPO,
     &annotations::WRONG_OBJECT,
     &stale::WITHOUT_ROLE,
@@ -145,12 +149,11 @@ pub const CHECKS: &[&Check] = &[
 ];
 
 /// Runs every check of GitLab and of its objects.
-#[must_use]
-pub fn examine(scene: &Scene<'_>) -> Report {
-    let (view, mut found) = (View::of(scene), Findings::default());
-    let findings = &mut found;
+pub fn examine(scene: &Scene<'_>, findings: &mut Findings) {
+    let view = View::of(scene);
     namespaces::check(&view, findings);
     accounts::check(&view, findings);
+    out_of_step::check(&view, findings);
     annotations::check(&view, findings);
     stale::check(&view, findings);
     chain::check(&view, findings);
@@ -159,5 +162,4 @@ pub fn examine(scene: &Scene<'_>) -> Report {
     credentials::check(&view, findings);
     runner_cache::check(&view, findings);
     values::check(&view, findings);
-    found.into_report()
 }

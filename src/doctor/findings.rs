@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use super::{Finding, Report, Severity};
 use crate::inventory::{Metadata, Pod, Unread};
 
-/// The most findings that are told.
-pub const MAX_FINDINGS: usize = 500;
+/// The most findings of one check that are told: whoever may write many objects hides no other check's.
+pub const MAX_FINDINGS: usize = 50;
+
+/// The most things that are told to be unread.
+const MAX_UNREAD: usize = 200;
 
 /// The most characters of a text of others in a finding.
 const MAX_TEXT: usize = 260;
@@ -40,6 +43,8 @@ pub struct Findings {
     entries: Vec<Entry>,
     /// The place in `entries` of each check, group and sentence.
     known: BTreeMap<(&'static str, String, String), usize>,
+    /// How many entries each check has.
+    of_check: BTreeMap<&'static str, usize>,
     more: usize,
     unread: Vec<Unread>,
 }
@@ -68,18 +73,22 @@ impl Findings {
         let key = (check.id, format!("{group}{}", place.detail), what.clone());
         if let Some(entry) = self.known.get(&key).and_then(|index| self.entries.get_mut(*index)) {
             entry.others += usize::from(entry.place.object != place.object);
-        } else if self.entries.len() < MAX_FINDINGS {
-            self.known.insert(key, self.entries.len());
-            self.entries.push(Entry { check, place, others: 0, what, fix });
-        } else {
-            self.more += 1;
+            return;
         }
+        let count = self.of_check.entry(check.id).or_default();
+        if *count >= MAX_FINDINGS {
+            self.more += 1;
+            return;
+        }
+        *count += 1;
+        self.known.insert(key, self.entries.len());
+        self.entries.push(Entry { check, place, others: 0, what, fix });
     }
 
     /// Tells that something was not looked at. The same is told once.
     pub fn unread(&mut self, what: impl Into<String>, why: impl Into<String>) {
         let unread = Unread { what: what.into(), why: why.into() };
-        if self.unread.len() < MAX_FINDINGS && !self.unread.contains(&unread) {
+        if self.unread.len() < MAX_UNREAD && !self.unread.contains(&unread) {
             self.unread.push(unread);
         }
     }

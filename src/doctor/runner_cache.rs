@@ -2,6 +2,8 @@
 //!
 //! The manager signs the URLs of the cache; the rules are those of `cache/cacheconfig` in the runner's source.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use toml::{Table, Value};
 
 use super::Severity;
@@ -10,7 +12,7 @@ use super::findings::{Check, Findings, Place, shown};
 use super::secrets;
 use super::stale::has_pod_identity;
 use super::view::{PodView, View};
-use crate::inventory::{ConfigMap, Pod};
+use crate::inventory::Pod;
 
 const CACHE: &str =
     "https://docs.gitlab.com/runner/configuration/advanced-configuration/#the-runnerscaches3-section";
@@ -43,13 +45,16 @@ const MAX_BYTES: usize = 1 << 20;
 const FLAG: &str = "FF_USE_LEGACY_S3_CACHE_ADAPTER";
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
+    let mut mounting: BTreeMap<(&str, &str), Vec<&PodView<'_>>> = BTreeMap::new();
+    for pod in &view.pods {
+        for name in mounted_maps(pod.pod) {
+            mounting.entry((&pod.pod.metadata.namespace, name)).or_default().push(pod);
+        }
+    }
     for map in &view.scene.inventory.config_maps {
         let metadata = &map.metadata;
-        let managers: Vec<&PodView<'_>> = view
-            .pods
-            .iter()
-            .filter(|pod| pod.pod.metadata.namespace == metadata.namespace && mounts(pod.pod, map))
-            .collect();
+        let managers = mounting.get(&(metadata.namespace.as_str(), metadata.name.as_str()));
+        let managers = managers.map(Vec::as_slice).unwrap_or_default();
         // A manager without a role is nobody's concern here.
         if !managers.is_empty() && !managers.iter().any(|pod| pod.expects_role) {
             continue;
@@ -60,7 +65,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             }
             let place = Place::of("ConfigMap", metadata).at(&format!("key {key}"));
             match read(text.expose()) {
-                Ok(config) => judge(view, &config, &place, key, &managers, findings),
+                Ok(config) => judge(view, &config, &place, key, managers, findings),
                 Err(why) => findings.unread(
                     format!(
                         "ConfigMap {}/{} key {}",
@@ -75,11 +80,13 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     }
 }
 
-fn mounts(pod: &Pod, map: &ConfigMap) -> bool {
-    pod.spec.volumes.iter().any(|volume| {
-        let parts = volume.projected.sources.iter().filter_map(|source| source.config_map.as_ref());
-        volume.config_map.iter().chain(parts).any(|one| one.name == map.metadata.name)
-    })
+/// Returns the names of the ConfigMaps that a Pod mounts.
+fn mounted_maps(pod: &Pod) -> BTreeSet<&str> {
+    let volumes = pod.spec.volumes.iter();
+    let whole = volumes.clone().filter_map(|volume| volume.config_map.as_ref());
+    let sources = volumes.flat_map(|volume| &volume.projected.sources);
+    let parts = sources.filter_map(|source| source.config_map.as_ref());
+    whole.chain(parts).map(|map| map.name.as_str()).collect()
 }
 
 /// Reads a configuration. The error says why it cannot be read, and nothing of what it holds.

@@ -3,6 +3,12 @@
 mod cases;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::*;
 use crate::engine::mapping;
@@ -34,14 +40,17 @@ fn examined(given: &Given<'_>, manifests: &str) -> Report {
     let mut inventory = inventory::read(manifests, "gitlab").unwrap().inventory;
     inventory.is_live = given.is_live;
     let ruleset = (!given.mapping.is_empty()).then(|| ruleset(given.mapping));
-    examine(&Scene {
+    let mut findings = Findings::default();
+    let scene = Scene {
         inventory: &inventory,
         ruleset: ruleset.as_ref(),
         reads_secrets: given.reads_secrets,
         values: given.values,
         own_namespaces: &["gitlab-iam-webhook".to_owned()],
         served_namespaces: given.served_namespaces,
-    })
+    };
+    examine(&scene, &mut findings);
+    findings.into_report()
 }
 
 fn ruleset(mapping: &str) -> Ruleset {
@@ -182,7 +191,7 @@ fn secrets_are_looked_at_only_where_that_was_asked_for() {
 
 #[test]
 fn what_others_write_is_one_bounded_line_and_one_word_of_a_shell() {
-    let hostile = "arn:aws:iam::1:role/'; rm -rf /\n\u{1b}[2J".to_owned() + &"x".repeat(100_000);
+    let hostile = "arn:aws:iam::1:role/'; rm -rf /\n\u{1b}[2J".to_owned() + &"x".repeat(1_000);
     let namespace =
         namespace("gitlab", "gitlab-iam-webhook/inject: enabled", "iam.amazonaws.com/permitted: x");
     let hostile = serde_json::to_string(&hostile).unwrap();
@@ -194,4 +203,127 @@ fn what_others_write_is_one_bounded_line_and_one_word_of_a_shell() {
         let text = format!("{place}{what}{fix}");
         assert!(!text.contains(char::is_control) && text.len() < 10_000, "{text}");
     }
+}
+
+/// Packs values as Helm keeps them.
+fn release(name: &str, chart: &str, config: &str) -> String {
+    let json = format!(
+        r#"{{"name":"gitlab","chart":{{"metadata":{{"name":"{chart}","version":"9.10.0"}}}},"config":{config}}}"#
+    );
+    packed(name, json.as_bytes())
+}
+
+fn packed(name: &str, json: &[u8]) -> String {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(json).unwrap();
+    let data = STANDARD.encode(STANDARD.encode(gzip.finish().unwrap()));
+    format!(
+        "---\n{{kind: Secret, type: helm.sh/release.v1, metadata: {{name: {name}}}, data: {{release: {data}}}}}\n"
+    )
+}
+
+#[test]
+fn values_that_do_nothing_are_found_in_files_and_in_the_newest_release_of_helm() {
+    const DEAD: &str =
+        r#"{"global":{"platform":{"eksRoleArn":"PLANTED-SECRET"}},"password":"PLANTED-SECRET"}"#;
+    let file = |text: &str| ValuesFile {
+        name: "values.yaml".to_owned(),
+        text: inventory::Hidden::new(text.to_owned()),
+    };
+    let values = [file(DEAD), file("registry: {annotations: {a: b}}\n"), file("a: [")];
+    let report = examined(&Given { values: &values, ..LIVE }, "");
+    let [only] = report.findings.as_slice() else { panic!("{report:#?}") };
+    assert_eq!((only.check, only.place.as_str()), ("dead-value", "values.yaml global.platform.eksRoleArn"));
+    assert_eq!(report.unread.len(), 1, "{report:#?}");
+
+    let live_value = r#"{"gitlab":{"toolbox":{"annotations":{"a":"b"}}}}"#;
+    let releases = |last: &str| {
+        [
+            release("sh.helm.release.v1.gitlab.v9", "gitlab", live_value),
+            release("sh.helm.release.v1.gitlab.v10", "gitlab", last),
+            release("sh.helm.release.v1.other.v1", "other", DEAD),
+        ]
+        .concat()
+    };
+    let report = live("", &releases(DEAD));
+    let [only] = report.findings.as_slice() else { panic!("{report:#?}") };
+    assert_eq!(only.place, "Secret gitlab/sh.helm.release.v1.gitlab.v10 global.platform.eksRoleArn");
+    assert!(!format!("{report:?}").contains(PLANTED), "{report:?}");
+    assert_eq!(live("", &releases(live_value)).findings, []);
+}
+
+#[test]
+fn a_release_that_is_a_bomb_or_broken_is_unread() {
+    let mut bomb = br#"{"chart":{"metadata":{"name":"gitlab"}},"config":{},"x":""#.to_vec();
+    bomb.resize(64 << 20, b' ');
+    let deep = format!(r#"{{"chart":{{"metadata":{{"name":"gitlab"}}}},"config":{}}}"#, "[".repeat(100_000));
+    let cases = [
+        (packed("a.v1", &bomb), "it is larger than 16 MiB once it is unpacked"),
+        (packed("b.v1", deep.as_bytes()), "it is not what Helm writes"),
+        (packed("c.v1", b"PLANTED-SECRET"), "it is not what Helm writes"),
+        (
+            "{kind: Secret, type: helm.sh/release.v1, metadata: {name: d}, data: {release: PLANTED-SECRET}}\n".to_owned(),
+            "it is not what Helm writes",
+        ),
+    ];
+    for (manifest, why) in cases {
+        let report = live("", &manifest);
+        let [unread] = report.unread.as_slice() else { panic!("{report:#?}") };
+        assert_eq!((unread.why.as_str(), report.findings.len()), (why, 0));
+        assert!(!format!("{report:?}").contains(PLANTED), "{report:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_not_called_fine() {
+    let deep = format!("a = {}", "[".repeat(100_000));
+    for (toml, why) in [
+        ("{{ range .runners }}\nkey = 'PLANTED-SECRET'\n", "it is a template of Go, and no TOML yet"),
+        ("PLANTED-SECRET", "it is no TOML"),
+        (&deep, "it is no TOML"),
+    ] {
+        let report = live("", &cases::config_map(toml));
+        let unread: Vec<_> = report.unread.iter().map(|one| (one.what.as_str(), one.why.as_str())).collect();
+        assert_eq!(unread, [("ConfigMap gitlab/runner key config.template.toml", why)]);
+        assert!(!format!("{report:?}").contains(PLANTED), "{report:?}");
+    }
+    let secret = cases::with_secret("webservice", "connection", "{{ PLANTED-SECRET");
+    let report = live(cases::MAPPING, &secret);
+    assert_eq!(report.unread[0].what, "Secret gitlab/storage key connection", "{report:#?}");
+    // A pattern that Go reads and this does not is not called a mistake.
+    let permitted =
+        namespace("gitlab", "gitlab-iam-webhook/inject: enabled", "iam.amazonaws.com/permitted: '('");
+    let role = "annotations: {iam.amazonaws.com/role: 'arn:aws:iam::123456789012:role/gitlab'}";
+    let report = live("", &[permitted, pod("webservice", "x", role, "")].concat());
+    assert_eq!(of(&report, &metadata_roles::KIAM_NAMESPACE), Vec::<String>::new());
+    assert_eq!(report.unread[0].what, "Namespace gitlab");
+}
+
+#[test]
+fn many_objects_of_one_kind_hide_no_other_finding_and_are_judged_in_seconds() {
+    let mut manifests = String::new();
+    for number in 0..3_000 {
+        let role = format!("arn:aws-cn:iam::123456789012:role/{number}");
+        manifests += &account(
+            &format!("a{number}"),
+            "",
+            &format!("eks.amazonaws.com/role: x, eks.amazonaws.com/role-arn: {role}"),
+        );
+        let annotation = format!("name: p{number}, annotations: {{iam.amazonaws.com/role: '{role}'}}");
+        manifests += &pod("webservice", &format!("a{number}"), &annotation, "");
+    }
+    let items: Vec<_> = (0..200).map(|number| format!("(a+)+{number}*")).collect();
+    let items = serde_json::to_string(&items).unwrap();
+    manifests += &namespace(
+        "gitlab",
+        "gitlab-iam-webhook/inject: enabled",
+        &format!("iam.amazonaws.com/allowed-roles: '{items}'"),
+    );
+    let start = std::time::Instant::now();
+    let report = live(cases::MAPPING, &manifests);
+    let took = start.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    assert_eq!(of(&report, &annotations::TYPO).len(), MAX_FINDINGS);
+    assert_eq!(of(&report, &metadata_roles::KUBE2IAM_NAMESPACE).len(), 1);
+    assert!(report.more >= 2_950, "{}", report.more);
 }

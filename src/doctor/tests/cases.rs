@@ -76,7 +76,7 @@ pub(super) fn secret(name: &str, key: &str, text: &str) -> String {
     format!("---\n{{kind: Secret, metadata: {{name: {name}}}, stringData: {{{key}: {text}}}}}\n")
 }
 
-fn config_map(text: &str) -> String {
+pub(super) fn config_map(text: &str) -> String {
     let text = serde_json::to_string(text).unwrap();
     format!("---\n{{kind: ConfigMap, metadata: {{name: runner}}, data: {{config.template.toml: {text}}}}}\n")
 }
@@ -100,7 +100,7 @@ fn with_env(name: &str, value: &str) -> String {
 }
 
 /// GitLab with a role, whose Pods mount a Secret with this text.
-fn with_secret(component: &str, key: &str, text: &str) -> String {
+pub(super) fn with_secret(component: &str, key: &str, text: &str) -> String {
     let volume = "volumes: [{name: s, projected: {sources: [{secret: {name: storage}}]}}]";
     [
         account(&format!("gitlab-{component}"), component, ROLE),
@@ -132,7 +132,8 @@ pub(super) fn healthy() -> String {
         opted_in(),
         webservice_account(),
         pod("webservice", "gitlab-webservice", "", INJECTED),
-        with_secret("registry", "config", "s3:\n  bucket: b\n  region: eu-west-1\n  v4auth: true\n"),
+        with_secret("registry", "config", "s3:\n  bucket: b\n  region: eu-west-1\n  v4auth: true\n")
+            .replace("role/gitlab", "role/registry"),
         with_cache("BucketName = 'b'\nBucketLocation = 'eu-west-1'\n", ""),
     ]
     .concat()
@@ -269,6 +270,34 @@ fn of_accounts() -> Vec<Case> {
             wrong: account("x", "", "eks.amazonaws.com/role-arn: gitlab"),
             right: account("x", "", ROLE),
             want: &["ServiceAccount gitlab/x", "`gitlab` is not a role ARN"],
+        },
+        Case {
+            check: &out_of_step::OUT_OF_STEP,
+            mapping: MAPPING,
+            wrong: opted_in() + &account("gitlab-webservice", "webservice", ""),
+            // Where nobody opted in, nothing is written.
+            right: [opted_in(), webservice_account(), namespace("other", "", "")].concat(),
+            want: &[
+                "ServiceAccount gitlab/gitlab-webservice: its role is none, and the mapping decides for arn:",
+                "kubectl -n gitlab patch serviceaccount gitlab-webservice --type merge --patch '{}'",
+            ],
+        },
+        Case {
+            check: &out_of_step::KEPT,
+            mapping: MAPPING,
+            wrong: account("x", "webservice", &ROLE.replace("gitlab", "old")),
+            right: account("x", "webservice", ROLE),
+            want: &[
+                "somebody else set its role: kept role 123456789012:role/old, not 123456789012:role/gitlab",
+                "onConflict: replace",
+            ],
+        },
+        Case {
+            check: &out_of_step::REFUSED,
+            mapping: "account: \"123456789012\"\nrules: [{match: {serviceAccount: x*}, role: 'a-{release}'}]\n",
+            wrong: account("x1", "", ""),
+            right: account("x2", "webservice", ""),
+            want: &["ServiceAccount gitlab/x1", "{release} cannot be filled"],
         },
         Case {
             check: &annotations::TYPO,
