@@ -116,7 +116,8 @@ fn shared_accounts(view: &View<'_>, findings: &mut Findings) {
             findings.add(&SHARED_ACCOUNT, place, what, fix);
         } else if account.component.is_none() {
             let what = format!(
-                "the Pods of {components} run as it, but it has no labels of a chart that a rule by component knows it by"
+                "the Pods of {components} run as it, but it has no labels of a chart that a rule by \
+                 component knows it by"
             );
             let fix = format!("add this rule to the mapping: {}", rule_to_paste(key, role));
             findings.add(&ACCOUNT_WITHOUT_LABELS, place, what, fix);

@@ -172,8 +172,8 @@ fn group(pod: &Pod) -> Option<String> {
     is_job.then(|| format!("Pods of CI jobs in {} that run as {account}", shown(&pod.metadata.namespace)))
 }
 
-/// Returns the kind and the name of the workload that a Pod belongs to. For a ReplicaSet of a Deployment it is
-/// the Deployment.
+/// Returns the kind and the name of the workload that a Pod belongs to. For a ReplicaSet of a Deployment it
+/// is the Deployment.
 pub(super) fn workload(pod: &Pod) -> Option<(&str, String)> {
     let owner = pod.metadata.owner_references.first()?;
     let hash = pod.metadata.label("pod-template-hash");

@@ -93,11 +93,13 @@ fn is_a_full_role(role: &str, pod: &PodView<'_>, findings: &mut Findings) {
         )
     } else {
         format!(
-            "its role {} is a bare name: only a --base-role-arn of kube2iam or kiam, which is not seen here, makes a role of it",
+            "its role {} is a bare name: only a --base-role-arn of kube2iam or kiam, which is not seen \
+             here, makes a role of it",
             shown(role)
         )
     };
-    let fix = "name the role by its full ARN: write `account` at the top of the mapping, or the ARN into the annotation";
+    let fix = "name the role by its full ARN: write `account` at the top of the mapping, or the ARN \
+         into the annotation";
     findings.add(&BARE_ROLE, Place::of_pod(pod.pod), what, fix);
 }
 
@@ -106,7 +108,8 @@ fn reaches_the_metadata_service(pod: &PodView<'_>, findings: &mut Findings) {
         findings.add(
             &HOST_NETWORK,
             Place::of_pod(pod.pod),
-            "it has the address of its node, by which kube2iam and kiam cannot tell it apart: it gets the node's role",
+            "it has the address of its node, by which kube2iam and kiam cannot tell it apart: it gets \
+             the node's role",
             "set `hostNetwork: false`, or map its ServiceAccount with `provider: irsa`",
         );
     }
@@ -123,7 +126,8 @@ fn reaches_the_metadata_service(pod: &PodView<'_>, findings: &mut Findings) {
         findings.add(
             &METADATA_DISABLED,
             Place::of_pod(pod.pod).containers(&disabled),
-            "AWS_EC2_METADATA_DISABLED keeps its SDKs from the metadata service, where kube2iam and kiam answer",
+            "AWS_EC2_METADATA_DISABLED keeps its SDKs from the metadata service, where kube2iam and \
+             kiam answer",
             "take AWS_EC2_METADATA_DISABLED out of the environment of its workload",
         );
     }

@@ -58,7 +58,8 @@ fn is_in_step(view: &View<'_>, account: &AccountView<'_>, place: Place, findings
     };
     let (namespace, name) = (word(&metadata.namespace), word(&metadata.name));
     let fix = format!(
-        "kubectl -n {namespace} patch serviceaccount {name} --type merge --patch '{{}}', and restart its Pods; \
+        "kubectl -n {namespace} patch serviceaccount {name} --type merge --patch '{{}}', and restart \
+         its Pods; \
          `--repair` does it by itself"
     );
     findings.add(&OUT_OF_STEP, place, what, fix);

@@ -47,9 +47,14 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             findings.add(
                 &REGIONAL_STS,
                 Place::of("ServiceAccount", metadata),
-                format!("its role is of {}, which has no global STS, and nothing asks for a regional one", shown(partition)),
                 format!(
-                    "write `irsa: {{stsRegionalEndpoints: true}}` at the top of the mapping, or kubectl -n {} \
+                    "its role is of {}, which has no global STS, and nothing asks for a regional \
+                     one",
+                    shown(partition)
+                ),
+                format!(
+                    "write `irsa: {{stsRegionalEndpoints: true}}` at the top of the mapping, or kubectl \
+                     -n {} \
                      annotate serviceaccount {} {}=true",
                     word(&metadata.namespace),
                     word(&metadata.name),

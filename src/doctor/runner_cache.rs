@@ -1,6 +1,6 @@
 //! Does the cache of GitLab Runner use the role of its manager?
 //!
-//! The manager signs the URLs of the cache; the rules are those of `cache/cacheconfig` in the runner's source.
+//! The manager signs the URLs of the cache. The rules are those of `cache/cacheconfig` in its source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -187,7 +187,8 @@ fn signs_with_the_role(
              signs instead of the role",
             shown(name)
         );
-        let fix = "take `runners.cache.secretName` out of the values of the runner's chart, and ServerAddress out \
+        let fix = "take `runners.cache.secretName` out of the values of the runner's chart, and \
+             ServerAddress out \
                    of [runners.cache.s3]";
         findings.add(&KEYS, place.clone(), what, fix);
     }
@@ -202,7 +203,8 @@ fn assumes_no_other_role(s3: &Table, place: &Place, findings: &mut Findings) {
         place.clone(),
         format!("it has {key}: the manager's role has to be allowed to assume that role as well"),
         format!(
-            "allow the manager's role sts:AssumeRole on it, and let its trust policy name the manager's role; \
+            "allow the manager's role sts:AssumeRole on it, and let its trust policy name the manager's \
+             role; \
              or take {key} out, where no file of the cache is larger than 5 GB"
         ),
     );
@@ -219,7 +221,8 @@ fn has_the_new_adapter(runner: &Table, place: &Place, managers: &[&PodView<'_>],
         return;
     }
     let reason = if managers.iter().any(|pod| has_pod_identity(pod.pod)) {
-        "and its manager has EKS Pod Identity, which that adapter refuses (uri host is not a loopback address)"
+        "and its manager has EKS Pod Identity, which that adapter refuses (uri host is not a loopback \
+         address)"
     } else if in_env(managers, "AWS_ENDPOINT_URL_STS") || in_env(managers, "AWS_ENDPOINT_URL") {
         "and its manager asks an STS of its own, which that adapter does not"
     } else {

@@ -178,9 +178,11 @@ fn secrets_are_looked_at_only_where_that_was_asked_for() {
     assert_eq!(
         unread,
         [
-            "environment variables of Pods from ConfigMap gitlab/gone, Secret gitlab/aws: Secrets are read with \
+            "environment variables of Pods from ConfigMap gitlab/gone, Secret gitlab/aws: Secrets are \
+             read with \
              --secrets only",
-            "Secrets: those of object storage, registry, s3cmd and the runner's cache, and the values of Helm's \
+            "Secrets: those of object storage, registry, s3cmd and the runner's cache, and the values \
+             of Helm's \
              releases: Secrets are read with --secrets only",
         ]
     );
@@ -207,9 +209,8 @@ fn what_others_write_is_one_bounded_line_and_one_word_of_a_shell() {
 
 /// Packs values as Helm keeps them.
 fn release(name: &str, chart: &str, config: &str) -> String {
-    let json = format!(
-        r#"{{"name":"gitlab","chart":{{"metadata":{{"name":"{chart}","version":"9.10.0"}}}},"config":{config}}}"#
-    );
+    let json =
+        format!(r#"{{"chart":{{"metadata":{{"name":"{chart}","version":"9.10.0"}}}},"config":{config}}}"#);
     packed(name, json.as_bytes())
 }
 
@@ -218,7 +219,8 @@ fn packed(name: &str, json: &[u8]) -> String {
     gzip.write_all(json).unwrap();
     let data = STANDARD.encode(STANDARD.encode(gzip.finish().unwrap()));
     format!(
-        "---\n{{kind: Secret, type: helm.sh/release.v1, metadata: {{name: {name}}}, data: {{release: {data}}}}}\n"
+        "---\n{{kind: Secret, type: helm.sh/release.v1, metadata: {{name: {name}}}, data: {{release: \
+         {data}}}}}\n"
     )
 }
 
@@ -262,7 +264,9 @@ fn a_release_that_is_a_bomb_or_broken_is_unread() {
         (packed("b.v1", deep.as_bytes()), "it is not what Helm writes"),
         (packed("c.v1", b"PLANTED-SECRET"), "it is not what Helm writes"),
         (
-            "{kind: Secret, type: helm.sh/release.v1, metadata: {name: d}, data: {release: PLANTED-SECRET}}\n".to_owned(),
+            "{kind: Secret, type: helm.sh/release.v1, metadata: {name: d}, data: {release: \
+             PLANTED-SECRET}}\n"
+                .to_owned(),
             "it is not what Helm writes",
         ),
     ];

@@ -33,7 +33,8 @@ rules:
 
 const ROLE: &str = "eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/gitlab";
 const POD_ROLE: &str = "annotations: {iam.amazonaws.com/role: 'arn:aws:iam::123456789012:role/gitlab'}";
-const INJECTED: &str = "volumes: [{name: aws-iam-token, projected: {sources: [{serviceAccountToken: {audience: \
+const INJECTED: &str = "volumes: [{name: aws-iam-token, projected: {sources: [{serviceAccountToken: \
+     {audience: \
      sts.amazonaws.com}}]}}], containers: [{name: web, env: [{name: AWS_ROLE_ARN, value: \
      'arn:aws:iam::123456789012:role/gitlab'}, {name: AWS_WEB_IDENTITY_TOKEN_FILE, value: /var/run/token}]}]";
 
@@ -67,7 +68,8 @@ pub(super) fn account(name: &str, component: &str, annotations: &str) -> String 
 
 pub(super) fn namespace(name: &str, labels: &str, annotations: &str) -> String {
     format!(
-        "---\n{{kind: Namespace, metadata: {{name: {name}, labels: {{{labels}}}, annotations: {{{annotations}}}}}}}\n"
+        "---\n{{kind: Namespace, metadata: {{name: {name}, labels: {{{labels}}}, annotations: \
+         {{{annotations}}}}}}}\n"
     )
 }
 
@@ -116,7 +118,8 @@ fn with_cache(s3: &str, spec: &str) -> String {
 
 fn with_runner(toml: &str, spec: &str) -> String {
     let spec = format!(
-        "volumes: [{{name: c, configMap: {{name: runner}}}}, {{name: s, secret: {{secretName: cache}}}}], {spec}"
+        "volumes: [{{name: c, configMap: {{name: runner}}}}, {{name: s, secret: {{secretName: \
+         cache}}}}], {spec}"
     );
     [
         account("gitlab-gitlab-runner", "gitlab-runner", ROLE),
@@ -143,10 +146,12 @@ pub(super) fn cases() -> Vec<Case> {
     [
         of_namespaces(),
         of_accounts(),
+        of_decisions(),
         of_pods(),
         of_the_chain(),
         of_metadata_roles(),
         of_secrets(),
+        of_registry_and_backups(),
         of_runners(),
     ]
     .into_iter()
@@ -244,7 +249,8 @@ fn of_accounts() -> Vec<Case> {
             want: &[
                 "ServiceAccount gitlab/shared",
                 "the Pods of webservice run as it",
-                "serviceAccount: \"shared\"}, provider: irsa, role: \"arn:aws:iam::123456789012:role/gitlab\"}",
+                "serviceAccount: \"shared\"}, provider: irsa, role: \
+                 \"arn:aws:iam::123456789012:role/gitlab\"}",
             ],
         },
         Case {
@@ -271,6 +277,11 @@ fn of_accounts() -> Vec<Case> {
             right: account("x", "", ROLE),
             want: &["ServiceAccount gitlab/x", "`gitlab` is not a role ARN"],
         },
+    ]
+}
+
+fn of_decisions() -> Vec<Case> {
+    vec![
         Case {
             check: &out_of_step::OUT_OF_STEP,
             mapping: MAPPING,
@@ -294,7 +305,8 @@ fn of_accounts() -> Vec<Case> {
         },
         Case {
             check: &out_of_step::REFUSED,
-            mapping: "account: \"123456789012\"\nrules: [{match: {serviceAccount: x*}, role: 'a-{release}'}]\n",
+            mapping: "account: \"123456789012\"\nrules: [{match: {serviceAccount: x*}, role: \
+                 'a-{release}'}]\n",
             wrong: account("x1", "", ""),
             right: account("x2", "webservice", ""),
             want: &["ServiceAccount gitlab/x1", "{release} cannot be filled"],
@@ -393,7 +405,8 @@ fn of_pods() -> Vec<Case> {
             right: account(
                 "x",
                 "",
-                "eks.amazonaws.com/role-arn: arn:aws-us-gov:iam::123456789012:role/x, eks.amazonaws.com/sts-regional-endpoints: 'true'",
+                "eks.amazonaws.com/role-arn: arn:aws-us-gov:iam::123456789012:role/x, \
+                 eks.amazonaws.com/sts-regional-endpoints: 'true'",
             ) + &account("other", "", ROLE),
             want: &[
                 "its role is of aws-us-gov",
@@ -420,7 +433,8 @@ fn of_the_chain() -> Vec<Case> {
     };
     let vault = |secret: &str| {
         let annotations = format!(
-            "annotations: {{vault.hashicorp.com/agent-inject: 'true', vault.hashicorp.com/agent-inject-secret-x: {secret}}}"
+            "annotations: {{vault.hashicorp.com/agent-inject: 'true', \
+             vault.hashicorp.com/agent-inject-secret-x: {secret}}}"
         );
         [webservice_account(), pod("webservice", "gitlab-webservice", &annotations, INJECTED)].concat()
     };
@@ -430,9 +444,8 @@ fn of_the_chain() -> Vec<Case> {
             mapping: MAPPING,
             wrong: with_env("AWS_ACCESS_KEY_ID", PLANTED),
             right: with_env("AWS_ACCESS_KEY_ID", "''"),
-            want: &[
-                "Deployment gitlab/gitlab-webservice container web: its environment sets AWS_ACCESS_KEY_ID, which",
-            ],
+            want: &["Deployment gitlab/gitlab-webservice container web: its environment sets \
+                 AWS_ACCESS_KEY_ID, which"],
         },
         Case {
             check: &chain::STATIC_ENV,
@@ -588,29 +601,18 @@ fn of_metadata_roles() -> Vec<Case> {
 fn of_secrets() -> Vec<Case> {
     let connection = |text: &str| with_secret("webservice", "connection", &format!("region: x\n{text}"));
     let good = || connection("provider: AWS\nuse_iam_profile: true\n");
-    let registry = |text: &str| with_secret("registry", "config", &format!("s3:\n  bucket: b\n  {text}\n"));
-    let s3cmd =
-        |text: &str| with_secret("toolbox", "config", &format!("[default]\nbucket_location = x\n{text}\n"));
-    let identity = |name: &str| {
-        let label = format!("labels: {{chart: toolbox-9.10.0, {name}: enabled}}");
-        let volume = "volumes: [{name: s, secret: {secretName: storage}}]";
-        [
-            account("gitlab-toolbox", "toolbox", ROLE),
-            pod("toolbox", "gitlab-toolbox", &label, volume),
-            secret("storage", "config", "[default]\nbucket_location = x\n"),
-        ]
-        .concat()
-    };
     vec![
         Case {
             check: &credentials::STATIC_KEYS,
             mapping: MAPPING,
             wrong: connection(
-                "provider: AWS\nuse_iam_profile: true\naws_access_key_id: AKIA\naws_secret_access_key: PLANTED-SECRET\n",
+                "provider: AWS\nuse_iam_profile: true\naws_access_key_id: AKIA\naws_secret_access_key: \
+                 PLANTED-SECRET\n",
             ),
             right: good(),
             want: &[
-                "Secret gitlab/storage key connection: it has aws_access_key_id and aws_secret_access_key, which",
+                "Secret gitlab/storage key connection: it has aws_access_key_id and \
+                 aws_secret_access_key, which",
                 "(webservice read it)",
             ],
         },
@@ -651,6 +653,24 @@ fn of_secrets() -> Vec<Case> {
             right: good(),
             want: &["its `provider` is not AWS"],
         },
+    ]
+}
+
+fn of_registry_and_backups() -> Vec<Case> {
+    let registry = |text: &str| with_secret("registry", "config", &format!("s3:\n  bucket: b\n  {text}\n"));
+    let s3cmd =
+        |text: &str| with_secret("toolbox", "config", &format!("[default]\nbucket_location = x\n{text}\n"));
+    let identity = |name: &str| {
+        let label = format!("labels: {{chart: toolbox-9.10.0, {name}: enabled}}");
+        let volume = "volumes: [{name: s, secret: {secretName: storage}}]";
+        [
+            account("gitlab-toolbox", "toolbox", ROLE),
+            pod("toolbox", "gitlab-toolbox", &label, volume),
+            secret("storage", "config", "[default]\nbucket_location = x\n"),
+        ]
+        .concat()
+    };
+    vec![
         Case {
             check: &credentials::REGISTRY_KEYS,
             mapping: MAPPING,
@@ -692,7 +712,8 @@ fn of_secrets() -> Vec<Case> {
 fn of_runners() -> Vec<Case> {
     let secret = |key: &str| {
         let data = format!(
-            "---\n{{kind: Secret, metadata: {{name: cache}}, stringData: {{accesskey: x, {key}: {PLANTED}}}}}\n"
+            "---\n{{kind: Secret, metadata: {{name: cache}}, stringData: {{accesskey: x, {key}: \
+             {PLANTED}}}}}\n"
         );
         with_cache("ServerAddress = 's3.amazonaws.com'\n", "") + &data
     };
@@ -711,9 +732,8 @@ fn of_runners() -> Vec<Case> {
                 "ServerAddress = 'a'\nAccessKey = 'b'\nSecretKey = 'c'\nAuthenticationType = 'IAM'\n",
                 "",
             ),
-            want: &[
-                "ConfigMap gitlab/runner key config.template.toml, runners[0].cache.s3: it has ServerAddress, AccessKey",
-            ],
+            want: &["ConfigMap gitlab/runner key config.template.toml, runners[0].cache.s3: it has \
+                 ServerAddress, AccessKey"],
         },
         Case {
             check: &runner_cache::KEYS,
