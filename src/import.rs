@@ -244,9 +244,13 @@ impl<'t> Draft<'t> {
     }
 }
 
-/// Returns what `check` would say against a rule.
+/// Returns what `check` would say against a rule. One that looks at nothing yet is tried as one that does.
 fn problem_of(rule: &Rule) -> Option<String> {
-    let text = format!("rules:\n{}", mapping_text::rule_text(rule));
+    let mut rule = rule.clone();
+    if rule.matching == Match::default() {
+        rule.matching.service_accounts.insert("any".to_owned());
+    }
+    let text = format!("rules:\n{}", mapping_text::rule_text(&rule));
     match mapping::compile(&text, &OperatorPolicy::default()) {
         Ok(_) => None,
         Err(problems) => problems.first.first().map(|problem| problem.message.clone()),

@@ -258,22 +258,23 @@ async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
 
 /// Replaces what would begin a line of its own or send commands to the terminal, and cuts what is long.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(500).collect()
+    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().map(|c| if is_break(c) { '?' } else { c }).take(500).collect()
 }
 
 fn as_text(import: &Import) -> String {
     let mut text = String::new();
     let headings = [
-        (Fate::Imported, "can be deleted, because a rule takes its place"),
-        (Fate::Dead, "never did anything, and can be deleted"),
-        (Fate::Stays, "has to stay, because no rule takes its place"),
+        (Fate::Imported, "Delete, as a rule gives the same"),
+        (Fate::Dead, "Delete, as it never did anything"),
+        (Fate::Stays, "Keep, as no rule gives the same"),
     ];
     for (fate, words) in headings {
         let notes: Vec<&ValueNote> = import.values.iter().filter(|note| note.fate == fate).collect();
         if notes.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "{}, each of which {words}:", counted(notes.len(), "value"));
+        let _ = writeln!(text, "{words} ({}):", counted(notes.len(), "value"));
         for ValueNote { path, place, why, instead, .. } in notes {
             let mut line = format!("{path} ({place})");
             if fate != Fate::Imported {

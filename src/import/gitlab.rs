@@ -29,8 +29,8 @@ pub(super) struct Gitlab<'v> {
 enum Account {
     /// There is none, and its Pods run as `default`.
     Disabled,
-    /// The chart makes it.
-    Made,
+    /// The chart makes it, under this name.
+    Made(String),
     /// Its Pods run as an account that somebody else makes.
     Elsewhere(String),
 }
@@ -45,7 +45,7 @@ impl<'v> Gitlab<'v> {
         let (mut accounts, mut is_shared_used) = (Vec::new(), false);
         for chart in self.charts(draft) {
             let account = self.account(chart, draft);
-            is_shared_used |= account == Account::Made;
+            is_shared_used |= matches!(account, Account::Made(_));
             self.service_account(chart, &account, draft);
             pods::examine(&self.top.at(chart.path), chart, self.version, draft);
             accounts.push(account);
@@ -105,6 +105,8 @@ impl<'v> Gitlab<'v> {
             }
             return Account::Disabled;
         }
+        let name = [own.key("name"), self.shared.key("name")].iter().find_map(Branch::filled_text);
+        let name = name.map_or_else(|| self.fullname(chart, draft), str::to_owned);
         if own.key("create").is_true() || is_shared_made {
             if own.key("create").is_false() {
                 draft.value(
@@ -115,10 +117,9 @@ impl<'v> Gitlab<'v> {
                     Some("set global.serviceAccount.create=false"),
                 );
             }
-            return Account::Made;
+            return Account::Made(name);
         }
-        let name = [own.key("name"), self.shared.key("name")].iter().find_map(Branch::filled_text);
-        Account::Elsewhere(name.map_or_else(|| self.fullname(chart, draft), str::to_owned))
+        Account::Elsewhere(name)
     }
 
     fn fullname(&self, chart: &Subchart, draft: &Draft<'_>) -> String {
@@ -143,15 +144,18 @@ impl<'v> Gitlab<'v> {
             Account::Elsewhere(_) => {
                 "the chart makes no ServiceAccount, because `serviceAccount.create` is false"
             }
-            Account::Made if shared.is_filled_map() => {
+            Account::Made(_) if shared.is_filled_map() => {
                 "global.serviceAccount.annotations is not empty, and takes the place of every chart's own"
             }
-            Account::Made => return import_account(&own, &component, draft),
+            Account::Made(_) => return import_account(&[own], &component, draft),
         };
-        if *account == Account::Made && shared.is_filled_map() && self.version >= chart.accounts_since {
-            import_account(&shared, &component, draft);
+        if matches!(account, Account::Made(_))
+            && shared.is_filled_map()
+            && self.version >= chart.accounts_since
+        {
+            import_account(&[shared], &component, draft);
         }
-        let wanted = Match { service_accounts: named(account), ..component };
+        let wanted = Match { service_accounts: named([account]), ..component };
         let wanted = if wanted.service_accounts.is_empty() {
             wanted
         } else {
@@ -170,7 +174,7 @@ impl<'v> Gitlab<'v> {
             } else {
                 "the chart makes no ServiceAccount, because no `serviceAccount.enabled` is true"
             };
-            let all: BTreeSet<String> = accounts.iter().flat_map(named).collect();
+            let all: BTreeSet<String> = named(accounts);
             let components = if all.is_empty() { own_components() } else { BTreeSet::new() };
             let wanted = Match { components, service_accounts: all, ..Match::default() };
             dead_account(&annotations, why, wanted, draft);
@@ -184,7 +188,7 @@ impl<'v> Gitlab<'v> {
                 Some("set global.serviceAccount.enabled=true"),
             );
         }
-        let made = accounts.iter().filter(|account| **account == Account::Made).count();
+        let made = accounts.iter().filter(|account| matches!(account, Account::Made(_))).count();
         if name.has_value() && made > 1 {
             draft.remark(format!(
                 "{} with `create` makes {made} ServiceAccounts of one name, and Helm fails with \"already \
@@ -193,7 +197,7 @@ impl<'v> Gitlab<'v> {
             ));
         }
         let role = self.top.at(&["global", "platform", "eksRoleArn"]);
-        let names: BTreeSet<String> = accounts.iter().flat_map(named).collect();
+        let names: BTreeSet<String> = named(accounts);
         if !role.has_value() && !names.is_empty() {
             let names: Vec<String> = names.into_iter().collect();
             draft.remark(format!(
@@ -214,7 +218,7 @@ impl<'v> Gitlab<'v> {
         } else {
             "the chart has read it in 4.11 and 4.12 only, and put it on Pods, where nothing reads it"
         };
-        let names: BTreeSet<String> = accounts.iter().flat_map(named).collect();
+        let names: BTreeSet<String> = named(accounts);
         let components = if names.is_empty() {
             [Component::Webservice, Component::Sidekiq, Component::Toolbox].into()
         } else {
@@ -253,7 +257,7 @@ impl<'v> Gitlab<'v> {
             let account = self.top.at(&[key, "serviceAccount"]);
             let annotations = account.key("annotations");
             if account.key("create").is_true_or(true) {
-                import_account(&annotations, &of_component(component), draft);
+                import_account(&[annotations], &of_component(component), draft);
             } else {
                 let why = "the chart makes no ServiceAccount, because `serviceAccount.create` is false";
                 dead_account(&annotations, why, of_component(component), draft);
@@ -262,10 +266,20 @@ impl<'v> Gitlab<'v> {
     }
 }
 
-fn named(account: &Account) -> BTreeSet<String> {
-    match account {
+/// Returns the names of the accounts that somebody else makes, and that no chart makes as well.
+fn named<'a>(accounts: impl IntoIterator<Item = &'a Account> + Clone) -> BTreeSet<String> {
+    let made: BTreeSet<&String> = accounts
+        .clone()
+        .into_iter()
+        .filter_map(|account| match account {
+            Account::Made(name) => Some(name),
+            Account::Disabled | Account::Elsewhere(_) => None,
+        })
+        .collect();
+    let elsewhere = accounts.into_iter().filter_map(|account| match account {
         // A rule for `default` would reach every Pod that names no account.
-        Account::Elsewhere(name) if is_dns_name(name) && name != "default" => [name.clone()].into(),
-        _ => BTreeSet::new(),
-    }
+        Account::Elsewhere(name) if is_dns_name(name) && name != "default" => Some(name),
+        _ => None,
+    });
+    elsewhere.filter(|name| !made.contains(name)).cloned().collect()
 }

@@ -6,22 +6,24 @@ use std::fmt::Write as _;
 use super::rule::{Action, Match, Options, Rule};
 use super::{Import, chart};
 use crate::engine::object::component::Component;
-use crate::engine::object::provider::Provider;
 use crate::engine::yaml::{self, ScalarKind};
 
 /// The most lines that say where one rule comes from.
 const MOST_SOURCES: usize = 20;
 
-/// The longest comment, in characters.
+/// How long the lines of a comment are, where a word is not longer.
+const WIDTH: usize = 100;
+
+/// The longest line of a comment, in characters.
 const LONGEST: usize = 400;
 
 /// Writes the mapping, with comments that say where each rule comes from.
 #[must_use]
 pub fn mapping_text(import: &Import, source: &str) -> String {
     let mut text = String::new();
-    comment(&mut text, 0, &format!("`gitlab-iam-webhook import` made this of {source}."));
-    comment(&mut text, 0, "Read it before it is used: whoever can create ServiceAccounts or Pods in these");
-    comment(&mut text, 0, "namespaces can obtain these roles.");
+    let words = "Read it before it is used: whoever can create ServiceAccounts or Pods in these namespaces can \
+        obtain these roles.";
+    prose(&mut text, 0, &format!("`gitlab-iam-webhook import` made this of {source}. {words}"));
     if import.rules.is_empty() {
         text.push_str("rules: []\n");
     } else {
@@ -29,19 +31,19 @@ pub fn mapping_text(import: &Import, source: &str) -> String {
     }
     for rule in &import.rules {
         for from in rule.from.iter().take(MOST_SOURCES) {
-            comment(&mut text, 2, from);
+            prose(&mut text, 2, &format!("from {from}"));
         }
         if let Some(more) = rule.from.len().checked_sub(MOST_SOURCES).filter(|more| *more > 0) {
             comment(&mut text, 2, &format!("and {more} more"));
         }
         for remark in &rule.remarks {
-            comment(&mut text, 2, remark);
+            prose(&mut text, 2, remark);
         }
         text.push_str(&rule_text(rule));
     }
     for suggestion in &import.suggestions {
         text.push('\n');
-        comment(&mut text, 2, &format!("To be decided: {}", suggestion.why));
+        prose(&mut text, 2, &format!("To be decided: {}", suggestion.why));
         for line in suggestion.rule.lines() {
             comment(&mut text, 2, line.strip_prefix("  ").unwrap_or(line));
         }
@@ -60,15 +62,11 @@ pub(super) fn rule_text(rule: &Rule) -> String {
             let _ = writeln!(text, "    role: {}", scalar(role));
             let options = options_of(options);
             if !options.is_empty() {
-                let _ = writeln!(text, "    {}: {{{}}}", provider_block(*provider), options.join(", "));
+                let _ = writeln!(text, "    {}: {{{}}}", provider.name(), options.join(", "));
             }
         }
     }
     text
-}
-
-fn provider_block(provider: Provider) -> &'static str {
-    provider.name()
 }
 
 fn criteria(matching: &Match) -> String {
@@ -138,6 +136,22 @@ fn reads_as_text(text: &str) -> bool {
     let documents = yaml::read(text).unwrap_or_default();
     let scalar = documents.first().and_then(|node| node.as_scalar());
     scalar.is_some_and(|scalar| scalar.kind == ScalarKind::Text && scalar.text == text)
+}
+
+/// Writes a comment of lines that are not too long.
+fn prose(text: &mut String, indent: usize, words: &str) {
+    let mut line = String::new();
+    for word in words.split(' ') {
+        if !line.is_empty() && line.chars().count() + word.chars().count() >= WIDTH {
+            comment(text, indent, &line);
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    comment(text, indent, &line);
 }
 
 /// Writes a comment. What others wrote must not end it: a line's end would begin a rule.

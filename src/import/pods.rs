@@ -1,13 +1,14 @@
 //! What do the values of GitLab's chart do for Pods?
 
-use super::Draft;
 use super::chart::Subchart;
-use super::judge::{Granted, add_granted, dead_on_pods, granted, of_component};
-use super::rule::Match;
+use super::judge::{add_granted, dead_on_pods, granted, of_component};
+use super::rule::{Match, Rule};
 use super::values::Branch;
 use super::version::{Version, version};
+use super::{Draft, Fate};
 use crate::engine::object::component::Component;
 use crate::engine::object::dns_name::is_dns_label;
+use crate::engine::object::provider::POD_ROLE;
 
 /// Since when Pods carry the label `chart`, by which a rule knows their component.
 const PODS_HAVE_CHART: Version = version(4, 9);
@@ -56,26 +57,25 @@ fn pods_of(own: &Branch<'_>, chart: &Subchart, version: Version, draft: &Draft<'
 fn deployments(own: &Branch<'_>, layers: &[Branch<'_>], matching: &Match, draft: &mut Draft<'_>) {
     let mut found = Vec::new();
     for deployment in own.key("deployments").members() {
-        let mut layers = layers.to_vec();
-        layers.insert(0, deployment.at(&["pod", "annotations"]));
+        let name = deployment.last().to_owned();
+        let annotations = deployment.at(&["pod", "annotations"]);
+        if !is_dns_label(&name) && annotations.key(POD_ROLE).has_value() {
+            let why = "its Deployment has a name that Kubernetes does not take";
+            draft.value(&annotations.key(POD_ROLE), Fate::Stays, why, None);
+            continue;
+        }
         // An empty value does not take the place of the chart's.
-        found.push((deployment.last().to_owned(), granted(&layers, draft)));
+        found.push((name, granted(&[&[annotations], layers].concat(), draft)));
     }
-    let wanted = |granted: &Option<Granted>| {
-        granted.as_ref().map(|granted| (granted.role.text.clone(), granted.options.clone()))
-    };
-    let first = found.first().map(|(_, granted)| wanted(granted));
-    let is_same = found.iter().all(|(_, granted)| Some(wanted(granted)) == first);
-    for (name, granted) in found {
-        let Some(granted) = granted else { continue };
+    let action = |rule: &Option<Rule>| rule.as_ref().map(|rule| rule.action.clone());
+    let first = found.first().map(|(_, rule)| action(rule));
+    let is_same = found.iter().all(|(_, rule)| Some(action(rule)) == first);
+    for (name, rule) in found {
+        let Some(rule) = rule else { continue };
         let mut matching = matching.clone();
         if !is_same {
-            if !is_dns_label(&name) {
-                draft.remark(format!("`{name}` cannot be the name of a Deployment: no rule was made of it"));
-                continue;
-            }
             matching.labels.insert("gitlab.com/webservice-name".to_owned(), name);
         }
-        add_granted(granted, matching, draft);
+        add_granted(rule, matching, draft);
     }
 }

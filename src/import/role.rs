@@ -20,6 +20,8 @@ pub(super) enum NoRole {
     Template,
     #[error("a brace would begin a placeholder in a mapping: write that rule by hand")]
     Brace,
+    #[error("no rule can say it: {0}")]
+    Problem(String),
     #[error(transparent)]
     Grammar(#[from] RoleError),
 }

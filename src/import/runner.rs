@@ -146,15 +146,8 @@ fn manager_account(top: &Branch<'_>, setting: Setting, draft: &mut Draft<'_>) {
         dead(&named, why, "delete it, or set rbac.create=false", None, draft);
     }
     // The newer one counts, key by key.
-    if setting.has_accounts && newer.key(IRSA_ROLE).filled_text().is_some() {
-        judge::import_account(&newer, &matching, draft);
-        if older.key(IRSA_ROLE).has_value() {
-            let why = "serviceAccount.annotations names a role, and counts before it";
-            dead(&older.key(IRSA_ROLE), why, "delete it", None, draft);
-        }
-    } else {
-        judge::import_account(&older, &matching, draft);
-    }
+    let layers = if setting.has_accounts { vec![newer, older] } else { vec![older] };
+    judge::import_account(&layers, &matching, draft);
 }
 
 /// Reads config.toml. What it gives jobs becomes no rule: a rule about jobs needs to know whose they are.
