@@ -20,8 +20,11 @@ mod decisions;
 mod docs;
 mod edges;
 mod events;
+#[path = "../gitlab_chart.rs"]
+mod gitlab_chart;
 mod hostile;
 mod http;
+mod import;
 mod limits;
 mod live;
 mod mapping_watch;
