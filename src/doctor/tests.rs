@@ -178,9 +178,8 @@ fn secrets_are_looked_at_only_where_that_was_asked_for() {
     assert_eq!(
         unread,
         [
-            "environment variables of Pods from ConfigMap gitlab/gone, Secret gitlab/aws: Secrets are \
-             read with \
-             --secrets only",
+            "environment variables of Pods from Secret gitlab/aws: Secrets are read with --secrets only",
+            "environment variables of Pods from ConfigMap gitlab/gone: it is not there, or was not read",
             "Secrets: those of object storage, registry, s3cmd and the runner's cache, and the values \
              of Helm's \
              releases: Secrets are read with --secrets only",
