@@ -90,8 +90,8 @@ fn newest_releases<'s>(secrets: impl Iterator<Item = &'s Secret>) -> Vec<&'s Sec
     newest.into_values().map(|(_, secret)| secret).collect()
 }
 
-/// Returns the values that a release of GitLab's, or of the runner's, was given, with its chart. `None` is for
-/// a release of another chart.
+/// Returns the values that a release of GitLab's, or of the runner's, was given, with its chart. `None` is
+/// for a release of another chart.
 fn unpacked(secret: &Secret) -> Result<Option<(Chart, Hidden)>, &'static str> {
     #[derive(Deserialize)]
     struct Release<'t> {
