@@ -4,6 +4,7 @@ mod check;
 mod cluster_args;
 mod doctor;
 mod explain;
+mod import;
 mod input;
 mod output;
 mod probe;
@@ -30,6 +31,8 @@ const EXAMPLES: &str = "Examples:
   Find out why a role does not arrive, or is not used; then ask AWS itself:
     gitlab-iam-webhook doctor
     gitlab-iam-webhook verify
+  Make a mapping of the values that give GitLab its roles today:
+    gitlab-iam-webhook import -n gitlab --values values.yaml >mapping.yaml
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
   Ask whether the API server reaches the webhook that is installed:
@@ -63,6 +66,11 @@ enum Command {
     /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
     /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
+    /// Make a mapping of what there is: values of GitLab's charts, or the objects of a namespace.
+    ///
+    /// The rules give the roles that are given today, and never more. What would give more is a decision,
+    /// which stands as a comment at the end of the mapping.
+    Import(Box<import::ImportArgs>),
     /// Print the JSON Schema of a mapping, with which editors check it while it is written.
     Schema(schema::SchemaArgs),
     /// Ask the API server whether it reaches the webhook that is installed.
@@ -145,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -13,11 +13,11 @@ pub(super) struct Input {
 }
 
 pub(super) fn read(path: &Path) -> anyhow::Result<Input> {
-    read_at_most(path, u64::MAX - 1)
+    read_at_most(path, usize::MAX)
 }
 
 /// Reads no more than so many bytes: a longer file is an error.
-pub(super) fn read_at_most(path: &Path, most: u64) -> anyhow::Result<Input> {
+pub(super) fn read_at_most(path: &Path, most: usize) -> anyhow::Result<Input> {
     if path == Path::new("-") {
         if io::stdin().is_terminal() {
             bail!("standard input is a terminal: name a file, or pipe a file in");
@@ -31,21 +31,15 @@ pub(super) fn read_at_most(path: &Path, most: u64) -> anyhow::Result<Input> {
     Ok(Input { name, text })
 }
 
-fn text_of(from: impl Read, most: u64) -> io::Result<String> {
-    let mut text = String::new();
-    let length = from.take(most + 1).read_to_string(&mut text).map_err(in_words)?;
-    if u64::try_from(length).is_ok_and(|length| length <= most) {
-        return Ok(text);
+fn text_of(from: impl Read, most: usize) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
+    // The limit may cut a letter in two, so this is asked first.
+    if bytes.len() > most {
+        return Err(io::Error::other(format!("it is longer than {most} bytes")));
     }
-    Err(io::Error::other(format!("it is longer than {most} bytes")))
-}
-
-/// Says what to do with a file that is not text, such as one that an older PowerShell's `>` wrote.
-fn in_words(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::InvalidData => io::Error::other("it is not text in UTF-8: save it as UTF-8"),
-        _ => error,
-    }
+    // An older PowerShell's `>` writes UTF-16.
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text in UTF-8: save it as UTF-8"))
 }
 
 impl fmt::Display for Input {

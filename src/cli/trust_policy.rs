@@ -47,7 +47,7 @@ who cannot be judged, or who should not be let in; 2 when something that is need
 known, or cannot be read.";
 
 /// The longest file with a mapping, in bytes: the text may stand in a manifest.
-const MAX_MAPPING: u64 = 8 << 20;
+const MAX_MAPPING: usize = 8 << 20;
 
 /// The arguments of `trust-policy`.
 #[derive(Debug, Args)]

@@ -41,7 +41,7 @@ const PROFILES: [&str; 2] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
 const FILES: [&str; 2] = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"];
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
-    let mut unknown = BTreeSet::new();
+    let mut unknown = Unknown::default();
     for pod in view.expecting() {
         let mut sets = |names: &[&'static str]| containers_that_set(view, pod.pod, names, &mut unknown);
         let (keys, profiles, files) = (sets(&KEYS), sets(&PROFILES), sets(&FILES));
@@ -51,12 +51,22 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         has_no_vault_agent(pod, findings);
         has_no_pod_identity(pod, findings);
     }
-    if !unknown.is_empty() {
-        findings.unread(
-            format!("environment variables of Pods from {}", listed(unknown.iter().map(String::as_str))),
-            if view.scene.reads_secrets { "it was not read" } else { "Secrets are read with --secrets only" },
-        );
+    let reason = if view.scene.reads_secrets { NOT_THERE } else { "Secrets are read with --secrets only" };
+    for (objects, why) in [(unknown.secrets, reason), (unknown.config_maps, NOT_THERE)] {
+        if !objects.is_empty() {
+            let objects = listed(objects.iter().map(String::as_str));
+            findings.unread(format!("environment variables of Pods from {objects}"), why);
+        }
     }
+}
+
+const NOT_THERE: &str = "it is not there, or was not read";
+
+/// The objects that give Pods variables, and that were not read.
+#[derive(Default)]
+struct Unknown {
+    secrets: BTreeSet<String>,
+    config_maps: BTreeSet<String>,
 }
 
 /// A container, and the variables of interest that it sets.
@@ -67,7 +77,7 @@ fn containers_that_set<'a>(
     view: &View<'_>,
     pod: &'a Pod,
     names: &[&'static str],
-    unknown: &mut BTreeSet<String>,
+    unknown: &mut Unknown,
 ) -> Vec<Setting<'a>> {
     let sets = |container: &'a Container| {
         let found: BTreeSet<&'static str> =
@@ -78,37 +88,33 @@ fn containers_that_set<'a>(
 }
 
 /// Whether a container has this variable, from wherever. `env` wins over `envFrom`, also where it is empty.
-fn is_set(
-    view: &View<'_>,
-    pod: &Pod,
-    container: &Container,
-    name: &str,
-    unknown: &mut BTreeSet<String>,
-) -> bool {
+fn is_set(view: &View<'_>, pod: &Pod, container: &Container, name: &str, unknown: &mut Unknown) -> bool {
     if let Some(variable) = container.env(name) {
         return variable.is_set;
     }
     container.env_from.iter().any(|source| {
         let Some(key) = name.strip_prefix(&source.prefix) else { return false };
-        gives(view, &pod.metadata.namespace, source, key).unwrap_or_else(|object| {
-            unknown.insert(object);
-            false
-        })
+        gives(view, &pod.metadata.namespace, source, key, unknown)
     })
 }
 
-/// Whether a ConfigMap or Secret has a value under this key; the name of one that was not read otherwise.
-fn gives(view: &View<'_>, namespace: &str, source: &EnvSource, key: &str) -> Result<bool, String> {
+/// Whether a ConfigMap or Secret has a value under this key. One that was not read goes to `unknown`.
+fn gives(view: &View<'_>, namespace: &str, source: &EnvSource, key: &str, unknown: &mut Unknown) -> bool {
     let has = |value: Option<&Hidden>| value.is_some_and(|value| !value.expose().is_empty());
+    let called = |kind: &str, name: &str| format!("{kind} {}/{}", shown(namespace), shown(name));
     if let Some(reference) = &source.config_map_ref {
-        let map = view.config_map(namespace, &reference.name);
-        let map = map.ok_or_else(|| format!("ConfigMap {}/{}", shown(namespace), shown(&reference.name)))?;
-        return Ok(has(map.data.get(key)));
+        let Some(map) = view.config_map(namespace, &reference.name) else {
+            unknown.config_maps.insert(called("ConfigMap", &reference.name));
+            return false;
+        };
+        return has(map.data.get(key));
     }
-    let Some(reference) = &source.secret_ref else { return Ok(false) };
-    let secret = view.secret(namespace, &reference.name);
-    let secret = secret.ok_or_else(|| format!("Secret {}/{}", shown(namespace), shown(&reference.name)))?;
-    Ok(has(secret.data.get(key)) || has(secret.string_data.get(key)))
+    let Some(reference) = &source.secret_ref else { return false };
+    let Some(secret) = view.secret(namespace, &reference.name) else {
+        unknown.secrets.insert(called("Secret", &reference.name));
+        return false;
+    };
+    has(secret.data.get(key)) || has(secret.string_data.get(key))
 }
 
 /// Names the containers and variables of some settings.
@@ -202,7 +208,8 @@ fn has_no_pod_identity(pod: &PodView<'_>, findings: &mut Findings) {
         &POD_IDENTITY,
         Place::of_pod(pod.pod),
         format!(
-            "EKS Pod Identity has a role for its ServiceAccount {account}, so that the annotation with the role \
+            "EKS Pod Identity has a role for its ServiceAccount {account}, so that the annotation with \
+             the role \
              is ignored"
         ),
         format!(

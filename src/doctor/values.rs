@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 use super::findings::{Check, Findings, Place, shown};
 use super::view::View;
 use super::{REFERENCE, Severity};
-use crate::engine::yaml::{self, Limits, Node, ScalarKind};
+use crate::engine::yaml::{self, Limits};
+use crate::import::{self, Chart, DeadValue, Values};
 use crate::inventory::{Hidden, Secret};
 
 /// A value of GitLab's chart does nothing.
@@ -46,25 +47,27 @@ const MAX_VALUES: usize = 4 << 20;
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     for file in view.scene.values {
-        let place = Place::named(&file.name);
-        judge(file.text.expose(), &place, &file.name, findings);
+        judge(&Place::named(&file.name), &file.name, &file.text, None, findings);
     }
     for secret in newest_releases(view.secrets()) {
         let metadata = &secret.metadata;
         let name = format!("Secret {}/{}", shown(&metadata.namespace), shown(&metadata.name));
         match unpacked(secret) {
-            Ok(Some(values)) => judge(values.expose(), &Place::of("Secret", metadata), &name, findings),
+            Ok(Some((chart, values))) => {
+                judge(&Place::of("Secret", metadata), &name, &values, Some(chart), findings);
+            }
             Ok(None) => {}
             Err(why) => findings.unread(name, why),
         }
     }
 }
 
-fn judge(text: &str, place: &Place, name: &str, findings: &mut Findings) {
-    match dead_values(text) {
+fn judge(place: &Place, name: &str, values: &Hidden, chart: Option<Chart>, findings: &mut Findings) {
+    match dead_values(name, values.expose(), chart) {
         Ok(dead) => {
-            for DeadValue { path, why, instead } in dead {
-                findings.add(&DEAD_VALUE, place.clone().at(&path), why, instead);
+            for DeadValue { path, why, instead, .. } in dead {
+                let instead = instead.unwrap_or_else(|| "delete it".to_owned());
+                findings.add(&DEAD_VALUE, place.clone().at(&path), shown(&why), shown(&instead));
             }
         }
         Err(why) => findings.unread(shown(name), why),
@@ -87,22 +90,25 @@ fn newest_releases<'s>(secrets: impl Iterator<Item = &'s Secret>) -> Vec<&'s Sec
     newest.into_values().map(|(_, secret)| secret).collect()
 }
 
-/// Returns the values that a release of GitLab's was given, and none for a release of another chart.
-fn unpacked(secret: &Secret) -> Result<Option<Hidden>, &'static str> {
+/// Returns the values that a release of GitLab's, or of the runner's, was given, with its chart. `None` is
+/// for a release of another chart.
+fn unpacked(secret: &Secret) -> Result<Option<(Chart, Hidden)>, &'static str> {
     #[derive(Deserialize)]
     struct Release<'t> {
         #[serde(borrow, default)]
         config: Option<&'t RawValue>,
-        chart: Chart,
+        chart: Packed,
     }
     #[derive(Deserialize)]
-    struct Chart {
+    struct Packed {
         metadata: ChartMetadata,
     }
     #[derive(Deserialize)]
     struct ChartMetadata {
         #[serde(default)]
         name: String,
+        #[serde(default)]
+        version: String,
     }
     let broken = "it is not what Helm writes";
     let Some(data) = secret.data.get("release") else { return Err(broken) };
@@ -118,46 +124,26 @@ fn unpacked(secret: &Secret) -> Result<Option<Hidden>, &'static str> {
         return Err("it is larger than 16 MiB once it is unpacked");
     }
     let release: Release<'_> = serde_json::from_slice(&json).map_err(|_| broken)?;
-    let is_gitlab = release.chart.metadata.name == "gitlab";
-    Ok(release.config.filter(|_| is_gitlab).map(|config| Hidden::new(config.get().to_owned())))
+    let ChartMetadata { name, version } = release.chart.metadata;
+    let is_runner = match name.as_str() {
+        "gitlab" => false,
+        "gitlab-runner" => true,
+        _ => return Ok(None),
+    };
+    let chart = Chart::new(is_runner, version.parse().ok());
+    Ok(release.config.map(|config| (chart, Hidden::new(config.get().to_owned()))))
 }
 
-/// A value that does nothing.
-struct DeadValue {
-    path: String,
-    why: &'static str,
-    instead: &'static str,
-}
-
-fn dead_values(text: &str) -> Result<Vec<DeadValue>, &'static str> {
+/// Returns the values that do nothing. `chart` is known where a release says it.
+fn dead_values(name: &str, text: &str, chart: Option<Chart>) -> Result<Vec<DeadValue>, String> {
     if text.len() > MAX_VALUES {
-        return Err("the values are longer than 4 MiB");
+        return Err("the values are longer than 4 MiB".to_owned());
     }
-    let documents =
-        yaml::read_apart(text, LIMITS, None, &mut |_, _| {}).map_err(|_| "the values are not YAML")?;
-    let Some(values) = documents.first() else { return Ok(Vec::new()) };
-    let mut dead = Vec::new();
-    let mut tell = |path: &str, why, instead| dead.push(DeadValue { path: path.to_owned(), why, instead });
-    if is_there(values.at_path(&["global", "platform", "eksRoleArn"])) {
-        tell(
-            "global.platform.eksRoleArn",
-            "the chart reads it no more (it did in 4.11 and 4.12, and wrote what nobody reads)",
-            "delete it, and map the components with `provider: irsa`",
-        );
-    }
-    if is_there(values.at_path(&["gitlab", "task-runner", "annotations"])) {
-        tell(
-            "gitlab.task-runner.annotations",
-            "the chart reads it no more: since 5.5.0 task-runner is toolbox",
-            "delete it, and map the component toolbox",
-        );
-    }
-    Ok(dead)
-}
-
-fn is_there(node: Option<&Node<'_>>) -> bool {
-    node.is_some_and(|node| match node.as_scalar() {
-        Some(scalar) => scalar.kind != ScalarKind::Null && !scalar.text.is_empty(),
-        None => node.as_mapping().is_none_or(|entries| !entries.is_empty()),
-    })
+    // Errors about values would show parts of them.
+    let broken = |_| "the values are no YAML of that size".to_owned();
+    yaml::read_apart(text, LIMITS, None, &mut |_, _| {}).map_err(broken)?;
+    let mut values = Values::default();
+    values.merge(name, text).map_err(|_| "the values are no mapping in YAML".to_owned())?;
+    let chart = chart.unwrap_or_else(|| Chart::detect(&values, None));
+    Ok(import::dead_values(&values, &chart))
 }

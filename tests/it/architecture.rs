@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers of modules from the outside in. A module may use those of the layers after it, and itself.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["cli"],
     &["server", "cluster", "mapping_file", "sts"],
-    &["doctor", "import", "trust_policy"],
+    &["doctor"],
+    &["import", "trust_policy"],
     &["inventory"],
     &["tls"],
     &["mapping_loader"],

@@ -23,8 +23,11 @@ mod edges;
 mod events;
 mod fake;
 mod fake_sts;
+#[path = "../gitlab_chart.rs"]
+mod gitlab_chart;
 mod hostile;
 mod http;
+mod import;
 mod limits;
 mod live;
 mod mapping_watch;

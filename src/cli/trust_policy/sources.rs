@@ -14,7 +14,7 @@ use crate::inventory::{self, Inventory};
 use crate::trust_policy::Issuer;
 
 /// The longest file with manifests, in bytes.
-const MAX_MANIFESTS: u64 = 64 << 20;
+const MAX_MANIFESTS: usize = 64 << 20;
 
 /// Where kubectl, too, puts what names no namespace.
 const DEFAULT_NAMESPACE: &str = "default";

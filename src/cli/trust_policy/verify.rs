@@ -24,7 +24,7 @@ pub(super) fn run(
     if !matches!(args.output, Format::Text | Format::Json) {
         bail!("--verify prints text or JSON: use --output text or --output json");
     }
-    let input = input::read_at_most(path, MAX_BYTES as u64)?;
+    let input = input::read_at_most(path, MAX_BYTES)?;
     let existing = existing::read(&input.text).with_context(|| format!("reading {input}"))?;
     let role = match (&existing.role, &args.role) {
         (Some(found), Some(asked)) if found != asked => {
