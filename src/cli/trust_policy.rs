@@ -202,8 +202,8 @@ fn length_warning(made: &Made<'_>) -> Option<String> {
         ))
     } else if length > QUOTA {
         Some(format!(
-            "the policy of {role} has {length} characters, and IAM takes {QUOTA}: have the quota \"Role trust \
-             policy length\" raised (to at most {HIGHEST_QUOTA}), or {advice}"
+            "the policy of {role} has {length} characters, and IAM takes {QUOTA}: have the quota \"Role \
+             trust policy length\" raised (to at most {HIGHEST_QUOTA}), or {advice}"
         ))
     } else if length * 10 > QUOTA * 9 {
         Some(format!("the policy of {role} has {length} of the {QUOTA} characters that IAM takes"))

@@ -1,4 +1,4 @@
-//! How are roles with their trust policies, and associations of EKS Pod Identity, written for `CloudFormation`?
+//! How are roles with their trust policies, and associations of EKS Pod Identity, written as a template of AWS?
 
 use std::collections::BTreeSet;
 

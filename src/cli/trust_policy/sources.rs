@@ -68,7 +68,8 @@ fn manifests(args: &TrustPolicyArgs) -> anyhow::Result<Inventory> {
     }
     if is_assumed {
         output::error(
-            "warning: objects that name no namespace count as in `default`: name another one with -n NAMESPACE",
+            "warning: objects that name no namespace count as in `default`: name another one with -n \
+             NAMESPACE",
         );
     }
     Ok(all)
