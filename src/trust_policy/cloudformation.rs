@@ -1,4 +1,4 @@
-//! How are roles with their trust policies, and associations of EKS Pod Identity, written as a template of AWS?
+//! How are roles with their trust policies, and associations of EKS Pod Identity, written for AWS's templates?
 
 use std::collections::BTreeSet;
 
