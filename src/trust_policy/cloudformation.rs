@@ -1,4 +1,4 @@
-//! How are roles with their trust policies, and associations of EKS Pod Identity, written for `CloudFormation`?
+//! How does `CloudFormation` write roles with trust policies, and associations of EKS Pod Identity?
 
 use std::collections::BTreeSet;
 

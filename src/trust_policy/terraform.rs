@@ -29,7 +29,8 @@ pub fn document(name: &str, role: &str, policy: &Policy) -> String {
             let values: Vec<String> = condition.values.iter().map(|value| quoted(value)).collect();
             let _ = write!(
                 text,
-                "\n    condition {{\n      test     = {}\n      variable = {}\n      values   = [{}]\n    }}\n",
+                "\n    condition {{\n      test     = {}\n      variable = {}\n      values   = \
+                 [{}]\n    }}\n",
                 quoted(condition.operator),
                 quoted(&condition.key),
                 values.join(", ")
@@ -54,7 +55,8 @@ pub fn associations<'a>(
             // An underscore parts both names, as neither can hold one.
             let name = format!("{}_{}", namespace, service_account.replace('.', "__"));
             format!(
-                "resource \"aws_eks_pod_identity_association\" \"{}\" {{\n  cluster_name    = {}\n  namespace       \
+                "resource \"aws_eks_pod_identity_association\" \"{}\" {{\n  cluster_name    = {}\n  \
+                 namespace       \
                  = {}\n  service_account = {}\n  role_arn        = {}\n}}\n",
                 identifier(&name),
                 quoted(cluster),
@@ -80,8 +82,8 @@ pub fn names(roles: &[&str]) -> Vec<String> {
     names
 }
 
-/// Writes a text as a string of HCL. JSON's escapes are HCL's, for what stands in a policy; only the beginning
-/// of a template must be told apart.
+/// Writes a text as a string of HCL. JSON's escapes are HCL's, for what stands in a policy; only the
+/// beginning of a template must be told apart.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace("${", "$${").replace("%{", "%%{")
 }
