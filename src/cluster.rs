@@ -29,8 +29,8 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, and [`tokens`] gets a
-//! token for one.
+//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, and [`tokens`]
+//! gets the tokens that a command sends to STS.
 
 mod bundle_exchange;
 pub mod ca_bundle;
