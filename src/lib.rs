@@ -7,12 +7,14 @@
 //!
 //! ```text
 //! main          runs the command line
-//!  └ cli        has one file for each command: serve, check, explain, schema, probe
+//!  └ cli        has one file for each command: serve, check, explain, import, schema, probe
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
 //!     ├ mapping_file  follows a mapping on disk
 //!     ╰─ all three use
+//!        ├ import   makes rules of the roles that people have given: it is pure
+//!        ├ inventory  holds what a command looks at, from a cluster or from manifests
 //!        ├ tls   makes, loads, rotates, serves and checks certificates
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
 //!        ├ tasks, telemetry, shutdown  run, log and end the process

@@ -13,7 +13,10 @@ mod certificates;
 mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;
+#[path = "../gitlab_chart.rs"]
+mod gitlab_chart;
 mod harness;
+mod import;
 mod install;
 mod mapping;
 mod observe;
