@@ -279,4 +279,162 @@ mod tests {
         }
         from_values(&values, &Chart::detect(&values, None), &terms())
     }
+
+    const ARN: &str = "arn:aws:iam::123456789012:role/r";
+
+    /// The values that are dead, with a word of why each of them is.
+    fn dead(text: &str, version: Option<&str>) -> Vec<(String, String)> {
+        let mut values = Values::default();
+        values.merge("values.yaml", &text.replace("ARN", ARN)).unwrap();
+        let chart = Chart::detect(&values, version.map(|version| version.parse().unwrap()));
+        dead_values(&values, &chart).into_iter().map(|dead| (dead.path, dead.why)).collect()
+    }
+
+    #[test]
+    fn a_value_is_dead_where_it_does_nothing_and_only_there() {
+        let irsa = "annotations: {eks.amazonaws.com/role-arn: ARN}";
+        let pods = "annotations: {iam.amazonaws.com/role: r}";
+        let enabled = "global: {serviceAccount: {enabled: true}}";
+        // The values, the version, and what the reason says; `None` where nothing is dead.
+        let cases = [
+            ("global: {platform: {eksRoleArn: 'ARN'}}".to_owned(), None, Some("4.11 and 4.12 only")),
+            (
+                "global: {platform: {eksRoleArn: 'ARN'}}".to_owned(),
+                Some("4.12"),
+                Some("reads ServiceAccounts"),
+            ),
+            (format!("gitlab: {{task-runner: {{{pods}}}}}"), None, Some("renamed task-runner")),
+            (format!("gitlab: {{task-runner: {{{pods}}}}}"), Some("5.4"), None),
+            (format!("gitlab: {{toolbox: {{{pods}}}}}"), Some("5.4"), Some("from version 5.5 on")),
+            (format!("gitlab: {{toolbox: {{{pods}}}}}"), None, None),
+            (format!("gitlab: {{mailroom: {{{pods}}}}}"), Some("8.5"), Some("from version 8.6 on")),
+            (
+                format!("gitlab: {{sidekiq: {{pods: [{{{pods}}}]}}}}"),
+                None,
+                Some("does not read annotations here"),
+            ),
+            (format!("global: {{deployment: {{{pods}}}}}"), None, Some("on the Deployment itself")),
+            (format!("registry: {{{irsa}}}"), None, Some("nothing reads it on Pods")),
+            (format!("registry: {{serviceAccount: {{{irsa}}}}}"), None, Some("`serviceAccount.enabled`")),
+            (format!("registry: {{serviceAccount: {{enabled: true, {irsa}}}}}"), None, None),
+            (format!("{enabled}\nregistry: {{serviceAccount: {{{irsa}}}}}"), None, None),
+            (
+                format!("{enabled}\nregistry: {{serviceAccount: {{{pods}}}}}"),
+                None,
+                Some("kube2iam and kiam read Pods"),
+            ),
+            (
+                format!("{enabled}\nregistry: {{serviceAccount: {{create: false, name: r}}}}"),
+                None,
+                Some("all the same"),
+            ),
+            (
+                "registry: {serviceAccount: {create: false, name: r}}".to_owned(),
+                None,
+                Some("run as `default`"),
+            ),
+            ("global: {serviceAccount: {enabled: true, create: false, name: r}}".to_owned(), None, None),
+            ("global: {serviceAccount: {create: false, name: r}}".to_owned(), None, Some("run as `default`")),
+            (
+                format!(
+                    "global: {{serviceAccount: {{enabled: true, {irsa}}}}}\nregistry: {{serviceAccount: {{{irsa}}}}}"
+                ),
+                None,
+                Some("takes the place of every chart's own"),
+            ),
+            (
+                "gitlab: {migrations: {podAnnotations: {iam.amazonaws.com/role: r}}}".to_owned(),
+                Some("9.3"),
+                Some("typo"),
+            ),
+            ("gitlab: {migrations: {podAnnotations: {iam.amazonaws.com/role: r}}}".to_owned(), None, None),
+            ("runners: {serviceAccountName: x}".to_owned(), None, Some("0.53.0")),
+            ("runners: {podAnnotations: {iam.amazonaws.com/role: r}}".to_owned(), Some("0.52.0"), None),
+            ("gitlab-runner: {runners: {serviceAccountName: x}}".to_owned(), None, Some("0.53.0")),
+            (
+                "rbac: {serviceAccountAnnotations: {eks.amazonaws.com/role-arn: ARN}}".to_owned(),
+                None,
+                Some("makes no"),
+            ),
+            (
+                "rbac: {create: true, serviceAccountAnnotations: {eks.amazonaws.com/role-arn: ARN}}"
+                    .to_owned(),
+                None,
+                None,
+            ),
+            (
+                "rbac: {create: true, serviceAccountName: x}".to_owned(),
+                None,
+                Some("only where it makes none"),
+            ),
+            (
+                "gitlab-runner: {rbac: {serviceAccountAnnotations: {eks.amazonaws.com/role-arn: ARN}}}"
+                    .to_owned(),
+                None,
+                None,
+            ),
+            (
+                format!("gitlab-runner: {{serviceAccount: {{create: true, {irsa}}}}}"),
+                Some("8.0"),
+                Some("from 0.66.0 on"),
+            ),
+            (format!("certmanager: {{serviceAccount: {{{irsa}}}}}"), None, None),
+        ];
+        for (text, version, why) in cases {
+            let found = dead(&text, version);
+            match why {
+                None => assert_eq!(found, [], "{text}"),
+                Some(why) => assert!(found.len() == 1 && found[0].1.contains(why), "{text}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn set_is_read_as_helm_reads_it() {
+        let values = |sets: &[&str]| {
+            let mut values = Values::default();
+            for set in sets {
+                values.set(set, false).unwrap();
+            }
+            values
+        };
+        let read = values(&[r"a.b\.c=x\,y,l={1,z},n[1].k=v,t=true,e=,z=007", "n[0]=w"]);
+        let text = |path: &[&str]| read.top().at(path).text().map(str::to_owned);
+        assert_eq!(text(&["a", "b.c"]).as_deref(), Some("x,y"));
+        assert_eq!((text(&["e"]).as_deref(), text(&["z"]).as_deref()), (Some(""), Some("007")));
+        assert!(read.top().key("t").is_true());
+        let members = |key: &str| -> Vec<String> {
+            let members = read.top().key(key).members();
+            members
+                .iter()
+                .map(|member| member.key("k").text().or_else(|| member.text()).unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(
+            (members("l"), members("n")),
+            (vec!["1".to_owned(), "z".to_owned()], vec!["w".to_owned(), "v".to_owned()])
+        );
+        // `null` takes a default away, and text is true to a template even where it says false.
+        let nulled = values(&["global.serviceAccount.create=null"]);
+        assert!(!nulled.top().at(&["global", "serviceAccount", "create"]).is_true_or(true));
+        let mut as_text = Values::default();
+        as_text.set("a=false", true).unwrap();
+        assert!(as_text.top().key("a").is_true());
+        let deep = format!("{}a=1", "a.".repeat(40));
+        let mut refused = Values::default();
+        for bad in ["=1", "a..b=1", "a[1=2", "a[-1]=2", &deep, "a[60000]=1,b[60000]=1"] {
+            assert!(refused.set(bad, false).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_beginning_of_what_others_wrote_is_shown_and_values_never_are() {
+        let made = import(
+            "global: {psql: {password: planted}}\nregistry: {annotations: {iam.amazonaws.com/role: x y}}",
+            &[],
+        );
+        assert_eq!(made.rules, []);
+        assert_eq!(made.values[0].fate, Fate::Dead);
+        assert!(!format!("{made:?}").contains("planted"));
+    }
 }

@@ -7,13 +7,19 @@
 //!
 //! ```text
 //! main          runs the command line
-//!  └ cli        has one file for each command: serve, check, explain, schema, probe, trust-policy
+//!  └ cli        has one file for each command: serve, check, explain, import, doctor, verify, whoami,
+//!     │         trust-policy, probe, schema
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
-//!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
+//!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted;
+//!     │          and reads what commands look at
 //!     ├ mapping_file  follows a mapping on disk
 //!     ├ sts      asks AWS's STS whether it gives a role for a token
 //!     ╰─ all four use
+//!        ├ doctor        finds what is wrong in what was read: it is pure, as the next three are
+//!        ├ import        makes rules of the roles that people have given
+//!        ├ trust_policy  makes and judges IAM's trust policies
+//!        ├ inventory     holds what a command looks at, from a cluster or from manifests
 //!        ├ tls   makes, loads, rotates, serves and checks certificates
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
 //!        ├ tasks, telemetry, shutdown  run, log and end the process

@@ -41,6 +41,9 @@ anything, and what somebody has to decide goes to standard error.
 Exit status: 0 when there is at least one rule, 1 when there is nothing to import, 2 when
 a file or the cluster cannot be read.";
 
+/// The options that say values.
+const OF_VALUES: [&str; 3] = ["values", "set", "set_string"];
+
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST: usize = 256 << 20;
 
@@ -62,11 +65,16 @@ pub(super) struct ImportArgs {
 
     /// A file with manifests in YAML or JSON, in place of a cluster; `-` is standard input. The option can be
     /// repeated.
-    #[arg(long = "filename", short = 'f', value_name = "FILE", conflicts_with_all = ["values", "set", "set_string"])]
+    #[arg(long = "filename", short = 'f', value_name = "FILE", conflicts_with_all = OF_VALUES)]
     files: Vec<PathBuf>,
 
     /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`.
-    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["values", "set", "set_string", "files"])]
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        conflicts_with_all = OF_VALUES,
+        conflicts_with = "files"
+    )]
     eks_config_map: Option<NamespacedName>,
 
     /// Who reads `iam.amazonaws.com/role` on Pods.
@@ -186,8 +194,8 @@ fn from_values(args: &ImportArgs) -> anyhow::Result<Import> {
     let terms = terms(args)?;
     if terms.namespaces.is_empty() && !args.namespaces.all_namespaces {
         bail!(
-            "values do not say where they are installed: name the namespace with -n, or ask with -A for rules \
-             that hold in every opted-in namespace"
+            "values do not say where they are installed: name the namespace with -n, or ask with -A for \
+             rules that hold in every opted-in namespace"
         );
     }
     let mut values = Values::default();
@@ -228,8 +236,8 @@ async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
     let NamespacesArgs { namespaces, all_namespaces } = &args.namespaces;
     if namespaces.is_empty() && !all_namespaces {
         bail!(
-            "nothing says what to import: name values with --values, manifests with -f, or a namespace of the \
-             cluster with -n"
+            "nothing says what to import: name values with --values, manifests with -f, or a namespace of \
+             the cluster with -n"
         );
     }
     let api = args.cluster.connect().await?;
@@ -305,7 +313,8 @@ fn as_json(import: &Import, text: &str) -> Value {
         .iter()
         .map(|ValueNote { path, steps, place, fate, why, instead }| {
             json!({
-                "path": path, "steps": steps, "place": place, "fate": fate.name(), "why": why, "instead": instead,
+                "path": path, "steps": steps, "place": place,
+                "fate": fate.name(), "why": why, "instead": instead,
             })
         })
         .collect();

@@ -21,8 +21,8 @@ const LONGEST: usize = 400;
 #[must_use]
 pub fn mapping_text(import: &Import, source: &str) -> String {
     let mut text = String::new();
-    let words = "Read it before it is used: whoever can create ServiceAccounts or Pods in these namespaces can \
-        obtain these roles.";
+    let words = "Read it before it is used: whoever can create ServiceAccounts or Pods in these \
+        namespaces can obtain these roles.";
     prose(&mut text, 0, &format!("`gitlab-iam-webhook import` made this of {source}. {words}"));
     if import.rules.is_empty() {
         text.push_str("rules: []\n");

@@ -351,8 +351,8 @@ fn by_other_things(pods: &[PodView<'_>], rest: &[&PodView<'_>], draft: &mut Draf
 fn mixed(group: &[&PodView<'_>], draft: &mut Draft<'_>) {
     for pod in group.iter().filter(|pod| pod.carried.is_some() && !pod.is_ours) {
         draft.remark(format!(
-            "{} has a role, but nothing tells it apart from Pods that do not have this role: no rule was made \
-             of it",
+            "{} has a role, but nothing tells it apart from Pods that do not have this role: no rule was \
+             made of it",
             pod.place()
         ));
     }

@@ -40,7 +40,8 @@ pub(super) fn examine(branch: &Branch<'_>, draft: &mut Draft<'_>) {
             }
             [chart, ..] if OTHERS.contains(chart) => (
                 Fate::Stays,
-                "this chart of another project is no component: leave the value, or match its account by name",
+                "this chart of another project is no component: leave the value, or match its account by \
+                 name",
             ),
             _ => (
                 Fate::Stays,

@@ -14,7 +14,10 @@ mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;
 mod doctor;
+#[path = "../gitlab_chart.rs"]
+mod gitlab_chart;
 mod harness;
+mod import;
 mod install;
 mod mapping;
 mod observe;

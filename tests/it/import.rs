@@ -96,6 +96,9 @@ proptest! {
                 role_of(&thing_after), role_of(&thing(before)),
                 "{} {}\n{}", before.kind, before.name, text
             );
+            let mut elsewhere = Thing { namespace: "other".to_owned(), ..thing(after) };
+            elsewhere.admit(&ruleset);
+            prop_assert_eq!(role_of(&elsewhere), vec![]);
         }
     }
 
