@@ -4,6 +4,7 @@ mod check;
 mod cluster_args;
 mod doctor;
 mod explain;
+mod import;
 mod input;
 mod output;
 mod probe;
@@ -23,6 +24,8 @@ const EXAMPLES: &str = "Examples:
   See which role each object of a chart would get, and why:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+  Make a mapping of the values that give GitLab its roles today:
+    gitlab-iam-webhook import -n gitlab --values values.yaml >mapping.yaml
   Serve it on this machine, with a certificate made on the spot:
     gitlab-iam-webhook serve --mapping mapping.yaml
   Ask whether the API server reaches the webhook that is installed:
@@ -33,7 +36,8 @@ const EXAMPLES: &str = "Examples:
 
 Exit status: check exits with 0 without problems, and with 1 where there are some;
 explain with 0 when it has explained something, and with 1 when there is nothing to
-explain; probe with 0 when the API server reaches the webhook, and with 1 when it does
+explain; import with 0 when it has made a rule, and with 1 when there is nothing to
+import; probe with 0 when the API server reaches the webhook, and with 1 when it does
 not; doctor with 0 when nothing is wrong, and with 1 when there are problems; schema
 with 0; all of them with 2 when they could not do what was asked.";
 
@@ -59,6 +63,11 @@ enum Command {
     /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
     /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
+    /// Make a mapping of what there is: values of GitLab's charts, or the objects of a namespace.
+    ///
+    /// The rules give the roles that are given today, and never more. What would give more is a decision,
+    /// which stands as a comment at the end of the mapping.
+    Import(Box<import::ImportArgs>),
     /// Print the JSON Schema of a mapping, with which editors check it while it is written.
     Schema(schema::SchemaArgs),
     /// Ask the API server whether it reaches the webhook that is installed.
@@ -129,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Doctor(args) => doctor::run(&args),

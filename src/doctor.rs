@@ -11,10 +11,13 @@ mod findings;
 pub mod installation;
 mod metadata_roles;
 mod namespaces;
+mod out_of_step;
 mod regional_sts;
 mod runner_cache;
 mod secrets;
 mod stale;
+#[cfg(test)]
+mod tests;
 mod values;
 mod view;
 
@@ -110,6 +113,9 @@ pub const CHECKS: &[&Check] = &[
     &accounts::SHARED_ACCOUNT,
     &accounts::ACCOUNT_MISSING,
     &accounts::ROLE_NOT_ARN,
+    &out_of_step::OUT_OF_STEP,
+    &out_of_step::KEPT,
+    &out_of_step::REFUSED,
     &annotations::TYPO,
     &annotations::WRONG_OBJECT,
     &stale::WITHOUT_ROLE,
@@ -148,6 +154,7 @@ pub fn examine(scene: &Scene<'_>, findings: &mut Findings) {
     let view = View::of(scene);
     namespaces::check(&view, findings);
     accounts::check(&view, findings);
+    out_of_step::check(&view, findings);
     annotations::check(&view, findings);
     stale::check(&view, findings);
     chain::check(&view, findings);

@@ -26,6 +26,7 @@ pub mod cluster;
 pub mod doctor;
 pub mod engine;
 pub mod health;
+pub mod import;
 pub mod inventory;
 pub mod live;
 pub mod mapping_file;

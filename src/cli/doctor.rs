@@ -38,7 +38,7 @@ Exit status: 0 when nothing is wrong in what could be looked at, 1 when there ar
 warnings, with --strict), 2 when nothing could be looked at.";
 
 /// The most bytes of a file that are read.
-const MOST_BYTES: u64 = 64 << 20;
+const MOST_BYTES: usize = 64 << 20;
 
 /// The arguments of `doctor`.
 #[derive(Debug, Args)]

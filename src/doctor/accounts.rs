@@ -69,12 +69,13 @@ fn runs_as_default(view: &PodView<'_>, findings: &mut Findings) {
     findings.add(&DEFAULT_ACCOUNT, Place::of_pod(view.pod), what, fix);
 }
 
-fn names_an_account_that_is_there(view: &View<'_>, pod: &PodView<'_>, findings: &mut Findings) {
-    let namespace = pod.pod.metadata.namespace.as_str();
-    let name = pod.pod.service_account();
-    // Each namespace of a cluster has an account: where none is known, they were not read.
-    let is_read = view.accounts.keys().any(|(of, _)| *of == namespace) && !view.is_unread("ServiceAccounts");
-    if !view.scene.inventory.is_live || !is_read || pod.component.is_none() || view.account_of(pod).is_some()
+fn names_an_account_that_is_there<'a>(view: &View<'a>, pod: &PodView<'a>, findings: &mut Findings) {
+    let (namespace, name) = (pod.pod.metadata.namespace.as_str(), pod.pod.service_account());
+    let is_live = view.scene.inventory.is_live;
+    if !is_live
+        || pod.component.is_none()
+        || view.account_of(pod).is_some()
+        || !view.knows_accounts(namespace)
     {
         return;
     }
@@ -115,7 +116,8 @@ fn shared_accounts(view: &View<'_>, findings: &mut Findings) {
             findings.add(&SHARED_ACCOUNT, place, what, fix);
         } else if account.component.is_none() {
             let what = format!(
-                "the Pods of {components} run as it, but it has no labels of a chart that a rule by component knows it by"
+                "the Pods of {components} run as it, but it has no labels of a chart that a rule by \
+                 component knows it by"
             );
             let fix = format!("add this rule to the mapping: {}", rule_to_paste(key, role));
             findings.add(&ACCOUNT_WITHOUT_LABELS, place, what, fix);

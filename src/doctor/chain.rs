@@ -202,7 +202,8 @@ fn has_no_pod_identity(pod: &PodView<'_>, findings: &mut Findings) {
         &POD_IDENTITY,
         Place::of_pod(pod.pod),
         format!(
-            "EKS Pod Identity has a role for its ServiceAccount {account}, so that the annotation with the role \
+            "EKS Pod Identity has a role for its ServiceAccount {account}, so that the annotation with \
+             the role \
              is ignored"
         ),
         format!(

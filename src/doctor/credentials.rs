@@ -156,7 +156,8 @@ fn object_storage(keys: &Keys, place: &Place, readers: &str, findings: &mut Find
     if !endpoints.is_empty() {
         let names = endpoints.join(" and ");
         let what = format!(
-            "it has `{names}`, where older GitLab sends its calls of STS as well (WebIdentityErr, status code \
+            "it has `{names}`, where older GitLab sends its calls of STS as well (WebIdentityErr, \
+             status code \
              405){readers}"
         );
         add(

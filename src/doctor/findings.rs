@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use super::{Finding, Report, Severity};
 use crate::inventory::{Metadata, Pod, Unread};
 
-/// The most findings that are told.
-pub const MAX_FINDINGS: usize = 500;
+/// The most findings of one check that are told: whoever may write many objects hides no other check's.
+pub const MAX_FINDINGS: usize = 50;
+
+/// The most things that are told to be unread.
+const MAX_UNREAD: usize = 200;
 
 /// The most characters of a text of others in a finding.
 const MAX_TEXT: usize = 260;
@@ -40,6 +43,8 @@ pub struct Findings {
     entries: Vec<Entry>,
     /// The place in `entries` of each check, group and sentence.
     known: BTreeMap<(&'static str, String, String), usize>,
+    /// How many entries each check has.
+    of_check: BTreeMap<&'static str, usize>,
     more: usize,
     unread: Vec<Unread>,
 }
@@ -68,18 +73,22 @@ impl Findings {
         let key = (check.id, format!("{group}{}", place.detail), what.clone());
         if let Some(entry) = self.known.get(&key).and_then(|index| self.entries.get_mut(*index)) {
             entry.others += usize::from(entry.place.object != place.object);
-        } else if self.entries.len() < MAX_FINDINGS {
-            self.known.insert(key, self.entries.len());
-            self.entries.push(Entry { check, place, others: 0, what, fix });
-        } else {
-            self.more += 1;
+            return;
         }
+        let count = self.of_check.entry(check.id).or_default();
+        if *count >= MAX_FINDINGS {
+            self.more += 1;
+            return;
+        }
+        *count += 1;
+        self.known.insert(key, self.entries.len());
+        self.entries.push(Entry { check, place, others: 0, what, fix });
     }
 
     /// Tells that something was not looked at. The same is told once.
     pub fn unread(&mut self, what: impl Into<String>, why: impl Into<String>) {
         let unread = Unread { what: what.into(), why: why.into() };
-        if self.unread.len() < MAX_FINDINGS && !self.unread.contains(&unread) {
+        if self.unread.len() < MAX_UNREAD && !self.unread.contains(&unread) {
             self.unread.push(unread);
         }
     }
@@ -163,8 +172,8 @@ fn group(pod: &Pod) -> Option<String> {
     is_job.then(|| format!("Pods of CI jobs in {} that run as {account}", shown(&pod.metadata.namespace)))
 }
 
-/// Returns the kind and the name of the workload that a Pod belongs to. For a ReplicaSet of a Deployment it is
-/// the Deployment.
+/// Returns the kind and the name of the workload that a Pod belongs to. For a ReplicaSet of a Deployment it
+/// is the Deployment.
 pub(super) fn workload(pod: &Pod) -> Option<(&str, String)> {
     let owner = pod.metadata.owner_references.first()?;
     let hash = pod.metadata.label("pod-template-hash");
@@ -206,4 +215,20 @@ pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let more = names.len().saturating_sub(first.len());
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{rest}", first.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_others_stays_one_word_in_a_shell() {
+        assert_eq!(word("gitlab-web_1.x/y:z=1,@"), "gitlab-web_1.x/y:z=1,@");
+        for text in ["", "$(touch x)", "a b", "'; touch x; '", "a\\", "#", "~", "`x`", "é", "\"$x\""] {
+            let script = format!("printf %s {}", word(text));
+            let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), text, "{script}");
+        }
+        assert_eq!(word("a\nb"), "'a?b'");
+    }
 }

@@ -40,8 +40,8 @@ pub struct Installation {
     pub mutating: Seen<Configuration>,
     /// The configuration by which edits of the mapping are sent to the webhook.
     pub validating: Seen<Configuration>,
-    /// The only namespaces whose objects this installation, or another one, is sent; `None` where all that are
-    /// opted in are sent, or it is not known.
+    /// The only namespaces whose objects this installation, or another one, is sent; `None` where all that
+    /// are opted in are sent, or it is not known.
     pub served_namespaces: Option<Vec<String>>,
     /// The configuration of the EKS webhook, by its name; it is what makes a Pod of an annotation.
     pub eks_webhook: Seen<String>,

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 
 use super::findings::{Check, Findings, Place, listed, shown, word};
 use super::view::{PodView, View};
 use super::{REFERENCE, Severity};
 use crate::engine::object::provider::{POD_ROLE, Provider};
+use crate::engine::rules::arn::MAX_ARN;
 use crate::engine::rules::role_template::is_arn;
 use crate::inventory::Namespace;
 
@@ -46,6 +47,9 @@ const ALLOWED: &str = "iam.amazonaws.com/allowed-roles";
 /// The most bytes that a compiled pattern may take: whoever may annotate the Namespace wrote it.
 const MAX_PATTERN: usize = 1 << 20;
 
+/// The most roles of the Pods of a namespace that are tried.
+const MAX_ROLES: usize = 500;
+
 /// The most patterns of a namespace that are tried.
 const MAX_PATTERNS: usize = 200;
 
@@ -53,7 +57,10 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     let mut roles: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for pod in &view.pods {
         let Some(role) = &pod.pod_role else { continue };
-        roles.entry(&pod.pod.metadata.namespace).or_default().insert(role);
+        let of_namespace = roles.entry(&pod.pod.metadata.namespace).or_default();
+        if role.len() <= MAX_ARN && of_namespace.len() < MAX_ROLES {
+            of_namespace.insert(role);
+        }
         is_a_full_role(role, pod, findings);
         reaches_the_metadata_service(pod, findings);
     }
@@ -86,11 +93,13 @@ fn is_a_full_role(role: &str, pod: &PodView<'_>, findings: &mut Findings) {
         )
     } else {
         format!(
-            "its role {} is a bare name: only a --base-role-arn of kube2iam or kiam, which is not seen here, makes a role of it",
+            "its role {} is a bare name: only a --base-role-arn of kube2iam or kiam, which is not seen \
+             here, makes a role of it",
             shown(role)
         )
     };
-    let fix = "name the role by its full ARN: write `account` at the top of the mapping, or the ARN into the annotation";
+    let fix = "name the role by its full ARN: write `account` at the top of the mapping, or the ARN \
+         into the annotation";
     findings.add(&BARE_ROLE, Place::of_pod(pod.pod), what, fix);
 }
 
@@ -99,7 +108,8 @@ fn reaches_the_metadata_service(pod: &PodView<'_>, findings: &mut Findings) {
         findings.add(
             &HOST_NETWORK,
             Place::of_pod(pod.pod),
-            "it has the address of its node, by which kube2iam and kiam cannot tell it apart: it gets the node's role",
+            "it has the address of its node, by which kube2iam and kiam cannot tell it apart: it gets \
+             the node's role",
             "set `hostNetwork: false`, or map its ServiceAccount with `provider: irsa`",
         );
     }
@@ -116,7 +126,8 @@ fn reaches_the_metadata_service(pod: &PodView<'_>, findings: &mut Findings) {
         findings.add(
             &METADATA_DISABLED,
             Place::of_pod(pod.pod).containers(&disabled),
-            "AWS_EC2_METADATA_DISABLED keeps its SDKs from the metadata service, where kube2iam and kiam answer",
+            "AWS_EC2_METADATA_DISABLED keeps its SDKs from the metadata service, where kube2iam and \
+             kiam answer",
             "take AWS_EC2_METADATA_DISABLED out of the environment of its workload",
         );
     }
@@ -187,8 +198,9 @@ fn kube2iam_allows(namespace: &Namespace, allowed: &str, roles: &BTreeSet<&str>,
         );
         return;
     }
+    let allowed: Vec<Allowed> = items.iter().map(|item| Allowed::of(item)).collect();
     let forbidden: Vec<&str> =
-        roles.iter().copied().filter(|role| !items.iter().any(|item| may_allow(item, role))).collect();
+        roles.iter().copied().filter(|role| !allowed.iter().any(|item| item.allows(role))).collect();
     if forbidden.is_empty() {
         return;
     }
@@ -201,23 +213,32 @@ fn kube2iam_allows(namespace: &Namespace, allowed: &str, roles: &BTreeSet<&str>,
     findings.add(&KUBE2IAM_NAMESPACE, place, what, command(&wanted));
 }
 
-/// Whether an item allows a role in some reading.
-fn may_allow(item: &str, role: &str) -> bool {
-    let name = |text: &str| {
-        text.rsplit_once(":role/").map_or(text, |(_, name)| name).trim_start_matches('/').to_owned()
-    };
-    let glob = |item: &str| compiled(&format!("^(?:{})$", regex::escape(item).replace(r"\*", ".*")));
-    let (bare_item, bare_role) = (name(item), name(role));
-    let is_match = |pattern: Option<regex::Regex>, text: &str| {
-        // A pattern that cannot be read here may allow everything.
-        pattern.is_none_or(|pattern| pattern.is_match(text))
-    };
-    if is_arn(item) && is_arn(role) {
-        return is_match(glob(item), role) || is_match(compiled(item), role);
-    }
-    is_match(glob(&bare_item), &bare_role) || is_match(compiled(&bare_item), &bare_role)
+/// A role that kube2iam allows, in both readings. A pattern that cannot be read here may allow everything.
+struct Allowed {
+    is_arn: bool,
+    glob: Option<Regex>,
+    regex: Option<Regex>,
 }
 
-fn compiled(pattern: &str) -> Option<regex::Regex> {
+impl Allowed {
+    fn of(item: &str) -> Self {
+        let is_arn = is_arn(item);
+        let item = if is_arn { item } else { name_of(item) };
+        let glob = regex::escape(item).replace(r"\*", ".*");
+        Self { is_arn, glob: compiled(&format!("^(?:{glob})$")), regex: compiled(item) }
+    }
+
+    fn allows(&self, role: &str) -> bool {
+        let role = if self.is_arn && is_arn(role) { role } else { name_of(role) };
+        [&self.glob, &self.regex].into_iter().any(|one| one.as_ref().is_none_or(|one| one.is_match(role)))
+    }
+}
+
+/// Returns a role's path and name, which is what stands behind a base.
+fn name_of(role: &str) -> &str {
+    role.split_once(":role/").map_or(role, |(_, name)| name).trim_start_matches('/')
+}
+
+fn compiled(pattern: &str) -> Option<Regex> {
     RegexBuilder::new(pattern).size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN).nest_limit(50).build().ok()
 }

@@ -101,8 +101,15 @@ fn has_a_label_that_acts(view: &View<'_>, namespace: &str, label: &str, findings
         findings.add(
             &OWN_NAMESPACE,
             Place::of("Namespace", metadata),
-            format!("its label {INJECT}={label} does nothing: the webhook's own namespace and kube-system are left alone"),
-            format!("kubectl label namespace {} {INJECT}-, and run GitLab in a namespace of its own", word(namespace)),
+            format!(
+                "its label {INJECT}={label} does nothing: the webhook's own namespace and \
+                 kube-system are left alone"
+            ),
+            format!(
+                "kubectl label namespace {} {INJECT}-, and run GitLab in a namespace of its \
+                 own",
+                word(namespace)
+            ),
         );
     } else if let Some(served) = view.scene.served_namespaces.filter(|served| !served.is_empty())
         && !served.iter().any(|one| one == namespace)
@@ -137,7 +144,10 @@ fn is_no_orphan(view: &View<'_>, account: &AccountView<'_>, findings: &mut Findi
     findings.add(
         &ORPHAN,
         Place::of("ServiceAccount", metadata),
-        format!("it carries a role that this webhook set, but its namespace {state}: nothing keeps it in step any more"),
+        format!(
+            "it carries a role that this webhook set, but its namespace {state}: nothing keeps it \
+             in step any more"
+        ),
         format!(
             "take it off (kubectl -n {namespace} annotate serviceaccount {name} {} {APPLIED}-), or opt the \
              namespace in (kubectl label namespace {namespace} --overwrite {INJECT}=enabled)",

@@ -1,6 +1,8 @@
 //! Is STS asked at an endpoint that the partition of the role has?
 
 use super::Severity;
+use std::collections::BTreeSet;
+
 use super::findings::{Check, Findings, Place, shown, word};
 use super::view::{PodView, View};
 use crate::engine::object::component::Component;
@@ -28,23 +30,31 @@ const ENDPOINTS: &str = "AWS_STS_REGIONAL_ENDPOINTS";
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_STS";
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
+    // The EKS webhook tells Pods so by default.
+    let with_regional: BTreeSet<(&str, &str)> = view
+        .pods
+        .iter()
+        .filter(|pod| has(pod, ENDPOINTS, Some("regional")))
+        .map(|pod| (pod.pod.metadata.namespace.as_str(), pod.pod.service_account()))
+        .collect();
     for account in view.accounts.values() {
         let Some(partition) = account.role.as_deref().and_then(partition).filter(|one| *one != "aws") else {
             continue;
         };
         let metadata = &account.account.metadata;
-        let is_regional = |pod: &PodView<'_>| {
-            pod.pod.metadata.namespace == metadata.namespace
-                && pod.pod.service_account() == metadata.name
-                && has(pod, ENDPOINTS, Some("regional"))
-        };
-        if !account.has_regional_sts && !view.pods.iter().any(is_regional) {
+        let is_regional = with_regional.contains(&(metadata.namespace.as_str(), metadata.name.as_str()));
+        if !account.has_regional_sts && !is_regional {
             findings.add(
                 &REGIONAL_STS,
                 Place::of("ServiceAccount", metadata),
-                format!("its role is of {}, which has no global STS, and nothing asks for a regional one", shown(partition)),
                 format!(
-                    "write `irsa: {{stsRegionalEndpoints: true}}` at the top of the mapping, or kubectl -n {} \
+                    "its role is of {}, which has no global STS, and nothing asks for a regional \
+                     one",
+                    shown(partition)
+                ),
+                format!(
+                    "write `irsa: {{stsRegionalEndpoints: true}}` at the top of the mapping, or kubectl \
+                     -n {} \
                      annotate serviceaccount {} {}=true",
                     word(&metadata.namespace),
                     word(&metadata.name),

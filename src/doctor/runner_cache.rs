@@ -1,6 +1,8 @@
 //! Does the cache of GitLab Runner use the role of its manager?
 //!
-//! The manager signs the URLs of the cache; the rules are those of `cache/cacheconfig` in the runner's source.
+//! The manager signs the URLs of the cache. The rules are those of `cache/cacheconfig` in its source.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
@@ -10,7 +12,7 @@ use super::findings::{Check, Findings, Place, shown};
 use super::secrets;
 use super::stale::has_pod_identity;
 use super::view::{PodView, View};
-use crate::inventory::{ConfigMap, Pod};
+use crate::inventory::Pod;
 
 const CACHE: &str =
     "https://docs.gitlab.com/runner/configuration/advanced-configuration/#the-runnerscaches3-section";
@@ -43,13 +45,16 @@ const MAX_BYTES: usize = 1 << 20;
 const FLAG: &str = "FF_USE_LEGACY_S3_CACHE_ADAPTER";
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
+    let mut mounting: BTreeMap<(&str, &str), Vec<&PodView<'_>>> = BTreeMap::new();
+    for pod in &view.pods {
+        for name in mounted_maps(pod.pod) {
+            mounting.entry((&pod.pod.metadata.namespace, name)).or_default().push(pod);
+        }
+    }
     for map in &view.scene.inventory.config_maps {
         let metadata = &map.metadata;
-        let managers: Vec<&PodView<'_>> = view
-            .pods
-            .iter()
-            .filter(|pod| pod.pod.metadata.namespace == metadata.namespace && mounts(pod.pod, map))
-            .collect();
+        let managers = mounting.get(&(metadata.namespace.as_str(), metadata.name.as_str()));
+        let managers = managers.map(Vec::as_slice).unwrap_or_default();
         // A manager without a role is nobody's concern here.
         if !managers.is_empty() && !managers.iter().any(|pod| pod.expects_role) {
             continue;
@@ -60,7 +65,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             }
             let place = Place::of("ConfigMap", metadata).at(&format!("key {key}"));
             match read(text.expose()) {
-                Ok(config) => judge(view, &config, &place, key, &managers, findings),
+                Ok(config) => judge(view, &config, &place, key, managers, findings),
                 Err(why) => findings.unread(
                     format!(
                         "ConfigMap {}/{} key {}",
@@ -75,11 +80,13 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     }
 }
 
-fn mounts(pod: &Pod, map: &ConfigMap) -> bool {
-    pod.spec.volumes.iter().any(|volume| {
-        let parts = volume.projected.sources.iter().filter_map(|source| source.config_map.as_ref());
-        volume.config_map.iter().chain(parts).any(|one| one.name == map.metadata.name)
-    })
+/// Returns the names of the ConfigMaps that a Pod mounts.
+fn mounted_maps(pod: &Pod) -> BTreeSet<&str> {
+    let volumes = pod.spec.volumes.iter();
+    let whole = volumes.clone().filter_map(|volume| volume.config_map.as_ref());
+    let sources = volumes.flat_map(|volume| &volume.projected.sources);
+    let parts = sources.filter_map(|source| source.config_map.as_ref());
+    whole.chain(parts).map(|map| map.name.as_str()).collect()
 }
 
 /// Reads a configuration. The error says why it cannot be read, and nothing of what it holds.
@@ -180,7 +187,8 @@ fn signs_with_the_role(
              signs instead of the role",
             shown(name)
         );
-        let fix = "take `runners.cache.secretName` out of the values of the runner's chart, and ServerAddress out \
+        let fix = "take `runners.cache.secretName` out of the values of the runner's chart, and \
+             ServerAddress out \
                    of [runners.cache.s3]";
         findings.add(&KEYS, place.clone(), what, fix);
     }
@@ -195,7 +203,8 @@ fn assumes_no_other_role(s3: &Table, place: &Place, findings: &mut Findings) {
         place.clone(),
         format!("it has {key}: the manager's role has to be allowed to assume that role as well"),
         format!(
-            "allow the manager's role sts:AssumeRole on it, and let its trust policy name the manager's role; \
+            "allow the manager's role sts:AssumeRole on it, and let its trust policy name the manager's \
+             role; \
              or take {key} out, where no file of the cache is larger than 5 GB"
         ),
     );
@@ -212,7 +221,8 @@ fn has_the_new_adapter(runner: &Table, place: &Place, managers: &[&PodView<'_>],
         return;
     }
     let reason = if managers.iter().any(|pod| has_pod_identity(pod.pod)) {
-        "and its manager has EKS Pod Identity, which that adapter refuses (uri host is not a loopback address)"
+        "and its manager has EKS Pod Identity, which that adapter refuses (uri host is not a loopback \
+         address)"
     } else if in_env(managers, "AWS_ENDPOINT_URL_STS") || in_env(managers, "AWS_ENDPOINT_URL") {
         "and its manager asks an STS of its own, which that adapter does not"
     } else {

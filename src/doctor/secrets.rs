@@ -205,7 +205,9 @@ mod tests {
         let deep = "[".repeat(100_000);
         let many = format!("provider: [{}]", "1,".repeat(20_000));
         let huge = format!("provider: AWS # {}", "x".repeat(MAX_BYTES));
-        let laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\nprovider: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
+        let laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c \
+             [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\nprovider: \
+              [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
         for text in [deep.as_str(), &many, &huge, laughs, "provider: {", "a: 1\n---\nb: 1\n"] {
             assert_eq!(read("connection", text), Content::Unreadable, "{text:.40}");
         }

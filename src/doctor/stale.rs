@@ -81,7 +81,11 @@ fn writes_the_variables_by_hand(view: &PodView<'_>, findings: &mut Findings) -> 
     findings.add(
         &ROLE_BY_HAND,
         Place::of_pod(pod).containers(&names),
-        format!("its template sets {ROLE} or {TOKEN}, so that the EKS webhook adds neither, nor the token, for {}", shown(role)),
+        format!(
+            "its template sets {ROLE} or {TOKEN}, so that the EKS webhook adds neither, nor the \
+             token, for {}",
+            shown(role)
+        ),
         format!("take {ROLE} and {TOKEN} out of the environment of its workload"),
     );
     true

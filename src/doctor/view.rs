@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Scene;
+use super::findings::shown;
 use crate::engine::decision::{Decision, Outcome, decide};
 use crate::engine::object::component::Component;
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider, RoleOption};
@@ -41,6 +42,10 @@ pub(super) struct AccountView<'a> {
     pub(super) role: Option<String>,
     /// Whether some rule decides on it.
     pub(super) has_rule: bool,
+    /// What comes of admitting it again.
+    pub(super) outcome: Outcome,
+    /// What is told of that, in a sentence.
+    pub(super) told: String,
     /// Whether it asks for regional endpoints of STS once it is as decided.
     pub(super) has_regional_sts: bool,
 }
@@ -60,6 +65,8 @@ pub(super) struct PodView<'a> {
     pub(super) irsa: Option<String>,
     /// The role for kube2iam or kiam that it has once it is as decided.
     pub(super) pod_role: Option<String>,
+    /// Why its role for kube2iam or kiam cannot be given.
+    pub(super) refused: Option<String>,
     /// Whether a role may be expected for it.
     pub(super) expects_role: bool,
 }
@@ -141,10 +148,12 @@ impl<'a> View<'a> {
         self.pods.iter().filter(|view| view.expects_role)
     }
 
-    /// Whether something of this plural was not read as a whole, as `ServiceAccounts`.
-    #[must_use]
-    pub(super) fn is_unread(&self, plural: &str) -> bool {
-        self.scene.inventory.unread.iter().any(|unread| unread.what.contains(plural))
+    /// Whether all ServiceAccounts of a namespace were read. Each namespace of a cluster has one: where none
+    /// is known, they were not read.
+    pub(super) fn knows_accounts(&self, namespace: &str) -> bool {
+        let mut unread = self.scene.inventory.unread.iter();
+        self.accounts.range((namespace, "")..).next().is_some_and(|((of, _), _)| *of == namespace)
+            && !unread.any(|unread| unread.what.contains("ServiceAccounts"))
     }
 
     /// Returns the value of our label on a Namespace. `None` where the Namespace was not read.
@@ -164,6 +173,12 @@ fn decided(decision: &Decision<'_>, key: &str, present: Option<&str>) -> Option<
     edit.map_or_else(|| present.map(str::to_owned), |edit| edit.value.as_deref().map(str::to_owned))
 }
 
+/// Returns what a decision tells a person, in one line.
+fn told(decision: &Decision<'_>) -> String {
+    let warning = decision.warnings.first().map(String::as_str).unwrap_or_default();
+    shown(warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(warning))
+}
+
 impl<'a> AccountView<'a> {
     fn of(account: &'a ServiceAccount, ruleset: &Ruleset) -> Self {
         const REGIONAL: &str = RoleOption::IrsaStsRegionalEndpoints.key();
@@ -176,6 +191,8 @@ impl<'a> AccountView<'a> {
                 component: decision.component,
                 present,
                 role: decided(&decision, IRSA_ROLE, present),
+                outcome: decision.outcome(),
+                told: told(&decision),
                 has_rule: decision.verdicts.iter().any(|verdict| verdict.rule.is_some()),
                 has_regional_sts: regional.as_deref() == Some("true"),
             }
@@ -206,6 +223,7 @@ impl<'a> PodView<'a> {
                 pod,
                 component,
                 is_unreached: of_irsa.is_some_and(|verdict| verdict.outcome == Outcome::DefaultAccount),
+                refused: (decision.outcome() == Outcome::Refused).then(|| told(&decision)),
                 irsa_rule,
                 irsa,
                 pod_role,

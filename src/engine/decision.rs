@@ -17,7 +17,7 @@ mod was;
 
 use crate::engine::object::provider::{Keys, Provider};
 pub use crate::engine::object::subject::{APPLIED, WAS};
-use crate::engine::object::subject::{Kind, Subject, value_of};
+use crate::engine::object::subject::{Kind, Pair, Subject, value_of};
 use crate::engine::rules::facts::Facts;
 use crate::engine::rules::ruleset::{Ruleset, Winners};
 use last_applied::LastApplied;
@@ -67,6 +67,14 @@ fn decide_telling<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>, longest_warni
         decision.warnings.push(warning_within(longest_warning, claim));
     }
     decision
+}
+
+/// Whether an annotation still has exactly the value that we recorded, so that it is ours and nobody else's.
+#[must_use]
+pub fn is_ours(annotations: &[Pair<'_>], key: &str) -> bool {
+    let applied = value_of(annotations, APPLIED).and_then(LastApplied::parse);
+    let present = value_of(annotations, key);
+    present.is_some() && applied.as_ref().and_then(|applied| applied.value(key)) == present
 }
 
 /// Returns the providers that act on a kind, with their annotations. On Pods the Pod's own provider comes

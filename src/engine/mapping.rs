@@ -22,6 +22,7 @@ use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{self, Limits, Node, Position, SyntaxError, SyntaxErrorKind};
 pub use config_map::compile_file;
+pub use options::TOKEN_EXPIRATION;
 pub use problems::{MAX_PROBLEMS, Problem, Problems};
 use reader::{Path, Reader};
 use rule_list::RuleList;

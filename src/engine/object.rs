@@ -1,7 +1,7 @@
 //! What does a decision need to know about an object?
 
 pub mod component;
-pub(in crate::engine) mod dns_name;
+pub mod dns_name;
 pub mod manifest;
 pub mod metadata;
 pub mod owner;

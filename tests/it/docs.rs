@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gitlab_iam_webhook::doctor::CHECKS;
+
 /// Words of others that look like the name of a type.
 const FOREIGN: [&str; 3] = ["ServiceAccount", "ServiceAccounts", "ConfigMap"];
 
@@ -142,4 +144,20 @@ fn what_the_documents_link_to_is_there() {
         }
     }
     assert!(links > 10, "{links}");
+}
+
+#[test]
+fn the_page_of_doctor_has_a_row_for_each_check_in_their_order() {
+    let page = read("docs/doctor.md");
+    let (_, section) = page.split_once("## What it looks for in GitLab").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<String> = rows
+        .map(|row| {
+            let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
+            format!("{} {}", cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect();
+    let checks = CHECKS.iter().map(|check| format!("{} {:?}", check.id, check.severity).to_lowercase());
+    assert_eq!(rows, checks.collect::<Vec<_>>());
 }

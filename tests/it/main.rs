@@ -21,8 +21,11 @@ mod docs;
 mod doctor;
 mod edges;
 mod events;
+#[path = "../gitlab_chart.rs"]
+mod gitlab_chart;
 mod hostile;
 mod http;
+mod import;
 mod limits;
 mod live;
 mod mapping_watch;

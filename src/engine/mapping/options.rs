@@ -20,7 +20,7 @@ pub(super) const POD_KEYS: [Key; 2] = [
 ];
 
 /// How many seconds the EKS webhook takes for a token, as its README says. AWS STS takes no longer ones.
-pub(super) const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
+pub const TOKEN_EXPIRATION: std::ops::RangeInclusive<u32> = 600..=86400;
 
 /// The longest audience in bytes, which is that of `clientIDType` in the service model of IAM.
 pub(super) const MAX_AUDIENCE: usize = 255;
