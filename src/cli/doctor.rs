@@ -122,7 +122,7 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     let found = installations.as_ref().and_then(Seen::there).map(Vec::as_slice).unwrap_or_default();
     let (mapping, ruleset) = mapping_of(args, found)?;
     let own_namespaces: Vec<String> = found.iter().map(|one| one.namespace.clone()).collect();
-    let served = found.first().map(Installation::namespaces).filter(|names| !names.is_empty());
+    let served = found.first().and_then(|one| one.served_namespaces.clone());
     let values = values_of(args)?;
     let scene = Scene {
         inventory: &inventory,

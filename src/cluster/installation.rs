@@ -21,15 +21,16 @@ use super::pages::{Collection, Pages};
 use super::probe::Probe;
 use super::{ApiServer, NamespacedName, served_certificate};
 use crate::doctor::installation::{
-    Configuration, Deployment, Installation, MappingText, Reach, Replica, Seen,
+    Configuration, Deployment, Installation, MappingText, Reach, Replica, Seen, served,
 };
 use crate::engine::admission::validate::LAST_GOOD_SUFFIX;
 
 /// The name of the webhook configurations where the chart is installed as its own documents say.
 const USUAL: &str = "gitlab-iam-webhook";
 
-/// The most installations that are looked at.
+/// The most installations that are looked at, and the most whose namespaces are.
 const MOST: usize = 10;
+const MOST_LISTED: usize = 100;
 
 /// The most Pods of one installation that are looked at, and of how many of them the certificate is.
 const MOST_REPLICAS: usize = 100;
@@ -72,17 +73,16 @@ pub async fn find(
     }
     let mut found = Vec::new();
     for name in names {
-        let (mutating_one, validating_one) = (mutating.named(&name), validating.named(&name));
         let reader = Reader { api, name: &name };
-        found.push(
-            reader.read(mutating_one, validating_one, mutating.eks.clone(), look, &mut progress).await?,
-        );
+        found.push(reader.read(&mutating, validating.named(&name), look, &mut progress).await?);
     }
     Ok(Seen::There(found))
 }
 
 /// The configurations of one kind.
 struct Listed {
+    /// The only namespaces that any of ours works in, where that is known.
+    served: Option<Vec<String>>,
     ours: Seen<Vec<Configuration>>,
     /// The name of that of the EKS webhook.
     eks: Seen<String>,
@@ -107,7 +107,7 @@ async fn list<K: Resource<DynamicType = ()>>(
     look: &Look,
     what: &str,
 ) -> Result<Listed, CollectError> {
-    let (mut ours, mut eks) = (Vec::new(), Seen::Missing);
+    let (mut ours, mut all, mut eks) = (Vec::new(), Vec::new(), Seen::Missing);
     let mut pages = Pages::new(api.clone(), Collection::of::<K>(None));
     let listed = loop {
         let page = pages.next(|object: &RawValue| {
@@ -119,6 +119,9 @@ async fn list<K: Resource<DynamicType = ()>>(
                 Some(name) => configuration.metadata.name == *name,
                 None => configuration.is_ours(),
             };
+            if configuration.is_ours() && all.len() < MOST_LISTED {
+                all.push(configuration.clone());
+            }
             if is_wanted && ours.len() < MOST {
                 ours.push(configuration);
             }
@@ -131,7 +134,8 @@ async fn list<K: Resource<DynamicType = ()>>(
         }
     };
     let Err(why) = listed else {
-        return Ok(Listed { ours: if ours.is_empty() { Seen::Missing } else { Seen::There(ours) }, eks });
+        let ours = if ours.is_empty() { Seen::Missing } else { Seen::There(ours) };
+        return Ok(Listed { served: served(&all), ours, eks });
     };
     let name = look.configuration.as_deref().unwrap_or(USUAL);
     let ours = match get::<K, Configuration>(api, None, name, what).await? {
@@ -140,7 +144,7 @@ async fn list<K: Resource<DynamicType = ()>>(
         Seen::Missing if look.configuration.is_some() => Seen::Missing,
         Seen::Missing | Seen::Unread(_) => Seen::Unread(why.clone()),
     };
-    Ok(Listed { ours, eks: Seen::Unread(why) })
+    Ok(Listed { served: None, ours, eks: Seen::Unread(why) })
 }
 
 async fn get<K: Resource<DynamicType = ()>, T: DeserializeOwned>(
@@ -170,12 +174,12 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn read(
         &self,
-        mutating: Seen<Configuration>,
+        listed: &Listed,
         validating: Seen<Configuration>,
-        eks_webhook: Seen<String>,
         look: &Look,
         progress: &mut impl FnMut(&str),
     ) -> Result<Installation, CollectError> {
+        let mutating = listed.named(self.name);
         let (namespace, service) = self.place(&[&mutating, &validating]);
         let mut installation = Installation {
             name: self.name.to_owned(),
@@ -183,7 +187,8 @@ impl Reader<'_> {
             service,
             mutating,
             validating,
-            eks_webhook,
+            served_namespaces: listed.served.clone(),
+            eks_webhook: listed.eks.clone(),
             deployment: Seen::Missing,
             endpoints: Seen::Missing,
             replicas: Seen::Missing,

@@ -46,7 +46,12 @@ pub(super) async fn served(
 async fn ask(api: &ApiServer, namespace: &str, pod: &str, port: u16, host: &str) -> Result<Vec<u8>, String> {
     let pods: Api<Pod> = Api::namespaced(api.client(), namespace);
     let mut forwarder = pods.portforward(pod, &[port]).await.map_err(|error| {
-        format!("no port-forward (the right to create pods/portforward is needed): {}", causes(&error))
+        let why = match &error {
+            // Its Display holds all of the answer, also what is empty.
+            kube::Error::Api(status) => status.message.clone(),
+            error => causes(error),
+        };
+        format!("a port-forward, which needs the right to create pods/portforward, is not possible: {why}")
     })?;
     let stream = forwarder.take_stream(port).ok_or("no port-forward")?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("`{host}`: {error}"))?;

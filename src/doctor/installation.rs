@@ -8,7 +8,7 @@ mod configuration;
 mod deployment;
 
 pub use checks::{CHECKS, examine, not_installed};
-pub use configuration::{Bundle, Configuration, Requirement, Selector, Webhook};
+pub use configuration::{Bundle, Configuration, Requirement, Selector, Webhook, served};
 pub use deployment::{Deployment, ServeOptions};
 
 use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problems};
@@ -40,6 +40,9 @@ pub struct Installation {
     pub mutating: Seen<Configuration>,
     /// The configuration by which edits of the mapping are sent to the webhook.
     pub validating: Seen<Configuration>,
+    /// The only namespaces whose objects this installation, or another one, is sent; `None` where all that
+    /// are opted in are sent, or it is not known.
+    pub served_namespaces: Option<Vec<String>>,
     /// The configuration of the EKS webhook, by its name; it is what makes a Pod of an annotation.
     pub eks_webhook: Seen<String>,
     /// The Deployment.
@@ -130,12 +133,6 @@ impl Installation {
     #[must_use]
     pub fn options(&self) -> ServeOptions {
         self.deployment.there().map(|deployment| deployment.options.clone()).unwrap_or_default()
-    }
-
-    /// Returns the namespaces that the webhook works in; none where it works in all that are opted in.
-    #[must_use]
-    pub fn namespaces(&self) -> Vec<String> {
-        self.options().watch_namespaces
     }
 
     /// Returns what the operator allows.

@@ -160,6 +160,16 @@ impl Space {
         (output.status.code().unwrap(), out, err)
     }
 
+    /// A kubeconfig with the rights of this token, and no more.
+    pub(crate) fn kubeconfig_with(&self, token: &str) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let file = format!("kubeconfig-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let kubeconfig = self.folder.path().join(file);
+        let admin = fs::read_to_string(&cluster().kubeconfig).unwrap();
+        fs::write(&kubeconfig, admin.replace("admin-token", token)).unwrap();
+        kubeconfig
+    }
+
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Done {
         self.run("kubectl", arguments, "")
     }

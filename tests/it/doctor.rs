@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gitlab_iam_webhook::doctor::installation::CHECKS;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -187,7 +188,7 @@ fn a_file_that_is_too_long_is_refused_before_it_is_read_to_its_end() {
     let path = path.display().to_string();
     let (code, out, err) = doctor(&["-f", &path], "");
     assert_eq!((code, out.as_str()), (2, ""));
-    assert!(err.contains("it is longer than 67108864 bytes"), "{err}");
+    assert!(err.contains("it has more than 67108864 bytes"), "{err}");
 }
 
 #[test]
@@ -223,4 +224,13 @@ users: [{{name: test, user: {{token: {PLANTED}}}}}]
         assert!(err.starts_with("error: asking the cluster: ") && err.contains(words), "{name}: {err}");
         assert!(!err.contains(PLANTED));
     }
+}
+
+#[test]
+fn the_page_of_doctor_has_a_row_for_each_check_of_an_installation_in_their_order() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/doctor.md")).unwrap();
+    let (_, section) = page.split_once("## What it looks for in our own installation").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0));
+    assert_eq!(rows.collect::<Vec<_>>(), CHECKS);
 }

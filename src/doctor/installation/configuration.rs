@@ -1,5 +1,7 @@
 //! What is judged of a webhook configuration, mutating or validating?
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
@@ -14,6 +16,9 @@ const OURS: &str = ".gitlab-iam-webhook";
 
 /// The names of the EKS webhook's entries: on managed EKS, and where it was installed by hand.
 const EKS: [&str; 2] = ["iam-for-pods.amazonaws.com", "pod-identity-webhook.amazonaws.com"];
+
+/// The label that Kubernetes gives each namespace, with its name.
+pub(super) const NAME: &str = "kubernetes.io/metadata.name";
 
 /// A webhook configuration of either kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -75,7 +80,7 @@ pub enum Bundle {
 pub struct Selector {
     /// The labels that must have these values.
     #[serde(deserialize_with = "nullable")]
-    pub match_labels: std::collections::BTreeMap<String, String>,
+    pub match_labels: BTreeMap<String, String>,
     /// What must hold beside these.
     #[serde(deserialize_with = "nullable")]
     pub match_expressions: Vec<Requirement>,
@@ -128,6 +133,32 @@ impl Configuration {
     pub fn service(&self) -> Option<(&str, &str)> {
         let service = self.webhooks.iter().find_map(|webhook| webhook.client_config.service.as_ref())?;
         Some((&service.namespace, &service.name))
+    }
+}
+
+/// Returns the only namespaces whose objects these send to a webhook; none where some send those of all
+/// namespaces that are opted in.
+#[must_use]
+pub fn served(all: &[Configuration]) -> Option<Vec<String>> {
+    let mut names = BTreeSet::new();
+    for webhook in all.iter().flat_map(|configuration| &configuration.webhooks) {
+        let only = webhook.namespace_selector.only_namespaces();
+        if only.is_empty() {
+            return None;
+        }
+        names.extend(only);
+    }
+    (!names.is_empty()).then(|| names.into_iter().collect())
+}
+
+impl Selector {
+    /// Returns the only namespaces that it selects by their names; none where it does not select by names.
+    #[must_use]
+    pub fn only_namespaces(&self) -> Vec<String> {
+        let by_name = self.match_expressions.iter();
+        let by_name = by_name.filter(|requirement| requirement.key == NAME && requirement.operator == "In");
+        let names = by_name.flat_map(|requirement| requirement.values.clone());
+        names.chain(self.match_labels.get(NAME).cloned()).collect()
     }
 }
 

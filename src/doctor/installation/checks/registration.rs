@@ -2,12 +2,10 @@
 
 use super::{Checkup, Told, together};
 use crate::doctor::Severity;
+use crate::doctor::installation::configuration::NAME;
 use crate::doctor::installation::{Configuration, Seen, Selector, Webhook};
 use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::INJECT;
-
-/// The label that Kubernetes gives each namespace, with its name.
-const NAME: &str = "kubernetes.io/metadata.name";
 
 /// The end of the names of the chart's entries.
 const OURS: &str = ".gitlab-iam-webhook";
@@ -131,7 +129,7 @@ fn selectors(checkup: &mut Checkup<'_>, configuration: &Configuration) {
         names
     });
     let elsewhere = |webhook: &Webhook| {
-        let (watched, mut sent) = (watched.as_ref()?, limited_to(&webhook.namespace_selector));
+        let (watched, mut sent) = (watched.as_ref()?, webhook.namespace_selector.only_namespaces());
         sent.sort();
         let words = |names: &[String]| match names {
             [] => "all namespaces that are opted in".to_owned(),
@@ -179,16 +177,6 @@ fn is_excepted(selector: &Selector, namespace: &str) -> bool {
                     _ => false,
                 }
         })
-}
-
-/// The only namespaces whose objects are sent; none where there is no such limit.
-fn limited_to(selector: &Selector) -> Vec<String> {
-    let limits = selector.match_expressions.iter();
-    let limit = limits.filter(|requirement| requirement.key == NAME && requirement.operator == "In");
-    limit
-        .flat_map(|requirement| requirement.values.clone())
-        .chain(selector.match_labels.get(NAME).cloned())
-        .collect()
 }
 
 fn timeouts(checkup: &mut Checkup<'_>, configuration: &Configuration) {

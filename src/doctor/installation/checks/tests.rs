@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::doctor::installation::{Configuration, Deployment, InForce, MappingText, Reach, Replica, Seen};
+use crate::doctor::installation::{
+    Configuration, Deployment, InForce, MappingText, Reach, Replica, Seen, served,
+};
 use crate::tls::issue;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -71,6 +73,7 @@ fn sound(pem: &[u8]) -> Installation {
         service: "hook".to_owned(),
         mutating: Seen::There(configuration(&entries)),
         validating: Seen::There(configuration(&[validate])),
+        served_namespaces: None,
         eks_webhook: Seen::There("pod-identity-webhook".to_owned()),
         deployment: Seen::There(deployment(&[], 2)),
         endpoints: Seen::There(2),
@@ -423,6 +426,20 @@ fn a_long_bundle_is_not_looked_at_and_that_is_told() {
     let unread = one.unread();
     assert_eq!(unread.len(), 1);
     assert_eq!(unread[0].what, "the caBundle of the entry create.serviceaccounts.gitlab-iam-webhook");
+}
+
+#[test]
+fn the_namespaces_that_are_served_are_those_of_all_installations() {
+    let only = |names: &[&str]| -> Configuration {
+        let requirement = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": names});
+        let selector = if names.is_empty() { json!({}) } else { json!({"matchExpressions": [requirement]}) };
+        serde_json::from_value(json!({"webhooks": [{"name": "a", "namespaceSelector": selector}]})).unwrap()
+    };
+    let names = |all: &[Configuration]| served(all).map(|names| names.join(" "));
+    assert_eq!(names(&[only(&["b"]), only(&["a", "b"])]).as_deref(), Some("a b"));
+    assert_eq!(names(&[only(&["b"]), only(&[])]), None, "the second one works in all");
+    assert_eq!(names(&[Configuration::default()]), None);
+    assert_eq!(names(&[]), None);
 }
 
 #[test]
