@@ -12,6 +12,8 @@
 
 mod admission;
 mod architecture;
+#[path = "../sts.rs"]
+mod aws_sts;
 mod certificates;
 mod cli;
 mod cluster;
@@ -40,5 +42,6 @@ mod scripted_api;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod sts;
 mod support;
 mod trust;
