@@ -44,12 +44,18 @@ enum Principals {
     Federated(Vec<String>),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Comparison {
+    Equals,
+    EqualsIgnoreCase,
+    Like,
+}
+
 #[derive(Clone, Debug)]
 struct Condition {
     key: String,
     values: Vec<String>,
-    like: bool,
-    ignore_case: bool,
+    comparison: Comparison,
     negated: bool,
     if_exists: bool,
     /// `${...}` means something since this version of the language.
@@ -149,17 +155,17 @@ impl Condition {
     fn read(operator: &str, key: &str, values: &Value, variables: bool) -> Result<Self, String> {
         let (name, if_exists) =
             operator.strip_suffix("IfExists").map_or((operator, false), |name| (name, true));
-        let (like, ignore_case, negated) = match name {
-            "StringEquals" => (false, false, false),
-            "StringNotEquals" => (false, false, true),
-            "StringEqualsIgnoreCase" => (false, true, false),
-            "StringNotEqualsIgnoreCase" => (false, true, true),
-            "StringLike" => (true, false, false),
-            "StringNotLike" => (true, false, true),
+        let (comparison, negated) = match name {
+            "StringEquals" => (Comparison::Equals, false),
+            "StringNotEquals" => (Comparison::Equals, true),
+            "StringEqualsIgnoreCase" => (Comparison::EqualsIgnoreCase, false),
+            "StringNotEqualsIgnoreCase" => (Comparison::EqualsIgnoreCase, true),
+            "StringLike" => (Comparison::Like, false),
+            "StringNotLike" => (Comparison::Like, true),
             _ => return Err(format!("this judge does not know {operator}")),
         };
         let values = texts(Some(values), key)?;
-        Ok(Self { key: key.to_owned(), values, like, ignore_case, negated, if_exists, variables })
+        Ok(Self { key: key.to_owned(), values, comparison, negated, if_exists, variables })
     }
 
     fn holds(&self, request: &Request) -> bool {
@@ -174,7 +180,7 @@ impl Condition {
     }
 
     fn equals(&self, value: &str, there: &str, request: &Request) -> bool {
-        let (value, there) = if self.ignore_case {
+        let (value, there) = if self.comparison == Comparison::EqualsIgnoreCase {
             (value.to_lowercase(), there.to_lowercase())
         } else {
             (value.to_owned(), there.to_owned())
@@ -182,8 +188,10 @@ impl Condition {
         let Some(mut pattern) = self.pattern(&value, request) else {
             return false;
         };
-        if !self.like {
-            pattern.iter_mut().for_each(|piece| *piece = piece.literally());
+        if self.comparison != Comparison::Like {
+            for piece in &mut pattern {
+                *piece = piece.literally();
+            }
         }
         like(&pattern, &there)
     }

@@ -1,0 +1,472 @@
+//! Do the cluster's tokens, what `trust-policy` prints, and STS agree on who gets which role, as `verify` says?
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::aws_sts::{CREDENTIALS, Provider, Sts};
+use crate::commands::{Done, script, start};
+use crate::harness::{Cluster, ISSUER, ROLE, Space, eventually, free_port};
+
+const ACCOUNT: &str = "123456789012";
+const AUDIENCE: &str = "sts.amazonaws.com";
+/// What a mapping and a provider of IAM may agree on instead.
+const OTHER_AUDIENCE: &str = "backups.example.com";
+
+/// What no output may show: the credentials of both STSs, tokens (they begin with `{"` in base64), and the
+/// admin's.
+const SECRETS: [&str; 6] = [CREDENTIALS[0], CREDENTIALS[1], CREDENTIALS[2], "eyJ", "FQoG", "admin-token"];
+
+fn arn(role: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/{role}")
+}
+
+/// Our own command, with nothing in its environment but this. How it exited, and everything that it printed,
+/// in which no secret is.
+fn ours(environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let Done { out, err, .. } = Done::of(&output);
+    for secret in SECRETS {
+        assert!(!out.contains(secret) && !err.contains(secret), "{secret} in {arguments:?}: {out}{err}");
+    }
+    (output.status.code().unwrap(), out + &err)
+}
+
+fn with_kubeconfig(kubeconfig: &Path, arguments: &[&str]) -> (i32, String) {
+    ours(&[("KUBECONFIG", kubeconfig.to_str().unwrap())], arguments)
+}
+
+fn token(space: &Space, account: &str, audience: &str) -> String {
+    let arguments = ["create", "token", account, "--audience", audience, "--duration", "10m"];
+    space.kubectl(&arguments).good().out.trim().to_owned()
+}
+
+/// An AWS account that believes the tokens of the API server, by its own discovery document and JWKS.
+struct Aws {
+    sts: Sts,
+    /// The API server answers STS no more.
+    silent: Arc<AtomicBool>,
+}
+
+impl Aws {
+    fn new() -> Self {
+        let (sts, silent) = (Sts::start(), Arc::new(AtomicBool::new(false)));
+        let (is_silent, seen) = (Arc::clone(&silent), Mutex::new(BTreeMap::new()));
+        let fetch = move |path: &str| {
+            let mut seen = seen.lock().unwrap();
+            let text = seen
+                .entry(path.to_owned())
+                .or_insert_with(|| Cluster::shared().kubectl(&["get", "--raw", path], "").good().out);
+            (!is_silent.load(Ordering::Relaxed)).then(|| text.clone())
+        };
+        sts.provide(Provider {
+            account: ACCOUNT.into(),
+            issuer: ISSUER.into(),
+            client_ids: vec![AUDIENCE.into(), OTHER_AUDIENCE.into()],
+            fetch: Box::new(fetch),
+        });
+        Self { sts, silent }
+    }
+
+    /// Makes the roles of a mapping, with the trust policies that `trust-policy` prints for it.
+    fn make_roles(&self, space: &Space, mapping: &Path) -> Vec<String> {
+        let mapping = mapping.to_str().unwrap();
+        let arguments =
+            ["trust-policy", "-m", mapping, "--issuer", ISSUER, "-n", &space.name, "--output", "json"];
+        let (code, printed) = with_kubeconfig(&Cluster::shared().kubeconfig, &arguments);
+        assert_eq!(code, 0, "{printed}");
+        let printed: Value = serde_json::from_str(&printed).unwrap_or_else(|why| panic!("{why}: {printed}"));
+        let mut roles = Vec::new();
+        for role in printed["roles"].as_array().unwrap() {
+            let arn = role["role"].as_str().unwrap();
+            self.sts.role(arn, &role["policy"]);
+            roles.push(arn.to_owned());
+        }
+        roles
+    }
+
+    /// `ok`, or the code of STS's error.
+    fn answer(&self, role: &str, token: &str) -> String {
+        self.sts.calls();
+        self.sts.ask(role, token, &[]);
+        self.sts.calls().remove(0).outcome
+    }
+
+    /// `verify` against this STS, as an admin.
+    fn verify(&self, arguments: &[&str]) -> (i32, String) {
+        self.verify_as(&Cluster::shared().kubeconfig, arguments)
+    }
+
+    fn verify_as(&self, kubeconfig: &Path, arguments: &[&str]) -> (i32, String) {
+        let url = self.sts.url();
+        let here = ["verify", "--sts-endpoint", &url, "--region", "eu-west-1"];
+        with_kubeconfig(kubeconfig, &[&here, arguments].concat())
+    }
+}
+
+/// Writes a mapping into the space's folder.
+fn mapping_file(space: &Space, name: &str, rules: &[Value]) -> std::path::PathBuf {
+    let file = space.folder().join(name);
+    fs::write(&file, json!({"account": ACCOUNT, "rules": rules}).to_string()).unwrap();
+    file
+}
+
+/// All ServiceAccounts of a namespace, each with the role and the audience of its annotations.
+fn accounts(space: &Space) -> Vec<(String, Option<String>, String)> {
+    let listed = space.kubectl(&["get", "serviceaccounts", "-o", "json"]).good().out;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let of = |account: &Value| {
+        let metadata = &account["metadata"];
+        let annotation = |key: &str| metadata["annotations"][key].as_str().map(str::to_owned);
+        let audience = annotation("eks.amazonaws.com/audience").unwrap_or_else(|| AUDIENCE.into());
+        (metadata["name"].as_str().unwrap().to_owned(), annotation(ROLE), audience)
+    };
+    listed["items"].as_array().unwrap().iter().map(of).collect()
+}
+
+/// A namespace as GitLab's chart makes it, with accounts that jobs use beside it.
+fn gitlab(space: &Space) {
+    let chart = space.chart(&["registry", "webservice", "sidekiq", "toolbox"]);
+    space.run("helm", &["install", "gitlab", &chart], "").good();
+    for account in ["ci-a", "ci-b", "deploy"] {
+        space.kubectl(&["create", "serviceaccount", account]).good();
+    }
+    eventually("its `default` is there", || space.get("serviceaccount", "default"));
+}
+
+#[test]
+fn what_trust_policy_prints_lets_in_exactly_the_accounts_to_which_the_webhook_gives_the_role() {
+    let (space, stranger, aws) = (Space::new("chain"), Space::new("chain"), Aws::new());
+    let namespace = &space.name;
+    let rules = [
+        json!({"match": {"component": "registry", "namespace": namespace}, "role": "gitlab/registry"}),
+        json!({"match": {"component": ["webservice", "sidekiq"], "namespace": namespace}, "role": "storage"}),
+        json!({"match": {"serviceAccount": "ci-a", "namespace": namespace}, "role": "ci-a"}),
+        json!({"match": {"serviceAccount": "ci-*", "namespace": namespace}, "role": "ci"}),
+        json!({
+            "match": {"serviceAccount": "gitlab-toolbox", "namespace": namespace},
+            "role": "backup", "irsa": {"audience": OTHER_AUDIENCE},
+        }),
+    ];
+    let mapping = mapping_file(&space, "mapping.yaml", &rules);
+    space.map(&fs::read_to_string(&mapping).unwrap()).good();
+    let webhook = space.webhook("Fail");
+    webhook.wait_for("mapping in force");
+    gitlab(&space);
+    gitlab(&stranger);
+    let roles = aws.make_roles(&space, &mapping);
+    let mut expected = ["gitlab/registry", "storage", "ci-a", "ci", "backup"].map(arn).to_vec();
+    expected.sort();
+    assert_eq!(
+        {
+            let mut roles = roles.clone();
+            roles.sort();
+            roles
+        },
+        expected
+    );
+
+    let mut let_in = Vec::new();
+    for of in [&space, &stranger] {
+        for (account, annotation, audience) in accounts(of) {
+            let (ours, usual) = (token(of, &account, &audience), token(of, &account, AUDIENCE));
+            for role in &roles {
+                let wanted = if annotation.as_ref() == Some(role) { "ok" } else { "AccessDenied" };
+                assert_eq!(aws.answer(role, &ours), wanted, "{}/{account}, {role}", of.name);
+                if audience != AUDIENCE {
+                    assert_eq!(aws.answer(role, &usual), "AccessDenied", "{account}: another audience");
+                }
+                if wanted == "ok" {
+                    let_in.push(format!("{}/{account}", of.name));
+                }
+            }
+        }
+    }
+    let names = ["ci-a", "ci-b", "gitlab-registry", "gitlab-sidekiq", "gitlab-toolbox", "gitlab-webservice"];
+    assert_eq!(let_in, names.map(|name| format!("{namespace}/{name}")));
+
+    // The same, as a person asks.
+    aws.sts.calls();
+    let mapping = mapping.to_str().unwrap();
+    let (code, printed) = aws.verify(&["-m", mapping, "-n", namespace]);
+    assert_eq!(code, 0, "{printed}");
+    for name in names {
+        assert!(printed.contains(name), "{name}: {printed}");
+    }
+    assert!(!printed.contains("deploy") && !printed.contains("default "), "{printed}");
+    let mut asked: Vec<String> = aws
+        .sts
+        .calls()
+        .into_iter()
+        .map(|call| format!("{}: {}", call.subject.unwrap(), call.outcome))
+        .collect();
+    asked.sort();
+    assert_eq!(asked, names.map(|name| format!("system:serviceaccount:{namespace}:{name}: ok")));
+}
+
+/// A scene for refusals: `gitlab-registry` of a namespace has a role that lets it in, and nobody else has one.
+struct Refusals {
+    aws: Aws,
+    space: Space,
+}
+
+impl Refusals {
+    fn new() -> Self {
+        let (space, aws) = (Space::new("refusals"), Aws::new());
+        gitlab(&space);
+        let rule = json!({"match": {"serviceAccount": "gitlab-registry", "namespace": space.name}, "role": "registry"});
+        aws.make_roles(&space, &mapping_file(&space, "granted.yaml", &[rule]));
+        aws.sts.calls();
+        Self { aws, space }
+    }
+
+    /// What `verify` says where one account of a namespace is mapped to a role, and everything that it printed.
+    fn verify(&self, namespace: &str, account: &str, role: &str, arguments: &[&str]) -> (i32, String) {
+        let rule = json!({"match": {"serviceAccount": account, "namespace": namespace}, "role": role});
+        let mapping = mapping_file(&self.space, "wrong.yaml", &[rule]);
+        let here = ["-m", mapping.to_str().unwrap(), "-n", namespace];
+        self.aws.verify(&[&here, arguments].concat())
+    }
+
+    #[track_caller]
+    fn refused(&self, namespace: &str, account: &str, role: &str, arguments: &[&str], words: &[&str]) {
+        let (code, printed) = self.verify(namespace, account, role, arguments);
+        assert_eq!(code, 1, "{printed}");
+        for word in words {
+            assert!(printed.contains(word), "{word} is not in: {printed}");
+        }
+    }
+}
+
+#[test]
+fn verify_says_on_which_side_what_sts_refuses_is_mended() {
+    let refusals = Refusals::new();
+    let (aws, namespace) = (&refusals.aws, &*refusals.space.name);
+    let (code, printed) = refusals.verify(namespace, "gitlab-registry", "registry", &[]);
+    assert_eq!(code, 0, "{printed}");
+
+    // Another account, and another namespace's: the statement that would let it in is told.
+    let subject = format!("system:serviceaccount:{namespace}:deploy");
+    refusals.refused(namespace, "deploy", "registry", &[], &["AccessDenied", &subject, "trust policy"]);
+    let stranger = Space::new("stranger");
+    stranger.kubectl(&["create", "serviceaccount", "gitlab-registry"]).good();
+    let subject = format!("system:serviceaccount:{}:gitlab-registry", stranger.name);
+    refusals.refused(&stranger.name, "gitlab-registry", "registry", &[], &["AccessDenied", &subject]);
+    // A role that is not there looks the same to STS: so both are told.
+    refusals.refused(namespace, "gitlab-registry", "absent", &[], &["AccessDenied", "does not exist"]);
+
+    // An audience that IAM's provider does not know, and one that the trust policy does not name.
+    let unknown = ["--audience", "vault.example.com"];
+    let words = ["InvalidIdentityToken", "Incorrect token audience", "vault.example.com"];
+    refusals.refused(namespace, "gitlab-registry", "registry", &unknown, &words);
+    let unnamed = ["--audience", OTHER_AUDIENCE];
+    refusals.refused(namespace, "gitlab-registry", "registry", &unnamed, &["AccessDenied", OTHER_AUDIENCE]);
+
+    // An account of AWS that has no provider for the cluster.
+    let elsewhere = "arn:aws:iam::210987654321:role/registry";
+    let words = ["InvalidIdentityToken", "No OpenIDConnect provider found", ISSUER, "210987654321"];
+    refusals.refused(namespace, "gitlab-registry", elsewhere, &[], &words);
+
+    // An issuer that STS cannot reach, and clocks that disagree.
+    aws.silent.store(true, Ordering::Relaxed);
+    refusals.refused(namespace, "gitlab-registry", "registry", &[], &["IDPCommunicationError", ISSUER]);
+    aws.silent.store(false, Ordering::Relaxed);
+    aws.sts.clock_ahead(Duration::from_hours(1));
+    refusals.refused(namespace, "gitlab-registry", "registry", &[], &["ExpiredTokenException", "clock"]);
+    aws.sts.clock_ahead(Duration::ZERO);
+
+    // Something denies it, whatever else is said.
+    let deny = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRoleWithWebIdentity"},
+        {"Effect": "Deny", "Principal": "*", "Action": "sts:*"},
+    ]});
+    aws.sts.role(&arn("registry"), &deny);
+    refusals.refused(namespace, "gitlab-registry", "registry", &[], &["AccessDenied", "den"]);
+
+    let kept = format!("{:?}", aws.sts.calls());
+    assert!(!SECRETS.iter().any(|secret| kept.contains(secret)), "{kept}");
+}
+
+#[test]
+fn a_token_that_the_api_server_itself_accepts_is_sent_to_nobody() {
+    let refusals = Refusals::new();
+    let namespace = &refusals.space.name;
+    let (code, printed) = refusals.verify(namespace, "gitlab-registry", "registry", &["--audience", ISSUER]);
+    assert_ne!(code, 0, "{printed}");
+    assert!(printed.contains(ISSUER) && printed.contains("API server"), "{printed}");
+    assert_eq!(refusals.aws.sts.calls(), []);
+}
+
+#[test]
+fn another_clusters_tokens_are_refused_and_its_own_audiences_are_sent_to_nobody() {
+    let refusals = Refusals::new();
+    let other = Cluster::start("https://b.example.com", "https://b.example.com,vault.example.com");
+    // The same namespace and account, with the role that is the other cluster's to have.
+    let namespace = &refusals.space.name;
+    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {
+            "name": "gitlab-registry", "namespace": namespace, "annotations": {ROLE: arn("registry")},
+        }},
+    ]});
+    other.kubectl(&["apply", "-f", "-"], &objects.to_string()).good();
+    let verify = |arguments: &[&str]| {
+        refusals.aws.verify_as(&other.kubeconfig, &[&["-n", namespace][..], arguments].concat())
+    };
+    let (code, printed) = verify(&[]);
+    assert_eq!(code, 1, "{printed}");
+    assert!(printed.contains("No OpenIDConnect provider found") && printed.contains("https://b.example.com"));
+    let call = refusals.aws.sts.calls().remove(0);
+    assert_eq!((call.subject, &*call.outcome), (None, "InvalidIdentityToken"));
+    let (code, printed) = verify(&["--audience", "vault.example.com"]);
+    assert_ne!(code, 0, "{printed}");
+    assert_eq!(refusals.aws.sts.calls(), [], "{printed}");
+    let _folder = other.end();
+}
+
+#[test]
+fn without_a_right_verify_says_which_one_and_verifies_what_it_may() {
+    let refusals = Refusals::new();
+    let (space, aws) = (&refusals.space, &refusals.aws);
+    let role = format!("{ROLE}={}", arn("registry"));
+    space.kubectl(&["annotate", "serviceaccount", "gitlab-registry", "ci-a", &role]).good();
+    let verify_with = |name: &str, rights: &[Value], arguments: &[&str]| {
+        let metadata = json!({"name": name});
+        let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": space.name});
+        let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
+        for object in [
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rights}),
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+                "roleRef": reference, "subjects": [subject],
+            }),
+        ] {
+            space.apply(&object);
+        }
+        let token = space.kubectl(&["create", "token", name]).good().out;
+        let kubeconfig = space.kubeconfig(token.trim());
+        // RBAC takes effect some moments after it is stored.
+        let may = ["auth", "can-i", "get", "serviceaccounts"];
+        eventually("its rights", || {
+            let asked = space.run("kubectl", &[&["--token", token.trim()], &may[..]].concat(), "");
+            asked.ok.then_some(())
+        });
+        let answer = aws.verify_as(&kubeconfig, &[&["-n", &space.name], arguments].concat());
+        (answer.0, answer.1, aws.sts.calls())
+    };
+    let right = |resource: &str, verbs: &[&str], names: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs, "resourceNames": names});
+    let read = right("serviceaccounts", &["get", "list"], &[]);
+
+    let (code, printed, calls) = verify_with("reader", std::slice::from_ref(&read), &[]);
+    assert_eq!((code, calls), (2, vec![]), "{printed}");
+    assert!(printed.contains("serviceaccounts/token"), "{printed}");
+
+    let tokens = right("serviceaccounts/token", &["create"], &["gitlab-registry"]);
+    let gets = right("serviceaccounts", &["get"], &[]);
+    let (code, printed, calls) = verify_with("no-list", &[gets.clone(), tokens.clone()], &[]);
+    assert_eq!((code, calls), (2, vec![]), "{printed}");
+    assert!(printed.contains("list") && printed.contains("serviceaccounts"), "{printed}");
+    // One account needs no list.
+    let (code, printed, calls) = verify_with("no-list", &[gets, tokens.clone()], &["sa/gitlab-registry"]);
+    assert_eq!((code, calls.len()), (0, 1), "{printed}");
+
+    // Of two, one is verified, and of the other it is said why not.
+    let (code, printed, calls) = verify_with("one-token", &[read, tokens], &[]);
+    assert_eq!((code, calls.len()), (1, 1), "{printed}");
+    assert!(printed.contains("ci-a") && printed.contains("serviceaccounts/token"), "{printed}");
+}
+
+/// `whoami` as in a Pod of EKS, with this token.
+fn whoami(url: &str, folder: &Path, role: &str, token: &str) -> (i32, String) {
+    let file = folder.join("token");
+    fs::write(&file, token).unwrap();
+    let environment = [
+        ("AWS_ROLE_ARN", role),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap()),
+        ("AWS_REGION", "eu-west-1"),
+        // No metadata service answers there.
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1"),
+        ("HOME", folder.to_str().unwrap()),
+    ];
+    ours(&environment, &["whoami", "--sts-endpoint", url])
+}
+
+#[test]
+fn whoami_says_whose_token_a_pod_has_and_what_sts_makes_of_it() {
+    let Refusals { aws, space } = Refusals::new();
+    let (url, role) = (aws.sts.url(), arn("registry"));
+    let whoami = |role: &str, token: &str| whoami(&url, space.folder(), role, token);
+    let genuine = token(&space, "gitlab-registry", AUDIENCE);
+    let (code, printed) = whoami(&role, &genuine);
+    assert_eq!(code, 0, "{printed}");
+    let subject = format!("system:serviceaccount:{}:gitlab-registry", space.name);
+    for words in [&*subject, ISSUER, AUDIENCE, &role, "assumed-role/registry/"] {
+        assert!(printed.contains(words), "{words} is not in: {printed}");
+    }
+
+    let deploys = token(&space, "deploy", AUDIENCE);
+    // Signed by the cluster's own key, and by another that pretends to be it.
+    let (mut old, own_key) = (claims(&genuine), Cluster::shared().signing_key());
+    old["exp"] = json!(old["iat"].as_u64().unwrap() - 1);
+    let expired = sign(&genuine, &old, &own_key);
+    let forged = sign(&genuine, &claims(&genuine), &rcgen::KeyPair::generate().unwrap().serialize_pem());
+    for (token, words) in
+        [(&deploys, "AccessDenied"), (&expired, "ExpiredTokenException"), (&forged, "InvalidIdentityToken")]
+    {
+        let (code, printed) = whoami(&role, token);
+        assert_eq!(code, 1, "{printed}");
+        assert!(printed.contains(words), "{words} is not in: {printed}");
+    }
+    // What is signed by the cluster's key is believed: so it is the time, not the making, that was refused.
+    assert_eq!(whoami(&role, &sign(&genuine, &claims(&genuine), &own_key)).0, 0);
+}
+
+fn claims(token: &str) -> Value {
+    jsonwebtoken::dangerous::insecure_decode_claims(token).unwrap()
+}
+
+/// A token with the header of another.
+fn sign(like: &str, claims: &Value, key: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_ec_pem(key.as_bytes()).unwrap();
+    jsonwebtoken::encode(&jsonwebtoken::decode_header(like).unwrap(), claims, &key).unwrap()
+}
+
+#[test]
+fn verify_and_whoami_take_an_sts_of_somebody_else() {
+    let space = Space::new("moto");
+    gitlab(&space);
+    let role = format!("{ROLE}={}", arn("gitlab/registry"));
+    space.kubectl(&["annotate", "serviceaccount", "gitlab-registry", &role]).good();
+    script("tests/moto/build", &[]);
+    let (port, log) = (free_port(), space.folder().join("moto.log"));
+    let (mut up, stdin) = start("tests/moto/up", &[port.as_ref(), log.as_ref()]);
+    let url = format!("http://127.0.0.1:{port}");
+
+    let arguments = ["verify", "--sts-endpoint", &url, "--region", "eu-west-1", "-n", &space.name];
+    let (code, printed) = with_kubeconfig(&Cluster::shared().kubeconfig, &arguments);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("gitlab-registry"), "{printed}");
+    let token = token(&space, "gitlab-registry", AUDIENCE);
+    let (code, printed) = whoami(&url, space.folder(), &arn("gitlab/registry"), &token);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("arn:aws:sts::123456789012:assumed-role/registry/"), "{printed}");
+
+    drop(stdin);
+    eventually("moto has ended", || up.try_wait().unwrap());
+    let asked = fs::read_to_string(log).unwrap();
+    assert_eq!(asked.matches("POST / ").count(), 2, "{asked}");
+    assert!(!asked.contains("eyJ"), "the token is in no address: {asked}");
+}
