@@ -32,11 +32,13 @@ pub(crate) const CREDENTIALS: [&str; 3] = [
 ];
 
 /// What was asked of it, and how it ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Call {
     pub(crate) role: String,
     /// Whose token it was, where it was believed.
     pub(crate) subject: Option<String>,
+    /// Whom it was for, where it was believed.
+    pub(crate) audiences: Vec<String>,
     /// `ok`, or the code of the error.
     pub(crate) outcome: String,
 }
@@ -121,24 +123,24 @@ impl Sts {
 
 impl State {
     fn answer(&mut self, posted: bool, form: &Form) -> (u16, String) {
-        let mut subject = None;
-        let assumed = check(posted, form).and_then(|()| self.assume(form, &mut subject));
-        let outcome = assumed.as_ref().map_or_else(|refusal| refusal.code, |_| "ok").to_owned();
         let role = form.get("RoleArn").cloned().unwrap_or_default();
-        self.calls.push(Call { role, subject, outcome });
+        let mut call = Call { role, ..Call::default() };
+        let assumed = check(posted, form).and_then(|()| self.assume(form, &mut call));
+        assumed.as_ref().map_or_else(|refusal| refusal.code, |_| "ok").clone_into(&mut call.outcome);
+        self.calls.push(call);
         match assumed {
             Ok(xml) => (200, xml),
             Err(refusal) => (refusal.status, refusal.xml()),
         }
     }
 
-    fn assume(&self, form: &Form, subject: &mut Option<String>) -> Result<String, Refusal> {
+    fn assume(&self, form: &Form, call: &mut Call) -> Result<String, Refusal> {
         let (arn, token, session) = (&form["RoleArn"], &form["WebIdentityToken"], &form["RoleSessionName"]);
         let mut parts = arn.split(':');
         let (partition, account) = (parts.nth(1).unwrap_or_default(), parts.nth(2).unwrap_or_default());
         let (provider, claims) = believe(&self.providers, account, token, self.now())?;
         let text = |claim: &str| claims[claim].as_str().unwrap_or_default().to_owned();
-        *subject = Some(text("sub"));
+        (call.subject, call.audiences) = (Some(text("sub")), audiences(&claims));
 
         let key = |name: &str| format!("{}:{name}", provider.host());
         let provider_arn = format!("arn:{partition}:iam::{account}:oidc-provider/{}", provider.host());

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -42,6 +43,13 @@ fn ours(environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
         assert!(!out.contains(secret) && !err.contains(secret), "{secret} in {arguments:?}: {out}{err}");
     }
     (output.status.code().unwrap(), out + &err)
+}
+
+/// The JSON in front of what a command says on standard error.
+#[track_caller]
+fn json(printed: &str) -> Value {
+    let mut values = serde_json::Deserializer::from_str(printed).into_iter();
+    values.next().and_then(Result::ok).unwrap_or_else(|| panic!("no JSON: {printed}"))
 }
 
 fn with_kubeconfig(kubeconfig: &Path, arguments: &[&str]) -> (i32, String) {
@@ -87,7 +95,7 @@ impl Aws {
             ["trust-policy", "-m", mapping, "--issuer", ISSUER, "-n", &space.name, "--output", "json"];
         let (code, printed) = with_kubeconfig(&Cluster::shared().kubeconfig, &arguments);
         assert_eq!(code, 0, "{printed}");
-        let printed: Value = serde_json::from_str(&printed).unwrap_or_else(|why| panic!("{why}: {printed}"));
+        let printed = json(&printed);
         let mut roles = Vec::new();
         for role in printed["roles"].as_array().unwrap() {
             let arn = role["role"].as_str().unwrap();
@@ -240,13 +248,25 @@ impl Refusals {
         self.aws.verify(&[&here, arguments].concat())
     }
 
+    /// Where STS refuses it: what `verify` says of the error, in which these words are.
     #[track_caller]
-    fn refused(&self, namespace: &str, account: &str, role: &str, arguments: &[&str], words: &[&str]) {
-        let (code, printed) = self.verify(namespace, account, role, arguments);
+    fn refused(
+        &self,
+        namespace: &str,
+        account: &str,
+        role: &str,
+        arguments: &[&str],
+        words: &[&str],
+    ) -> Value {
+        let (code, printed) =
+            self.verify(namespace, account, role, &[arguments, &["--output", "json"]].concat());
         assert_eq!(code, 1, "{printed}");
+        let printed = json(&printed);
+        let error = &printed["serviceAccounts"][0]["error"];
         for word in words {
-            assert!(printed.contains(word), "{word} is not in: {printed}");
+            assert!(error.to_string().contains(word), "{word} is not in: {printed:#}");
         }
+        error.clone()
     }
 }
 
@@ -256,57 +276,86 @@ fn verify_says_on_which_side_what_sts_refuses_is_mended() {
     let (aws, namespace) = (&refusals.aws, &*refusals.space.name);
     let (code, printed) = refusals.verify(namespace, "gitlab-registry", "registry", &[]);
     assert_eq!(code, 0, "{printed}");
+    let registry = |role: &str, arguments: &[&str], words: &[&str]| {
+        refusals.refused(namespace, "gitlab-registry", role, arguments, words)["side"].clone()
+    };
 
-    // Another account, and another namespace's: the statement that would let it in is told.
-    let subject = format!("system:serviceaccount:{namespace}:deploy");
-    refusals.refused(namespace, "deploy", "registry", &[], &["AccessDenied", &subject, "trust policy"]);
-    let stranger = Space::new("stranger");
-    stranger.kubectl(&["create", "serviceaccount", "gitlab-registry"]).good();
-    let subject = format!("system:serviceaccount:{}:gitlab-registry", stranger.name);
-    refusals.refused(&stranger.name, "gitlab-registry", "registry", &[], &["AccessDenied", &subject]);
-    // A role that is not there looks the same to STS: so both are told.
-    refusals.refused(namespace, "gitlab-registry", "absent", &[], &["AccessDenied", "does not exist"]);
-
+    // A role that is not there looks to STS as one that lets nobody in: so both are told.
+    let words = ["AccessDenied", "trust policy", "there is no such role", "Deny"];
+    assert_eq!(registry("absent", &[], &words), "iam");
     // An audience that IAM's provider does not know, and one that the trust policy does not name.
-    let unknown = ["--audience", "vault.example.com"];
-    let words = ["InvalidIdentityToken", "Incorrect token audience", "vault.example.com"];
-    refusals.refused(namespace, "gitlab-registry", "registry", &unknown, &words);
-    let unnamed = ["--audience", OTHER_AUDIENCE];
-    refusals.refused(namespace, "gitlab-registry", "registry", &unnamed, &["AccessDenied", OTHER_AUDIENCE]);
-
+    let words = ["InvalidIdentityToken", "Incorrect token audience", "vault.example.com", "client"];
+    assert_eq!(registry("registry", &["--audience", "vault.example.com"], &words), "iam");
+    let words = ["AccessDenied", OTHER_AUDIENCE];
+    assert_eq!(registry("registry", &["--audience", OTHER_AUDIENCE], &words), "iam");
     // An account of AWS that has no provider for the cluster.
-    let elsewhere = "arn:aws:iam::210987654321:role/registry";
-    let words = ["InvalidIdentityToken", "No OpenIDConnect provider found", ISSUER, "210987654321"];
-    refusals.refused(namespace, "gitlab-registry", elsewhere, &[], &words);
+    let words = [
+        "InvalidIdentityToken",
+        "No OpenIDConnect provider found",
+        "210987654321",
+        "create-open-id-connect-provider --url https://kubernetes.default.svc",
+    ];
+    assert_eq!(registry("arn:aws:iam::210987654321:role/registry", &[], &words), "iam");
 
     // An issuer that STS cannot reach, and clocks that disagree.
     aws.silent.store(true, Ordering::Relaxed);
-    refusals.refused(namespace, "gitlab-registry", "registry", &[], &["IDPCommunicationError", ISSUER]);
+    let document = format!("{ISSUER}/.well-known/openid-configuration");
+    assert_eq!(registry("registry", &[], &["IDPCommunicationError", &document]), "network");
     aws.silent.store(false, Ordering::Relaxed);
     aws.sts.clock_ahead(Duration::from_hours(1));
-    refusals.refused(namespace, "gitlab-registry", "registry", &[], &["ExpiredTokenException", "clock"]);
+    assert_eq!(registry("registry", &[], &["ExpiredTokenException", "clock"]), "cluster");
     aws.sts.clock_ahead(Duration::ZERO);
-
-    // Something denies it, whatever else is said.
-    let deny = json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRoleWithWebIdentity"},
-        {"Effect": "Deny", "Principal": "*", "Action": "sts:*"},
-    ]});
-    aws.sts.role(&arn("registry"), &deny);
-    refusals.refused(namespace, "gitlab-registry", "registry", &[], &["AccessDenied", "den"]);
 
     let kept = format!("{:?}", aws.sts.calls());
     assert!(!SECRETS.iter().any(|secret| kept.contains(secret)), "{kept}");
 }
 
 #[test]
-fn a_token_that_the_api_server_itself_accepts_is_sent_to_nobody() {
+fn the_statement_that_verify_prints_for_an_account_lets_in_that_account_alone() {
     let refusals = Refusals::new();
-    let namespace = &refusals.space.name;
-    let (code, printed) = refusals.verify(namespace, "gitlab-registry", "registry", &["--audience", ISSUER]);
-    assert_ne!(code, 0, "{printed}");
-    assert!(printed.contains(ISSUER) && printed.contains("API server"), "{printed}");
-    assert_eq!(refusals.aws.sts.calls(), []);
+    let namespace = &*refusals.space.name;
+    let stranger = Space::new("stranger");
+    stranger.kubectl(&["create", "serviceaccount", "gitlab-registry"]).good();
+    let allow = |statement: &Value| {
+        let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
+        refusals.aws.sts.role(&arn("registry"), &policy);
+    };
+    // Of the same namespace, of another, and with another audience: each is refused before, and alone let in
+    // after.
+    let cases = [
+        (namespace, "deploy", &[][..]),
+        (&*stranger.name, "gitlab-registry", &[]),
+        (namespace, "gitlab-registry", &["--audience", OTHER_AUDIENCE]),
+    ];
+    for (of, account, arguments) in cases {
+        let subject = format!("system:serviceaccount:{of}:{account}");
+        let error = refusals.refused(of, account, "registry", arguments, &["AccessDenied", &subject]);
+        allow(&error["statement"]);
+        for (other_of, other, other_arguments) in cases {
+            let (code, printed) = refusals.verify(other_of, other, "registry", other_arguments);
+            let is_it = (other_of, other, other_arguments) == (of, account, arguments);
+            assert_eq!(code, i32::from(!is_it), "{printed}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_the_api_server_itself_accepts_is_sent_to_nobody() {
+    let Refusals { aws, space } = Refusals::new();
+    let role = format!("{ROLE}={}", arn("registry"));
+    space.kubectl(&["annotate", "serviceaccount", "gitlab-registry", &role]).good();
+    let (code, printed) = aws.verify(&["-n", &space.name, "--audience", ISSUER]);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains(ISSUER) && printed.contains("the API server accepts"), "{printed}");
+    assert_eq!(aws.sts.calls(), []);
+
+    // What a developer writes into an annotation chooses no audience.
+    let audience = format!("eks.amazonaws.com/audience={ISSUER}");
+    space.kubectl(&["annotate", "serviceaccount", "gitlab-registry", &audience]).good();
+    let (code, printed) = aws.verify(&["-n", &space.name]);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains(&format!("annotation eks.amazonaws.com/audience says {ISSUER}")), "{printed}");
+    assert_eq!(aws.sts.calls()[0].audiences, [AUDIENCE]);
 }
 
 #[test]
@@ -331,7 +380,7 @@ fn another_clusters_tokens_are_refused_and_its_own_audiences_are_sent_to_nobody(
     let call = refusals.aws.sts.calls().remove(0);
     assert_eq!((call.subject, &*call.outcome), (None, "InvalidIdentityToken"));
     let (code, printed) = verify(&["--audience", "vault.example.com"]);
-    assert_ne!(code, 0, "{printed}");
+    assert_eq!(code, 2, "{printed}");
     assert_eq!(refusals.aws.sts.calls(), [], "{printed}");
     let _folder = other.end();
 }
@@ -385,7 +434,7 @@ fn without_a_right_verify_says_which_one_and_verifies_what_it_may() {
 
     // Of two, one is verified, and of the other it is said why not.
     let (code, printed, calls) = verify_with("one-token", &[read, tokens], &[]);
-    assert_eq!((code, calls.len()), (1, 1), "{printed}");
+    assert_eq!((code, calls.len()), (2, 1), "{printed}");
     assert!(printed.contains("ci-a") && printed.contains("serviceaccounts/token"), "{printed}");
 }
 
@@ -469,4 +518,23 @@ fn verify_and_whoami_take_an_sts_of_somebody_else() {
     let asked = fs::read_to_string(log).unwrap();
     assert_eq!(asked.matches("POST / ").count(), 2, "{asked}");
     assert!(!asked.contains("eyJ"), "the token is in no address: {asked}");
+}
+
+#[test]
+fn where_nobody_answers_for_sts_verify_says_so_within_ten_seconds() {
+    let Refusals { aws, space } = Refusals::new();
+    let role = format!("{ROLE}={}", arn("registry"));
+    space.kubectl(&["annotate", "serviceaccount", "gitlab-registry", "deploy", "ci-a", &role]).good();
+    // The way out of the network takes connections, and then nothing comes back.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", silent.local_addr().unwrap());
+    let kubeconfig = &Cluster::shared().kubeconfig;
+    let environment =
+        [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("HTTPS_PROXY", &*proxy), ("NO_PROXY", "127.0.0.1")];
+    let start = Instant::now();
+    let (code, printed) = ours(&environment, &["verify", "--region", "eu-west-1", "-n", &space.name]);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains("sts.eu-west-1.amazonaws.com") && printed.contains("error: "), "{printed}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}: {printed}", start.elapsed());
+    assert_eq!(aws.sts.calls(), []);
 }

@@ -246,7 +246,8 @@ fn a_token_that_is_what_it_says_gets_the_role_that_lets_it_in() {
     assert_eq!(status, 200, "{answer}");
     let arn = "<Arn>arn:aws:sts::123456789012:assumed-role/registry/somebody@example.com</Arn>";
     assert!(answer.contains(arn) && answer.contains(CREDENTIALS[0]), "{answer}");
-    let call = Call { role: ROLE.into(), subject: Some(SUBJECT.into()), outcome: "ok".into() };
+    let audiences = vec!["sts.amazonaws.com".into()];
+    let call = Call { role: ROLE.into(), subject: Some(SUBJECT.into()), audiences, outcome: "ok".into() };
     assert_eq!(scene.sts.calls(), [call]);
     assert_eq!(scene.sts.calls(), []);
 }
