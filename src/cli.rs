@@ -6,8 +6,12 @@ mod explain;
 mod input;
 mod output;
 mod probe;
+mod progress;
 mod schema;
 mod serve;
+mod sts_args;
+mod verify;
+mod whoami;
 
 use std::process::ExitCode;
 
@@ -61,6 +65,13 @@ enum Command {
     /// The API server is asked to write a broken mapping, as a dry run: if it reaches the webhook, the
     /// webhook refuses that. Readiness cannot see this, because the kubelet reaches Pods by another way.
     Probe(probe::ProbeArgs),
+    /// Ask AWS's STS whether it gives each ServiceAccount the role that it has.
+    ///
+    /// Both sides are proved before any Pod starts again: the API server's issuer, IAM's OIDC provider, and
+    /// the trust policies.
+    Verify(Box<verify::VerifyArgs>),
+    /// Say inside a Pod who it is for AWS: which credentials an SDK would use, and what STS says of the role.
+    Whoami(Box<whoami::WhoamiArgs>),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -121,6 +132,8 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Whoami(args) => whoami::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

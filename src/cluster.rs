@@ -29,7 +29,8 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at.
+//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, and [`tokens`] gets a
+//! token for one.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -52,6 +53,7 @@ pub mod repair;
 mod retry;
 mod service_account_watches;
 mod service_accounts;
+pub mod tokens;
 mod watch;
 mod write_throttle;
 

@@ -34,6 +34,7 @@ pub mod memory;
 pub mod metrics;
 pub mod server;
 pub mod shutdown;
+pub mod sts;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;

@@ -49,5 +49,8 @@ impl ClusterArgs {
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // Nobody waits for a name server that does not answer.
+    runtime.shutdown_background();
+    done
 }

@@ -73,6 +73,12 @@ impl ApiServer {
         Self { client, pool, turn: Arc::new(Semaphore::new(1)), service_accounts: None }
     }
 
+    /// Returns the namespace of the kubeconfig's context, or that of the Pod that this runs in.
+    #[must_use]
+    pub fn default_namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
     /// Lists and watches only the ServiceAccounts that this label selector selects: the webhook is not asked
     /// about the others, so that nothing can be done for them.
     #[must_use]

@@ -1,0 +1,70 @@
+//! Who is this process for AWS, and does STS give it that role? The command `whoami` tells inside a Pod.
+
+mod metadata;
+mod profile;
+mod report;
+mod sources;
+mod web_identity;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::cluster_args::block_on;
+use super::progress::Progress;
+use super::sts_args::{StsArgs, variable};
+use super::{OutputFormat, output};
+use metadata::NodeRole;
+use report::Report;
+use sources::sources;
+use web_identity::{Outcome, WebIdentity};
+
+const EXAMPLES: &str = "Examples:
+  Ask with the ServiceAccount of the registry, in a Job with the webhook's image (docs/verify.md has it):
+    kubectl -n gitlab apply -f whoami-job.yaml
+  Ask in a copy of a Pod, with that image in place of the container's own:
+    kubectl -n gitlab debug POD --copy-to=whoami --set-image='*=IMAGE' -it
+  In an ephemeral container there is nothing to ask about: it gets neither variables nor token.
+
+The sources are told in the order of AWS's SDKs. Keys are told by the names of their variables alone. Only
+a web identity can be proved without signing: for other roles, this says where they come from.
+
+Exit status: 0 when STS gives the role of the web identity and an SDK would use it, 1 when there is none,
+STS refuses it or another source comes before it, 2 when that could not be found out.";
+
+/// The arguments of `whoami`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct WhoamiArgs {
+    /// The format of what is printed.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+
+    #[command(flatten)]
+    sts: StsArgs,
+}
+
+pub(super) fn run(args: &WhoamiArgs) -> anyhow::Result<ExitCode> {
+    let sts = args.sts.sts()?;
+    let report = block_on(async {
+        let mut progress = Progress::new();
+        progress.tell("asking the metadata service");
+        let node = NodeRole::ask(sts.http(), &variable).await;
+        let sources = sources(&variable, profile::read(&variable), &node);
+        progress.tell("asking STS");
+        let identity = WebIdentity::ask(&sts, &variable).await;
+        Ok(Report { sources, node, identity })
+    })?;
+    output::print(&match args.output {
+        OutputFormat::Text => report.as_text(),
+        OutputFormat::Json => format!("{:#}\n", report.as_json()),
+    })?;
+    match &report.identity.outcome {
+        Outcome::Given(_) => Ok(ExitCode::from(u8::from(!report.web_identity_wins()))),
+        Outcome::Absent | Outcome::Unusable(_) | Outcome::Refused { .. } => Ok(ExitCode::from(1)),
+        Outcome::Unknown(why) => {
+            Err(anyhow::anyhow!("{why}")).context("finding out whether STS gives the role")
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which keys does the profile hold that an SDK would use of the shared files?
+//!
+//! Only the names of keys are kept.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::sources::Variable;
+
+/// The most bytes of a file that are read.
+const LONGEST: u64 = 1 << 20;
+
+/// The keys with which a profile gives credentials.
+const KEYS: [&str; 6] =
+    ["aws_access_key_id", "role_arn", "credential_process", "sso_session", "sso_start_url", "login_session"];
+
+/// What is known of the profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Profile {
+    /// Whether it would give credentials.
+    pub(super) is_there: bool,
+    /// What it holds, or that there is none.
+    pub(super) words: String,
+}
+
+/// Reads both files.
+pub(super) fn read(variable: Variable<'_>) -> Profile {
+    let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
+    let home = variable("HOME").map(PathBuf::from).unwrap_or_default();
+    let path =
+        |name: &str, file: &str| variable(name).map_or_else(|| home.join(".aws").join(file), PathBuf::from);
+    let files = [
+        (path("AWS_SHARED_CREDENTIALS_FILE", "credentials"), profile.clone()),
+        (
+            path("AWS_CONFIG_FILE", "config"),
+            if profile == "default" { profile.clone() } else { format!("profile {profile}") },
+        ),
+    ];
+    let (mut words, mut is_there) = (Vec::new(), false);
+    for (path, section) in files {
+        let name = path.display();
+        match text(&path) {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                let keys = keys(&text, &section);
+                if !keys.is_empty() {
+                    is_there = true;
+                    let keys: Vec<&str> = keys.into_iter().collect();
+                    words.push(format!("{name} has {} in [{section}]", keys.join(", ")));
+                }
+            }
+            Err(error) => words.push(format!("{name} cannot be read ({error})")),
+        }
+    }
+    let words = if words.is_empty() { "none".to_owned() } else { words.join("; ") };
+    Profile { is_there, words }
+}
+
+/// Reads the beginning of a file; `None` where there is none.
+fn text(path: &Path) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    if file.metadata()?.is_file() {
+        file.take(LONGEST).read_to_end(&mut bytes)?;
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Returns the keys of a section that give credentials.
+fn keys(text: &str, section: &str) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    let mut is_inside = false;
+    for line in text.lines() {
+        if let Some(heading) = line.trim().strip_prefix('[').and_then(|line| line.split(']').next()) {
+            let words: Vec<&str> = heading.split_whitespace().collect();
+            is_inside = words.join(" ") == section || words.join(" ") == format!("profile {section}");
+        } else if is_inside && let Some((key, value)) = line.split_once('=') {
+            let key = key.trim().to_ascii_lowercase();
+            let known = KEYS.iter().find(|known| **known == key && !value.trim().is_empty());
+            found.extend(known.copied());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_the_profile_are_told_without_their_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = folder.path().join("credentials");
+        let config = folder.path().join("config");
+        std::fs::write(
+            &credentials,
+            "[default]\naws_access_key_id = planted\naws_secret_access_key=planted\n",
+        )
+        .unwrap();
+        std::fs::write(&config, "[profile  ci]\nrole_arn = planted\nregion=a\n[x]\nsso_session=planted\n")
+            .unwrap();
+        let read = |profile: Option<&str>| {
+            super::read(&|name| match name {
+                "AWS_PROFILE" => profile.map(str::to_owned),
+                "AWS_SHARED_CREDENTIALS_FILE" => Some(credentials.display().to_string()),
+                "AWS_CONFIG_FILE" => Some(config.display().to_string()),
+                _ => None,
+            })
+        };
+        let found = read(None);
+        assert!(found.is_there && found.words.ends_with("has aws_access_key_id in [default]"), "{found:?}");
+        let found = read(Some("ci"));
+        assert!(found.is_there && found.words.ends_with("has role_arn in [profile ci]"), "{found:?}");
+        assert_eq!(read(Some("other")), Profile { is_there: false, words: "none".to_owned() });
+        assert!(!format!("{:?}{:?}", read(None), read(Some("ci"))).contains("planted"));
+    }
+
+    #[test]
+    fn without_files_there_is_none() {
+        let found = read(&|name| (name == "HOME").then(|| "/nonexistent".to_owned()));
+        assert_eq!(found, Profile { is_there: false, words: "none".to_owned() });
+    }
+}

@@ -1,0 +1,105 @@
+//! Does STS give the role of the Pod's web identity?
+
+use std::fs::File;
+use std::io::Read;
+
+use super::sources::Variable;
+use crate::sts::{About, Ask, AskError, Claims, Explanation, Refused, RoleArn, Sts, Token, explain};
+use crate::telemetry::causes;
+
+/// The name of the session, which AWS CloudTrail shows.
+const SESSION: &str = "gitlab-iam-webhook-whoami";
+
+/// The most bytes of a token's file that are read: more than STS takes.
+const LONGEST_FILE: u64 = 32 << 10;
+
+/// What the web identity is, and what came of it.
+#[derive(Debug)]
+pub(super) struct WebIdentity {
+    /// `AWS_ROLE_ARN`
+    pub(super) role: Option<String>,
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE`
+    pub(super) token_file: Option<String>,
+    /// What the token says, where it can be read.
+    pub(super) claims: Option<Claims>,
+    /// Who was asked.
+    pub(super) endpoint: Option<String>,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// There is no web identity.
+    Absent,
+    /// There is one that no SDK could use.
+    Unusable(String),
+    /// STS gives the role, in a session of this ARN.
+    Given(String),
+    /// STS refuses it.
+    Refused { refused: Refused, explanation: Explanation },
+    /// Nobody knows, for this reason.
+    Unknown(String),
+}
+
+impl WebIdentity {
+    /// Asks STS with what the environment names.
+    pub(super) async fn ask(sts: &Sts, variable: Variable<'_>) -> Self {
+        let mut identity = Self {
+            role: variable("AWS_ROLE_ARN"),
+            token_file: variable("AWS_WEB_IDENTITY_TOKEN_FILE"),
+            claims: None,
+            endpoint: None,
+            outcome: Outcome::Absent,
+        };
+        if let (Some(role), Some(file)) = (identity.role.clone(), identity.token_file.clone()) {
+            identity.outcome = identity.outcome(sts, &role, &file).await.unwrap_or_else(|outcome| outcome);
+        }
+        identity
+    }
+
+    /// An error is the outcome as well.
+    async fn outcome(&mut self, sts: &Sts, role: &str, file: &str) -> Result<Outcome, Outcome> {
+        let token = read(file).map_err(|error| Outcome::Unknown(format!("reading {file}: {error}")))?;
+        let unusable = |error| Outcome::Unusable(format!("{file}: {error}"));
+        let token = Token::new(&token).map_err(unusable)?;
+        let claims = &*self.claims.insert(token.claims().map_err(unusable)?);
+        let role = RoleArn::new(role).map_err(|error| Outcome::Unusable(format!("AWS_ROLE_ARN: {error}")))?;
+        if is_for_api_server(claims) {
+            return Err(Outcome::Unusable(format!(
+                "{file}: the token is one for the API server, and is not sent to anybody: the EKS webhook mounts \
+                 another one with the audience sts.amazonaws.com"
+            )));
+        }
+        let endpoint = sts.endpoint(&role).map_err(|error| Outcome::Unknown(error.to_string()))?;
+        self.endpoint = Some(endpoint.to_string());
+        let ask = Ask { role: &role, token: &token, session: SESSION };
+        Ok(match sts.assume(&endpoint, &ask).await {
+            Ok(arn) => Outcome::Given(arn),
+            Err(AskError::Refused(refused)) => {
+                let explanation = explain(&refused, &About { role: &role, claims, region: sts.region() });
+                Outcome::Refused { refused, explanation }
+            }
+            Err(error) => Outcome::Unknown(causes(&error)),
+        })
+    }
+}
+
+/// Whether this is a token that a Pod has for the API server. Its audience is then the issuer, or a name of the
+/// API server within the cluster.
+fn is_for_api_server(claims: &Claims) -> bool {
+    let is_its_own = |audience: &String| {
+        let host = audience.strip_prefix("https://").unwrap_or(audience);
+        *audience == claims.issuer || host.starts_with("kubernetes.default") || host == "kubernetes"
+    };
+    claims.audiences.iter().any(is_its_own)
+}
+
+fn read(path: &str) -> std::io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
