@@ -10,6 +10,7 @@ mod progress;
 mod schema;
 mod serve;
 mod sts_args;
+mod trust_policy;
 mod verify;
 mod whoami;
 
@@ -30,11 +31,15 @@ const EXAMPLES: &str = "Examples:
   Ask whether the API server reaches the webhook that is installed:
     gitlab-iam-webhook probe --mapping-config-map gitlab-iam-webhook/role-mapping \\
       --webhook-configuration gitlab-iam-webhook
+  Print the IAM trust policies that a mapping needs, with the issuer of the cluster:
+    gitlab-iam-webhook trust-policy -m mapping.yaml -A
 
 Exit status: check exits with 0 without problems, and with 1 where there are some;
 explain with 0 when it has explained something, and with 1 when there is nothing to
 explain; probe with 0 when the API server reaches the webhook, and with 1 when it does
-not; schema with 0; all of them with 2 when they could not do what was asked.";
+not; schema with 0; trust-policy with 0 when every role has a policy, and with 1 when
+nobody gets a role or --verify finds something; all of them with 2 when they could not do
+what was asked.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]
@@ -72,6 +77,11 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Say inside a Pod who it is for AWS: which credentials an SDK would use, and what STS says of the role.
     Whoami(Box<whoami::WhoamiArgs>),
+    /// Print the IAM trust policies that a mapping needs, or compare one that exists.
+    ///
+    /// A role is given twice: the webhook names it on a ServiceAccount, and the role's trust policy lets
+    /// that ServiceAccount in. The policies let in exactly those to whom the mapping gives the role.
+    TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -134,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Whoami(args) => whoami::run(&args),
+        Command::TrustPolicy(args) => trust_policy::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

@@ -29,8 +29,8 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, and [`tokens`] gets a
-//! token for one.
+//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, [`tokens`] gets a
+//! token for one, and [`issuer`] asks who issues the tokens of ServiceAccounts.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -41,6 +41,7 @@ pub mod events;
 mod failure;
 pub mod impact_preview;
 pub mod inventory;
+pub mod issuer;
 pub mod mapping_freshness;
 pub mod mapping_watch;
 pub mod namespaces;

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! main          runs the command line
-//!  └ cli        has one file for each command: serve, check, explain, schema, probe
+//!  └ cli        has one file for each command: serve, check, explain, schema, probe,
+//!  │             trust-policy
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
@@ -38,3 +39,4 @@ pub mod sts;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;
+pub mod trust_policy;

@@ -37,6 +37,11 @@ pub(super) struct NamespacesArgs {
 }
 
 impl ClusterArgs {
+    /// Whether the command line says which cluster.
+    pub(super) fn is_named(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// Connects to the cluster. Nothing is asked of it yet.
     pub(super) async fn connect(&self) -> anyhow::Result<ApiServer> {
         let Self { kubeconfig, context } = self;

@@ -82,6 +82,11 @@ impl Glob {
         }
     }
 
+    /// Returns the globs without braces that it stands for.
+    pub fn flat(&self) -> impl Iterator<Item = &str> {
+        self.patterns().iter().map(Pattern::text)
+    }
+
     /// Returns the glob as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
