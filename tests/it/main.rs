@@ -24,6 +24,7 @@ mod edges;
 mod events;
 mod hostile;
 mod http;
+mod judges;
 mod limits;
 mod live;
 mod mapping_watch;
