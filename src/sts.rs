@@ -58,7 +58,7 @@ pub struct Ask<'a> {
     pub role: &'a RoleArn,
     /// The token.
     pub token: &'a Token,
-    /// The name of the session, which AWS CloudTrail shows: 2 to 64 characters of `[\w+=,.@-]`.
+    /// The name of the session, which `CloudTrail` shows: 2 to 64 characters of `[\w+=,.@-]`.
     pub session: &'a str,
 }
 

@@ -13,19 +13,24 @@ use crate::sts::{Endpoint, Region, Sts};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "AWS's STS")]
 pub(super) struct StsArgs {
-    /// The region whose STS is asked. Without this option it is that of AWS_REGION or AWS_DEFAULT_REGION, and
-    /// without them the global endpoint, which only the partition `aws` has.
+    /// The region whose STS is asked.
+    ///
+    /// Without this option it is that of `AWS_REGION` or `AWS_DEFAULT_REGION`, and without them the global
+    /// endpoint is asked, which only the partition `aws` has.
     #[arg(long, value_name = "REGION")]
     region: Option<Region>,
 
-    /// The URL of STS, as that of a VPC endpoint. Without this option it is that of AWS_ENDPOINT_URL_STS, or
-    /// else AWS's own for the region and the role's partition. It is https://, or http:// on loopback.
+    /// The URL of STS, as that of a VPC endpoint: https://, or http:// on loopback.
+    ///
+    /// Without this option it is that of `AWS_ENDPOINT_URL_STS`, or else AWS's own for the region and the
+    /// role's partition.
     #[arg(long, value_name = "URL")]
     sts_endpoint: Option<Endpoint>,
 
-    /// A file of CA certificates in PEM, for a proxy that opens TLS. Without this option it is that of
-    /// AWS_CA_BUNDLE, or else the system's certificates are trusted, and Mozilla's where there are none.
-    /// The variables HTTPS_PROXY and NO_PROXY hold.
+    /// A file of CA certificates in PEM, for a proxy that opens TLS.
+    ///
+    /// Without this option it is that of `AWS_CA_BUNDLE`, or else the system's certificates are trusted, and
+    /// Mozilla's where there are none. The proxy is that of `HTTPS_PROXY` and `NO_PROXY`.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }

@@ -46,7 +46,7 @@ is none, or no ServiceAccount has a role; 2 when none was refused, and something
 /// The most calls to STS at once.
 const AT_ONCE: usize = 4;
 
-/// The name of the session, which AWS CloudTrail shows.
+/// The name of the session, which `CloudTrail` shows.
 const SESSION: &str = "gitlab-iam-webhook-verify";
 
 /// The arguments of `verify`.
@@ -166,7 +166,8 @@ async fn one(
     tokens: &Tokens,
     name: &AccountName,
 ) -> anyhow::Result<ServiceAccount> {
-    let namespace = args.namespaces.namespaces.first().map_or(api.default_namespace(), String::as_str);
+    let namespace =
+        args.namespaces.namespaces.first().map_or_else(|| api.default_namespace(), String::as_str);
     let account = NamespacedName { namespace: namespace.to_owned(), name: name.0.clone() };
     let found = tokens.service_account(&account).await?;
     found.with_context(|| format!("there is no ServiceAccount {account}: name its namespace with -n"))
@@ -209,25 +210,25 @@ impl Asker<'_> {
     }
 
     async fn ask_for(&self, role: &RoleArn, case: &Case) -> (Option<Claims>, Outcome) {
-        let not_asked = |why: String| (None, Outcome::NotAsked(why));
+        let unknown = |why: String| (None, Outcome::Unknown(why));
         let endpoint = match self.sts.endpoint(role) {
             Ok(endpoint) => endpoint,
-            Err(error) => return not_asked(error.to_string()),
+            Err(error) => return unknown(error.to_string()),
         };
         if let Some(why) = self.is_unreachable(&endpoint) {
-            return not_asked(why);
+            return unknown(why);
         }
         let token = match self.tokens.token(&case.account, &case.audience).await {
             Ok(text) => text,
-            Err(error) => return not_asked(causes(&error)),
+            Err(error) => return unknown(causes(&error)),
         };
         let token = Token::new(token.expose()).and_then(|token| Ok((token.claims()?, token)));
         let (claims, token) = match token {
             Ok(read) => read,
-            Err(error) => return not_asked(format!("reading the token of the API server: {error}")),
+            Err(error) => return unknown(format!("reading the token of the API server: {error}")),
         };
         if claims.audiences.as_slice() != [case.audience.as_str()] {
-            return not_asked("the token is for others too, and is not sent to anybody".to_owned());
+            return unknown("the token is for others too, and is not sent to anybody".to_owned());
         }
         let ask = Ask { role, token: &token, session: SESSION };
         let outcome = match self.sts.assume(&endpoint, &ask).await {
@@ -243,7 +244,7 @@ impl Asker<'_> {
                     let mut known = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
                     known.insert(endpoint.to_string(), why.clone());
                 }
-                Outcome::NotAsked(why)
+                Outcome::Unknown(why)
             }
         };
         (Some(claims), outcome)

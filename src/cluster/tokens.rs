@@ -52,7 +52,7 @@ pub enum TokensError {
     Accepted(String),
 }
 
-/// What is read of a TokenRequest.
+/// What is read of the answer to a request for a token.
 #[derive(Deserialize)]
 struct Answered {
     #[serde(default)]

@@ -97,7 +97,7 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    /// The way that the environment names (HTTPS_PROXY, NO_PROXY), trusting the certificates of this file, or
+    /// The way that the environment names (`HTTPS_PROXY`, `NO_PROXY`), trusting the certificates of this file, or
     /// else those of the system, or else Mozilla's.
     ///
     /// # Errors

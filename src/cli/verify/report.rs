@@ -31,7 +31,7 @@ pub(super) enum Outcome {
     /// What the ServiceAccount carries is no role. STS need not be asked.
     NoRole(String),
     /// Nobody knows, for this reason.
-    NotAsked(String),
+    Unknown(String),
 }
 
 impl Outcome {
@@ -39,7 +39,7 @@ impl Outcome {
         match self {
             Self::Verified(_) => "verified",
             Self::Refused { .. } | Self::NoRole(_) => "refused",
-            Self::NotAsked(_) => "notAsked",
+            Self::Unknown(_) => "unknown",
         }
     }
 }
@@ -53,13 +53,13 @@ impl Report {
         self.count("refused")
     }
 
-    fn not_asked(&self) -> usize {
-        self.count("notAsked")
+    fn unknown(&self) -> usize {
+        self.count("unknown")
     }
 
     /// Says in short what nobody knows; `None` where everything is known.
     pub(super) fn unknown_in_words(&self) -> Option<String> {
-        let accounts = Some(self.not_asked()).filter(|count| *count > 0);
+        let accounts = Some(self.unknown()).filter(|count| *count > 0);
         let accounts = accounts.map(|count| format!("nobody knows of {}", counted(count, "ServiceAccount")));
         let unread = self.unread.iter().map(|unread| format!("{} could not be read", unread.what));
         let all: Vec<String> = accounts.into_iter().chain(unread).collect();
@@ -89,7 +89,7 @@ impl Report {
                     line(0, &format!("refused  {account}: it carries no role that AWS could give"));
                     line(2, why);
                 }
-                Outcome::NotAsked(why) => {
+                Outcome::Unknown(why) => {
                     line(0, &format!("unknown  {account}: {role}"));
                     line(2, why);
                 }
@@ -109,7 +109,7 @@ impl Report {
         }
         if !self.verdicts.is_empty() {
             let all = counted(self.verdicts.len(), "ServiceAccount");
-            let (ok, refused, unknown) = (self.count("verified"), self.refused(), self.not_asked());
+            let (ok, refused, unknown) = (self.count("verified"), self.refused(), self.unknown());
             line(0, &format!("{all}: {ok} ok, {refused} refused, {unknown} unknown"));
         }
         text
@@ -130,12 +130,16 @@ pub(in crate::cli) fn tell(explanation: &Explanation, line: &mut impl FnMut(usiz
         [cause] => line(2, &format!("{}: {cause}", side.in_words())),
         causes => {
             line(2, &format!("{}; one of these is so:", side.in_words()));
-            causes.iter().for_each(|cause| line(4, &format!("- {cause}")));
+            for cause in causes {
+                line(4, &format!("- {cause}"));
+            }
         }
     }
     if let Some(statement) = statement {
         line(2, "the statement that would allow it:");
-        format!("{statement:#}").lines().for_each(|words| line(4, words));
+        for words in format!("{statement:#}").lines() {
+            line(4, words);
+        }
     }
 }
 
@@ -159,7 +163,7 @@ impl Verdict {
             Outcome::Refused { refused, explanation } => {
                 (None, Some(refusal_as_json(refused, explanation)), None)
             }
-            Outcome::NoRole(why) | Outcome::NotAsked(why) => (None, None, Some(why)),
+            Outcome::NoRole(why) | Outcome::Unknown(why) => (None, None, Some(why)),
         };
         json!({
             "namespace": account.namespace,

@@ -104,20 +104,20 @@ mod tests {
         .unwrap();
         std::fs::write(&config, "[profile  ci]\nrole_arn = planted\nregion=a\n[x]\nsso_session=planted\n")
             .unwrap();
-        let read = |profile: Option<&str>| {
-            super::read(&|name| match name {
+        let of = |profile: Option<&str>| {
+            read(&|name| match name {
                 "AWS_PROFILE" => profile.map(str::to_owned),
                 "AWS_SHARED_CREDENTIALS_FILE" => Some(credentials.display().to_string()),
                 "AWS_CONFIG_FILE" => Some(config.display().to_string()),
                 _ => None,
             })
         };
-        let found = read(None);
+        let found = of(None);
         assert!(found.is_there && found.words.ends_with("has aws_access_key_id in [default]"), "{found:?}");
-        let found = read(Some("ci"));
+        let found = of(Some("ci"));
         assert!(found.is_there && found.words.ends_with("has role_arn in [profile ci]"), "{found:?}");
-        assert_eq!(read(Some("other")), Profile { is_there: false, words: "none".to_owned() });
-        assert!(!format!("{:?}{:?}", read(None), read(Some("ci"))).contains("planted"));
+        assert_eq!(of(Some("other")), Profile { is_there: false, words: "none".to_owned() });
+        assert!(!format!("{:?}{:?}", of(None), of(Some("ci"))).contains("planted"));
     }
 
     #[test]

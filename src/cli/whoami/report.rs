@@ -42,7 +42,9 @@ impl Report {
             Some(kind) => line(2, &format!("An SDK would use: {}", kind.in_words())),
             None => line(2, "An SDK would find no credentials."),
         }
-        self.sources.notes.iter().for_each(|note| line(2, &format!("Note: {note}")));
+        for note in &self.sources.notes {
+            line(2, &format!("Note: {note}"));
+        }
         let WebIdentity { role, token_file, claims, endpoint, outcome } = &self.identity;
         line(0, "Web identity:");
         for (name, value) in [("role", role), ("token", token_file), ("STS", endpoint)] {
@@ -61,7 +63,7 @@ impl Report {
                  signature.",
             ),
             Outcome::Absent => {
-                line(0, "There is no web identity: the Pod's ServiceAccount had no role when it began.")
+                line(0, "There is no web identity: the Pod's ServiceAccount had no role when it began.");
             }
             Outcome::Unusable(why) => line(0, &format!("No SDK could use the web identity: {why}")),
             Outcome::Given(arn) if self.web_identity_wins() => line(0, &format!("STS gives the role: {arn}")),

@@ -7,7 +7,7 @@ use super::sources::Variable;
 use crate::sts::{About, Ask, AskError, Claims, Explanation, Refused, RoleArn, Sts, Token, explain};
 use crate::telemetry::causes;
 
-/// The name of the session, which AWS CloudTrail shows.
+/// The name of the session, which `CloudTrail` shows.
 const SESSION: &str = "gitlab-iam-webhook-whoami";
 
 /// The most bytes of a token's file that are read: more than STS takes.
