@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::aws_sts::{CREDENTIALS, Provider, Sts};
-use crate::commands::{Done, script, start};
+use crate::commands::{Done, run, script, start};
 use crate::harness::{Cluster, ISSUER, ROLE, Space, eventually, free_port};
 
 const ACCOUNT: &str = "123456789012";
@@ -61,6 +61,21 @@ fn token(space: &Space, account: &str, audience: &str) -> String {
     space.kubectl(&arguments).good().out.trim().to_owned()
 }
 
+/// What the API server of a cluster publishes. Each path is read once.
+fn publisher(kubeconfig: &Path) -> impl Fn(&str) -> Option<String> + Send + Sync + use<> {
+    let (kubeconfig, seen) = (kubeconfig.to_owned(), Mutex::new(BTreeMap::new()));
+    move |path| {
+        let mut seen = seen.lock().unwrap();
+        let read = || run("kubectl", &kubeconfig, Path::new("/"), &["get", "--raw", path], "").good().out;
+        Some(seen.entry(path.to_owned()).or_insert_with(read).clone())
+    }
+}
+
+fn provider(issuer: &str, fetch: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Provider {
+    let client_ids = vec![AUDIENCE.into(), OTHER_AUDIENCE.into()];
+    Provider { account: ACCOUNT.into(), issuer: issuer.into(), client_ids, fetch: Box::new(fetch) }
+}
+
 /// An AWS account that believes the tokens of the API server, by its own discovery document and JWKS.
 struct Aws {
     sts: Sts,
@@ -71,28 +86,21 @@ struct Aws {
 impl Aws {
     fn new() -> Self {
         let (sts, silent) = (Sts::start(), Arc::new(AtomicBool::new(false)));
-        let (is_silent, seen) = (Arc::clone(&silent), Mutex::new(BTreeMap::new()));
-        let fetch = move |path: &str| {
-            let mut seen = seen.lock().unwrap();
-            let text = seen
-                .entry(path.to_owned())
-                .or_insert_with(|| Cluster::shared().kubectl(&["get", "--raw", path], "").good().out);
-            (!is_silent.load(Ordering::Relaxed)).then(|| text.clone())
-        };
-        sts.provide(Provider {
-            account: ACCOUNT.into(),
-            issuer: ISSUER.into(),
-            client_ids: vec![AUDIENCE.into(), OTHER_AUDIENCE.into()],
-            fetch: Box::new(fetch),
-        });
+        let is_silent = Arc::clone(&silent);
+        let published = publisher(&Cluster::shared().kubeconfig);
+        let fetch = move |path: &str| published(path).filter(|_| !is_silent.load(Ordering::Relaxed));
+        sts.provide(provider(ISSUER, fetch));
         Self { sts, silent }
     }
 
-    /// Makes the roles of a mapping, with the trust policies that `trust-policy` prints for it.
-    fn make_roles(&self, space: &Space, mapping: &Path) -> Vec<String> {
-        let mapping = mapping.to_str().unwrap();
-        let arguments =
-            ["trust-policy", "-m", mapping, "--issuer", ISSUER, "-n", &space.name, "--output", "json"];
+    /// Makes the roles of a mapping, with the trust policies that `trust-policy` prints for it: for these
+    /// issuers, or for the one that the API server says it is.
+    fn make_roles(&self, space: &Space, mapping: &Path, issuers: &[&str]) -> Vec<String> {
+        let mut arguments = vec!["trust-policy", "-m", mapping.to_str().unwrap(), "-n", &space.name];
+        arguments.extend(["--output", "json"]);
+        for issuer in issuers {
+            arguments.extend(["--issuer", issuer]);
+        }
         let (code, printed) = with_kubeconfig(&Cluster::shared().kubeconfig, &arguments);
         assert_eq!(code, 0, "{printed}");
         let printed = json(&printed);
@@ -125,7 +133,7 @@ impl Aws {
 }
 
 /// Writes a mapping into the space's folder.
-fn mapping_file(space: &Space, name: &str, rules: &[Value]) -> std::path::PathBuf {
+fn mapping_file(space: &Space, name: &str, rules: &[Value]) -> PathBuf {
     let file = space.folder().join(name);
     fs::write(&file, json!({"account": ACCOUNT, "rules": rules}).to_string()).unwrap();
     file
@@ -174,7 +182,7 @@ fn what_trust_policy_prints_lets_in_exactly_the_accounts_to_which_the_webhook_gi
     webhook.wait_for("mapping in force");
     gitlab(&space);
     gitlab(&stranger);
-    let roles = aws.make_roles(&space, &mapping);
+    let roles = aws.make_roles(&space, &mapping, &[]);
     let mut expected = ["gitlab/registry", "storage", "ci-a", "ci", "backup"].map(arn).to_vec();
     expected.sort();
     assert_eq!(
@@ -230,12 +238,17 @@ struct Refusals {
     space: Space,
 }
 
+/// The mapping that gives that role.
+fn granted(space: &Space) -> PathBuf {
+    let matched = json!({"serviceAccount": "gitlab-registry", "namespace": space.name});
+    mapping_file(space, "granted.yaml", &[json!({"match": matched, "role": "registry"})])
+}
+
 impl Refusals {
     fn new() -> Self {
         let (space, aws) = (Space::new("refusals"), Aws::new());
         gitlab(&space);
-        let rule = json!({"match": {"serviceAccount": "gitlab-registry", "namespace": space.name}, "role": "registry"});
-        aws.make_roles(&space, &mapping_file(&space, "granted.yaml", &[rule]));
+        aws.make_roles(&space, &granted(&space), &[]);
         aws.sts.calls();
         Self { aws, space }
     }
@@ -359,7 +372,7 @@ fn a_token_that_the_api_server_itself_accepts_is_sent_to_nobody() {
 }
 
 #[test]
-fn another_clusters_tokens_are_refused_and_its_own_audiences_are_sent_to_nobody() {
+fn another_clusters_tokens_are_refused_until_iam_knows_its_issuer_and_the_role_names_it() {
     let refusals = Refusals::new();
     let other = Cluster::start("https://b.example.com", "https://b.example.com,vault.example.com");
     // The same namespace and account, with the role that is the other cluster's to have.
@@ -382,59 +395,88 @@ fn another_clusters_tokens_are_refused_and_its_own_audiences_are_sent_to_nobody(
     let (code, printed) = verify(&["--audience", "vault.example.com"]);
     assert_eq!(code, 2, "{printed}");
     assert_eq!(refusals.aws.sts.calls(), [], "{printed}");
+
+    // Blue and green: once the account of AWS knows both issuers, and the role both clusters, both get in.
+    let believed = provider("https://b.example.com", publisher(&other.kubeconfig));
+    refusals.aws.sts.provide(believed);
+    let (code, printed) = verify(&[]);
+    assert_eq!(code, 1, "{printed}");
+    assert!(printed.contains("AccessDenied"), "{printed}");
+    let issuers = [ISSUER, "https://b.example.com"];
+    refusals.aws.make_roles(&refusals.space, &granted(&refusals.space), &issuers);
+    let (code, printed) = verify(&[]);
+    assert_eq!(code, 0, "{printed}");
+    let (code, printed) = refusals.verify(namespace, "gitlab-registry", "registry", &[]);
+    assert_eq!(code, 0, "{printed}");
+    let (code, printed) = refusals.verify(namespace, "deploy", "registry", &[]);
+    assert_eq!(code, 1, "{printed}");
     let _folder = other.end();
+}
+
+/// A kubeconfig with the rights of a new account, which are these in its namespace and no others.
+fn caller(space: &Space, name: &str, rights: &[Value]) -> PathBuf {
+    let (metadata, group) = (json!({"name": name}), "rbac.authorization.k8s.io");
+    let version = format!("{group}/v1");
+    let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": space.name});
+    for object in [
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        json!({"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rights}),
+        json!({
+            "apiVersion": version, "kind": "RoleBinding", "metadata": metadata, "subjects": [subject],
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        }),
+    ] {
+        space.apply(&object);
+    }
+    let token = space.kubectl(&["create", "token", name]).good().out;
+    // RBAC takes effect some moments after it is stored.
+    eventually("its rights", || {
+        let may = ["auth", "can-i", "get", "serviceaccounts", "--token", token.trim()];
+        space.kubectl(&may).ok.then_some(())
+    });
+    space.kubeconfig(token.trim())
+}
+
+fn right(resource: &str, verbs: &[&str], names: &[&str]) -> Value {
+    json!({"apiGroups": [""], "resources": [resource], "verbs": verbs, "resourceNames": names})
 }
 
 #[test]
 fn without_a_right_verify_says_which_one_and_verifies_what_it_may() {
-    let refusals = Refusals::new();
-    let (space, aws) = (&refusals.space, &refusals.aws);
+    let Refusals { aws, space } = Refusals::new();
     let role = format!("{ROLE}={}", arn("registry"));
     space.kubectl(&["annotate", "serviceaccount", "gitlab-registry", "ci-a", &role]).good();
-    let verify_with = |name: &str, rights: &[Value], arguments: &[&str]| {
-        let metadata = json!({"name": name});
-        let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": space.name});
-        let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
-        for object in [
-            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rights}),
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-                "roleRef": reference, "subjects": [subject],
-            }),
-        ] {
-            space.apply(&object);
-        }
-        let token = space.kubectl(&["create", "token", name]).good().out;
-        let kubeconfig = space.kubeconfig(token.trim());
-        // RBAC takes effect some moments after it is stored.
-        let may = ["auth", "can-i", "get", "serviceaccounts"];
-        eventually("its rights", || {
-            let asked = space.run("kubectl", &[&["--token", token.trim()], &may[..]].concat(), "");
-            asked.ok.then_some(())
-        });
-        let answer = aws.verify_as(&kubeconfig, &[&["-n", &space.name], arguments].concat());
-        (answer.0, answer.1, aws.sts.calls())
+    let verify = |kubeconfig: &Path, arguments: &[&str]| {
+        let (code, printed) = aws.verify_as(kubeconfig, &[&["-n", &space.name], arguments].concat());
+        (code, printed, aws.sts.calls().len())
     };
-    let right = |resource: &str, verbs: &[&str], names: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs, "resourceNames": names});
-    let read = right("serviceaccounts", &["get", "list"], &[]);
+    let (read, get) =
+        (right("serviceaccounts", &["get", "list"], &[]), right("serviceaccounts", &["get"], &[]));
+    let tokens = right("serviceaccounts/token", &["create"], &["gitlab-registry"]);
 
-    let (code, printed, calls) = verify_with("reader", std::slice::from_ref(&read), &[]);
-    assert_eq!((code, calls), (2, vec![]), "{printed}");
+    let reader = caller(&space, "reader", std::slice::from_ref(&read));
+    let (code, printed, calls) = verify(&reader, &[]);
+    assert_eq!((code, calls), (2, 0), "{printed}");
     assert!(printed.contains("serviceaccounts/token"), "{printed}");
 
-    let tokens = right("serviceaccounts/token", &["create"], &["gitlab-registry"]);
-    let gets = right("serviceaccounts", &["get"], &[]);
-    let (code, printed, calls) = verify_with("no-list", &[gets.clone(), tokens.clone()], &[]);
-    assert_eq!((code, calls), (2, vec![]), "{printed}");
+    let no_list = caller(&space, "no-list", &[get, tokens.clone()]);
+    let (code, printed, calls) = verify(&no_list, &[]);
+    assert_eq!((code, calls), (2, 0), "{printed}");
     assert!(printed.contains("list") && printed.contains("serviceaccounts"), "{printed}");
     // One account needs no list.
-    let (code, printed, calls) = verify_with("no-list", &[gets, tokens.clone()], &["sa/gitlab-registry"]);
-    assert_eq!((code, calls.len()), (0, 1), "{printed}");
+    let (code, printed, calls) = verify(&no_list, &["sa/gitlab-registry"]);
+    assert_eq!((code, calls), (0, 1), "{printed}");
+    // Who may not list cannot know to whom a role is given.
+    let matched = json!({"serviceAccount": "gitlab-*", "namespace": space.name, "release": "gitlab"});
+    let mapping = mapping_file(&space, "labels.yaml", &[json!({"match": matched, "role": "registry"})]);
+    let arguments = ["trust-policy", "-m", mapping.to_str().unwrap(), "-n", &space.name];
+    let (code, printed) = with_kubeconfig(&no_list, &arguments);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains("ServiceAccounts") && printed.contains("orbidden"), "{printed}");
 
     // Of two, one is verified, and of the other it is said why not.
-    let (code, printed, calls) = verify_with("one-token", &[read, tokens], &[]);
-    assert_eq!((code, calls.len()), (2, 1), "{printed}");
+    let (code, printed, calls) = verify(&caller(&space, "one-token", &[read, tokens]), &[]);
+    assert_eq!((code, calls), (2, 1), "{printed}");
     assert!(printed.contains("ci-a") && printed.contains("serviceaccounts/token"), "{printed}");
 }
 

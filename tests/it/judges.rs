@@ -172,7 +172,7 @@ proptest! {
     }
 }
 
-/// By the judge's own reading of StringLike.
+/// By the judge's own reading of `StringLike`.
 fn matches(pattern: &str, name: &str) -> bool {
     let policy = json!({"Version": "2012-10-17", "Statement": {
         "Effect": "Allow", "Principal": "*", "Action": "sts:*",

@@ -1,6 +1,7 @@
 //! Does the tests' own STS refuse what AWS's would refuse, and let in nobody else?
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -296,6 +297,50 @@ fn every_other_token_is_refused_in_the_words_of_sts() {
     scene.sts.clock_ahead(Duration::ZERO);
     scene.silent.store(true, Ordering::Relaxed);
     assert!(scene.refusal(&genuine).contains("IDPCommunicationError"));
+}
+
+#[test]
+fn of_gitlabs_jobs_exactly_those_take_a_role_for_which_trust_policy_was_asked() {
+    let scene = Scene::new();
+    let jobs = [
+        "project_path:group/app:ref_type:branch:ref:main",
+        "project_path:group/app:ref_type:branch:ref:main-2",
+        "project_path:group/app:ref_type:branch:ref:release/1",
+        "project_path:group/app:ref_type:tag:ref:main",
+        "project_path:group/app-2:ref_type:branch:ref:main",
+        "project_path:group/sub/app:ref_type:branch:ref:main",
+        "project_path:other/group/app:ref_type:branch:ref:main",
+    ];
+    for (project, reference, kind, let_in) in [
+        ("group/app", "main", "branch", vec![0]),
+        ("group/app", "main", "tag", vec![3]),
+        ("group/app", "*", "branch", vec![0, 1, 2]),
+        ("group/app", "release/*", "branch", vec![2]),
+        ("group/*", "main", "branch", vec![0, 4, 5]),
+    ] {
+        let printed = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
+            .args([
+                "trust-policy",
+                "--gitlab",
+                "https://issuer.example.com",
+                "--role",
+                ROLE,
+                "--output",
+                "json",
+            ])
+            .args(["--project", project, "--ref", reference, "--ref-type", kind, "--audience", "other"])
+            .output()
+            .unwrap();
+        let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+        scene.sts.role(ROLE, &printed["roles"][0]["policy"]);
+        for (number, job) in jobs.iter().enumerate() {
+            let token = scene.issuer.token(&json!({"sub": job, "aud": "other"}));
+            let status = scene.sts.ask(ROLE, &token, &[]).0;
+            assert_eq!(status == 200, let_in.contains(&number), "{job}: {project} {reference} {kind}");
+        }
+        let token = scene.issuer.token(&json!({"sub": jobs[0]}));
+        assert_eq!(scene.sts.ask(ROLE, &token, &[]).0, 403, "another audience");
+    }
 }
 
 #[test]
