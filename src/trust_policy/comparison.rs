@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::evaluation::{self, Judgement, Known, Request, brief, statements, texts};
-use super::pattern::{covers, is_pattern};
+use super::pattern::{covers, is_pattern, overlap};
 use super::policy::{Principal, partition_and_account};
 use super::{Issuer, Trust, subject};
 
@@ -190,22 +190,32 @@ fn conditions<'a>(statement: &'a Value, key: &str) -> Vec<(&'a str, &'a Value)> 
 }
 
 /// Says why a `sub` that a policy lets in is a stranger. `None` says that the mapping gives it the role.
-fn strange(trust: &Trust, value: &str, is_glob: bool, except: &[&str]) -> Option<String> {
-    let no_rule = ", to which the mapping does not give the role";
-    let globs = || trust.web.values().flat_map(|web| &web.globs);
+/// `theirs` are the patterns that the policy excepts.
+fn strange(trust: &Trust, value: &str, is_glob: bool, theirs: &[&str]) -> Option<String> {
     if !is_glob {
         let is_account =
             trust.accounts().any(|account| subject(&account.namespace, &account.service_account) == value);
-        let is_liked = globs().any(|glob| {
-            glob.patterns.iter().any(|pattern| covers(pattern, value))
-                && !glob.except.iter().any(|except| covers(except, value))
-        });
-        return (!is_account && !is_liked).then(|| no_rule.to_owned());
+        return (!is_account && !is_given(trust, value))
+            .then(|| ", to which the mapping does not give the role".to_owned());
     }
-    let Some(glob) = globs().find(|glob| glob.patterns.iter().any(|pattern| covers(pattern, value))) else {
-        return Some(", which the mapping does not give the role as a whole".to_owned());
+    let globs = trust.web.values().flat_map(|web| &web.globs);
+    let mut open_ones =
+        globs.filter(|glob| glob.patterns.iter().any(|pattern| covers(pattern, value))).map(|glob| {
+            let is_closed = |ours: &str| {
+                !overlap(ours, value)
+                    || theirs.iter().any(|except| covers(except, ours))
+                    || is_given(trust, ours)
+            };
+            glob.except.iter().map(String::as_str).filter(|ours| !is_closed(ours)).collect::<Vec<_>>()
+        });
+    let Some(first) = open_ones.next() else {
+        return Some(", and the mapping does not give the role to all of these".to_owned());
     };
-    let is_excepted = |ours: &&String| except.iter().any(|theirs| covers(theirs, ours));
-    let open: Vec<&str> = glob.except.iter().filter(|ours| !is_excepted(ours)).map(String::as_str).collect();
-    (!open.is_empty()).then(|| format!(" without the exception of {}", brief(&open.join(", "))))
+    let is_open = !first.is_empty() && open_ones.all(|open| !open.is_empty());
+    is_open.then(|| format!(" without the exception of {}", brief(&first.join(", "))))
+}
+
+/// Whether a glob of the mapping gives the role to all of these, and none of its exceptions touches them.
+fn is_given(trust: &Trust, value: &str) -> bool {
+    trust.web.values().flat_map(|web| &web.globs).any(|glob| glob.takes(value))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::pattern::{covers, overlap};
 use super::policy::{self, Policy, Subjects};
 use super::reach::{self, Reach};
 use super::{DEFAULT_AUDIENCE, Issuer, pods, subject};
@@ -305,6 +306,14 @@ fn audience(grant: &Grant) -> &str {
     grant.irsa.audience.as_deref().unwrap_or(DEFAULT_AUDIENCE)
 }
 
+impl GlobTrust {
+    /// Whether it stands for all that this `sub` or pattern stands for.
+    pub(super) fn takes(&self, subject: &str) -> bool {
+        self.patterns.iter().any(|pattern| covers(pattern, subject))
+            && !self.except.iter().any(|except| overlap(except, subject))
+    }
+}
+
 impl Trust {
     /// Makes the policy for irsa, kube2iam and kiam. What has no issuer or no role of a node is left out.
     #[must_use]
@@ -312,10 +321,10 @@ impl Trust {
         let mut statements = Vec::new();
         for issuer in issuers {
             for (audience, WebTrust { accounts, globs }) in &self.web {
-                let exactly: Vec<String> = accounts
-                    .iter()
-                    .map(|account| subject(&account.namespace, &account.service_account))
-                    .collect();
+                let subjects =
+                    accounts.iter().map(|account| subject(&account.namespace, &account.service_account));
+                let is_liked = |name: &String| globs.iter().any(|glob| glob.takes(name));
+                let exactly: Vec<String> = subjects.filter(|name| !is_liked(name)).collect();
                 let exactly = (!exactly.is_empty()).then_some(Subjects::Exactly(exactly));
                 let like = globs
                     .iter()

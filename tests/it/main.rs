@@ -48,5 +48,7 @@ mod session_picture;
 mod sts;
 mod support;
 mod trust;
+mod trust_policy;
+mod trust_policy_properties;
 mod verify;
 mod whoami;

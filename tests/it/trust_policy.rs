@@ -1,0 +1,1 @@
+//! What does `trust-policy` print, and exit with?
