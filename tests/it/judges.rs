@@ -127,49 +127,50 @@ fn what_is_plain_is_judged() {
     assert!(matches!(refused, Judgement::Refused(_)), "{refused:?}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+fn many() -> ProptestConfig {
+    ProptestConfig { cases: 4096, ..ProptestConfig::default() }
+}
 
-    #[test]
-    fn what_verify_is_sure_of_is_so(policy in policy()) {
+/// What was judged is so, if it is known.
+fn agrees(judgement: &Judgement, let_in: bool, about: &str) -> Result<(), TestCaseError> {
+    match judgement {
+        Judgement::Allowed => prop_assert!(let_in, "{about}: said to be allowed"),
+        Judgement::Refused(why) => prop_assert!(!let_in, "{about}: said to be refused, {why:?}"),
+        Judgement::Unknown(_) => {}
+    }
+    Ok(())
+}
+
+#[test]
+fn what_verify_is_sure_of_is_so() {
+    proptest!(many(), |(policy in policy())| {
         let judge = Policy::read(&policy).unwrap();
         for audience in ["sts.amazonaws.com", "vault"] {
             for name in NAMES {
-                let let_in = is_let_in(&judge, subject(name), audience);
-                match judged(&policy, Known::Value(subject(name)), audience) {
-                    Judgement::Allowed => prop_assert!(let_in, "{name}, {audience}: said to be allowed"),
-                    Judgement::Refused(why) => prop_assert!(!let_in, "{name}, {audience}: {why:?}"),
-                    Judgement::Unknown(_) => {}
-                }
+                let judgement = judged(&policy, Known::Value(subject(name)), audience);
+                agrees(&judgement, is_let_in(&judge, subject(name), audience), name)?;
             }
         }
-    }
+    });
+}
 
-    /// Of a pattern it is only sure where it is of every name that the pattern stands for.
-    #[test]
-    fn what_verify_is_sure_of_a_pattern_is_so_for_every_name_of_it(
-        policy in policy(),
-        pattern in select(PATTERNS.to_vec()),
-        except in subsequence(PATTERNS.to_vec(), 0..3),
-    ) {
+/// Of a pattern it is only sure where it is of every name for which the pattern stands.
+#[test]
+fn what_verify_is_sure_of_a_pattern_is_so_for_every_name_of_it() {
+    let (pattern, except) = (select(PATTERNS.to_vec()), subsequence(PATTERNS.to_vec(), 0..3));
+    proptest!(many(), |(policy in policy(), pattern in pattern, except in except)| {
         let judge = Policy::read(&policy).unwrap();
         let like = Known::Like {
             pattern: subject(pattern),
             except: except.iter().map(|except| subject(except)).collect(),
         };
         let judgement = judged(&policy, like, "sts.amazonaws.com");
-        for name in NAMES.into_iter().filter(|name| matches(pattern, name)) {
-            if except.iter().any(|except| matches(except, name)) {
-                continue;
-            }
-            let let_in = is_let_in(&judge, subject(name), "sts.amazonaws.com");
-            match &judgement {
-                Judgement::Allowed => prop_assert!(let_in, "{name} of {pattern}: said to be allowed"),
-                Judgement::Refused(why) => prop_assert!(!let_in, "{name} of {pattern}: {why:?}"),
-                Judgement::Unknown(_) => {}
-            }
+        let is_meant =
+            |name: &&str| matches(pattern, name) && !except.iter().any(|except| matches(except, name));
+        for name in NAMES.iter().filter(|name| is_meant(name)) {
+            agrees(&judgement, is_let_in(&judge, subject(name), "sts.amazonaws.com"), name)?;
         }
-    }
+    });
 }
 
 /// By the judge's own reading of `StringLike`.
