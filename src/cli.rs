@@ -31,15 +31,20 @@ const EXAMPLES: &str = "Examples:
   Ask whether the API server reaches the webhook that is installed:
     gitlab-iam-webhook probe --mapping-config-map gitlab-iam-webhook/role-mapping \\
       --webhook-configuration gitlab-iam-webhook
+  Prove that AWS gives each ServiceAccount its role:
+    gitlab-iam-webhook verify -n gitlab --region eu-west-1
+  See in a Pod which credentials it has, and whether its role can be had:
+    gitlab-iam-webhook whoami
   Print the IAM trust policies that a mapping needs, with the issuer of the cluster:
     gitlab-iam-webhook trust-policy -m mapping.yaml -A
 
 Exit status: check exits with 0 without problems, and with 1 where there are some;
 explain with 0 when it has explained something, and with 1 when there is nothing to
 explain; probe with 0 when the API server reaches the webhook, and with 1 when it does
-not; schema with 0; trust-policy with 0 when every role has a policy, and with 1 when
-nobody gets a role or --verify finds something; all of them with 2 when they could not do
-what was asked.";
+not; verify and whoami with 0 when STS gives the roles, and with 1 when it does not;
+trust-policy with 0 when every role has a policy, and with 1 when nobody gets a role or
+--verify finds something; schema with 0; all of them with 2 when they could not do what
+was asked.";
 
 /// GitLab's ServiceAccounts and Pods get their AWS IAM roles from one role mapping.
 #[derive(Debug, Parser)]

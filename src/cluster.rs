@@ -29,8 +29,8 @@
 //!
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
-//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, [`tokens`] gets a
-//! token for one, and [`issuer`] asks who issues the tokens of ServiceAccounts.
+//! `EventWriter` what a review found. [`inventory`] collects once what a command looks at, [`tokens`] gets
+//! the tokens that a command sends to STS, and [`issuer`] asks who issues them.
 
 mod bundle_exchange;
 pub mod ca_bundle;

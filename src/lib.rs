@@ -8,12 +8,13 @@
 //! ```text
 //! main          runs the command line
 //!  └ cli        has one file for each command: serve, check, explain, schema, probe,
-//!  │             trust-policy
+//!  │             verify, whoami, trust-policy
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted
 //!     ├ mapping_file  follows a mapping on disk
-//!     ╰─ all three use
+//!     ├ sts      asks AWS's STS whether it gives a role for a token
+//!     ╰─ all four use
 //!        ├ tls   makes, loads, rotates, serves and checks certificates
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
 //!        ├ tasks, telemetry, shutdown  run, log and end the process

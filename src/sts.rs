@@ -1,7 +1,7 @@
 //! Would AWS's Security Token Service (STS) give a role for a token?
 //!
-//! The only call here is `AssumeRoleWithWebIdentity`, which nobody signs. Of what STS answers, the assumed role
-//! or the error is read; the credentials beside it are read past and dropped.
+//! The only call here is `AssumeRoleWithWebIdentity`, which nobody signs. Of what STS answers, the assumed
+//! role or the error is read; the credentials beside it are read past and dropped.
 
 mod answer;
 mod endpoint;
@@ -127,8 +127,8 @@ impl Sts {
         self.region.as_ref()
     }
 
-    /// Asks for the role, and returns the ARN of the session that STS would give. Where STS asks for patience,
-    /// it is asked again, and the whole takes less than 10 seconds.
+    /// Asks for the role, and returns the ARN of the session that STS would give. Where STS asks for
+    /// patience, it is asked again. All of it takes less than 10 seconds.
     ///
     /// # Errors
     /// When STS refuses, or could not be asked.

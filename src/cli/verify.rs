@@ -36,12 +36,14 @@ const EXAMPLES: &str = "Examples:
   Prove the roles that a mapping would give, before it is applied:
     gitlab-iam-webhook verify -n gitlab -m mapping.yaml
 
-For each ServiceAccount, the API server is asked for a token that only STS takes, and STS for the
-role. Your own rights are used: list serviceaccounts, and create serviceaccounts/token. Tokens and
-credentials are never printed and never stored.
+For each ServiceAccount, the API server is asked for a token that it does not take itself, and
+STS for the role. Your own rights are used: list serviceaccounts, and create
+serviceaccounts/token. Tokens and credentials are never printed and never stored.
+Without -n and -A, the namespace is that of the kubeconfig's context.
 
-Exit status: 0 when STS gives every role; 1 when it refuses one, or a ServiceAccount carries a role that
-is none, or no ServiceAccount has a role; 2 when none was refused, and something could not be asked.";
+Exit status: 0 when STS gives every role; 1 when it refuses one, when a ServiceAccount
+carries something that is no role, or when none has a role; 2 when none was refused,
+and something could not be asked.";
 
 /// The most calls to STS at once.
 const AT_ONCE: usize = 4;
@@ -53,8 +55,8 @@ const SESSION: &str = "gitlab-iam-webhook-verify";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
-    /// One ServiceAccount, as sa/gitlab-registry. Without it, all of the namespace that have a role are asked
-    /// for.
+    /// One ServiceAccount, as sa/gitlab-registry. Without it, each one of the namespace that has a role is
+    /// proved.
     #[arg(value_name = "sa/NAME")]
     service_account: Option<AccountName>,
 

@@ -21,17 +21,20 @@ use sources::sources;
 use web_identity::{Outcome, WebIdentity};
 
 const EXAMPLES: &str = "Examples:
-  Ask with the ServiceAccount of the registry, in a Job with the webhook's image (docs/verify.md has it):
-    kubectl -n gitlab apply -f whoami-job.yaml
-  Ask in a copy of a Pod, with that image in place of the container's own:
-    kubectl -n gitlab debug POD --copy-to=whoami --set-image='*=IMAGE' -it
-  In an ephemeral container there is nothing to ask about: it gets neither variables nor token.
+  Ask with the ServiceAccount of the registry, in a Job (docs/verify.md has it):
+    kubectl apply -f whoami-job.yaml
+  Ask in a copy of a Pod, with the webhook's image in place of the container's own:
+    kubectl -n gitlab debug POD --copy-to=whoami --container=CONTAINER \\
+      --image=IMAGE -it -- /gitlab-iam-webhook whoami
+  An ephemeral container has nothing to ask about: it gets neither variables nor token.
 
-The sources are told in the order of AWS's SDKs. Keys are told by the names of their variables alone. Only
-a web identity can be proved without signing: for other roles, this says where they come from.
+The sources are told in the order of AWS's SDKs, and keys by the names of their variables
+alone. Only a web identity can be proved without signing: of the role of another source,
+this says where it comes from.
 
-Exit status: 0 when STS gives the role of the web identity and an SDK would use it, 1 when there is none,
-STS refuses it or another source comes before it, 2 when that could not be found out.";
+Exit status: 0 when STS gives the role of the web identity and an SDK would use it, 1 when
+there is none, STS refuses it or another source comes before it, 2 when that could not be
+found out.";
 
 /// The arguments of `whoami`.
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! How is a token of a ServiceAccount got, that the cluster itself does not take?
 //!
-//! Whoever asks does so with rights of his own: `create` on `serviceaccounts/token`. A token is only asked for
-//! with an audience that the API server does not accept, so that nobody who gets to see it can use it here.
+//! Whoever asks does so with rights of his own: `create` on `serviceaccounts/token`. A token is only asked
+//! for with an audience that the API server does not accept, so that nobody who sees it can use it here.
 
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ pub enum TokensError {
     Unsaid,
     /// A token with this audience would be a credential of the cluster.
     #[error(
-        "the API server accepts tokens for {0} itself (--api-audiences), so such a token is a credential of the \
-         cluster, and is not sent to anybody: take {0} out of its --api-audiences"
+        "the API server accepts tokens for {0} itself (--api-audiences), so such a token is a credential of \
+         the cluster, and is not sent to anybody: take {0} out of its --api-audiences"
     )]
     Accepted(String),
 }

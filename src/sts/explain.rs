@@ -80,7 +80,7 @@ pub fn explain(refused: &Refused, about: &About<'_>) -> Explanation {
     match refused.code.as_str() {
         _ if refused.is_throttling() => only(
             Side::Sts,
-            "STS takes no more calls just now, also not after a pause: wait a minute and ask again"
+            "STS takes no more calls just now, not after a pause either: wait a minute and ask again"
                 .to_owned(),
         ),
         "AccessDenied" | "AccessDeniedException" => access_denied(about),
@@ -90,8 +90,8 @@ pub fn explain(refused: &Refused, about: &About<'_>) -> Explanation {
             Side::Cluster,
             format!(
                 "the issuer's keys or claims are not those that AWS expects, or the token has expired or was \
-                 revoked: compare the issuer of the token, {issuer}, with the one that IAM's OIDC provider and \
-                 {} name",
+                 revoked: compare the issuer of the token, {issuer}, with the one that IAM's OIDC provider \
+                 and {} name",
                 discovery(issuer)
             ),
         ),
@@ -103,7 +103,7 @@ pub fn explain(refused: &Refused, about: &About<'_>) -> Explanation {
             only(Side::Unknown, "STS does not take the request as such: its words name the field".to_owned())
         }
         _ if refused.status >= 500 => {
-            only(Side::Sts, "STS could not do its work, also not after a pause: ask again later".to_owned())
+            only(Side::Sts, "STS could not do its work, not after a pause either: ask again later".to_owned())
         }
         _ => only(
             Side::Unknown,
@@ -118,13 +118,13 @@ fn access_denied(about: &About<'_>) -> Explanation {
     let audience = claims.audiences.first().map_or("", String::as_str);
     let causes = vec![
         format!(
-            "the trust policy of the role does not allow the sub {} with the aud {audience}, or names another \
-             OIDC provider: add the statement below to it",
+            "the trust policy of the role does not allow the sub {} with the aud {audience}, or names \
+             another OIDC provider: add the statement below to it",
             claims.subject
         ),
         format!(
-            "there is no such role, of which STS says the same: look with `aws iam get-role --role-name {}` in \
-             the account {}",
+            "there is no such role, of which STS says the same: look with `aws iam get-role --role-name {}` \
+             in the account {}",
             role.name(),
             role.account()
         ),
@@ -147,9 +147,9 @@ fn invalid_token(message: &str, about: &About<'_>) -> Explanation {
         (
             Side::Iam,
             format!(
-                "the account {account} has no OIDC provider for the issuer {issuer}: register it with `aws iam \
-                 create-open-id-connect-provider --url {} --client-id-list {}`, or on EKS with `eksctl utils \
-                 associate-iam-oidc-provider --cluster CLUSTER --approve`",
+                "the account {account} has no OIDC provider for the issuer {issuer}: register it with `aws \
+                 iam create-open-id-connect-provider --url {} --client-id-list {}`, or on EKS with `eksctl \
+                 utils associate-iam-oidc-provider --cluster CLUSTER --approve`",
                 shell_word(issuer),
                 shell_word(audience)
             ),
@@ -169,9 +169,9 @@ fn invalid_token(message: &str, about: &About<'_>) -> Explanation {
         (
             Side::Iam,
             format!(
-                "the certificate of the issuer {issuer} is not the one that IAM's OIDC provider knows: renew it \
-                 with `aws iam update-open-id-connect-provider-thumbprint --open-id-connect-provider-arn {} \
-                 --thumbprint-list THUMBPRINT`",
+                "the certificate of the issuer {issuer} is not the one that IAM's OIDC provider knows: renew \
+                 it with `aws iam update-open-id-connect-provider-thumbprint --open-id-connect-provider-arn \
+                 {} --thumbprint-list THUMBPRINT`",
                 shell_word(&provider_arn(about))
             ),
         )
@@ -201,8 +201,8 @@ fn expired(claims: &Claims) -> String {
     let time =
         |seconds: Option<i64>| seconds.map_or_else(|| "an unknown time".to_owned(), unix_time_in_words);
     format!(
-        "by AWS's clock the token has ended: it was issued at {} and ends at {}; set the clocks of the control \
-         plane's nodes (NTP), and in a Pod look whether the kubelet still renews the token's file",
+        "by AWS's clock the token has ended: it was issued at {} and ends at {}; set the clocks of the \
+         control plane's nodes (NTP), and in a Pod look whether the kubelet still renews the token's file",
         time(claims.issued_at),
         time(claims.ends_at)
     )
@@ -210,8 +210,8 @@ fn expired(claims: &Claims) -> String {
 
 fn unreachable_issuer(issuer: &str) -> String {
     format!(
-        "AWS must be able to read {} from the internet, without credentials and with a certificate of a public \
-         CA",
+        "AWS must be able to read {} from the internet, without credentials and with a certificate of a \
+         public CA",
         discovery(issuer)
     )
 }
@@ -220,8 +220,8 @@ fn disabled(about: &About<'_>) -> String {
     let account = about.role.account();
     let region = about.region.map_or_else(|| "this region".to_owned(), ToString::to_string);
     format!(
-        "STS is switched off in {region} for the account {account}: switch it on in IAM's console under Account \
-         settings, or name another region with --region and in AWS_REGION of the Pods"
+        "STS is switched off in {region} for the account {account}: switch it on in IAM's console under \
+         Account settings, or name another region with --region and in AWS_REGION of the Pods"
     )
 }
 

@@ -97,8 +97,8 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    /// The way that the environment names (`HTTPS_PROXY`, `NO_PROXY`), trusting the certificates of this file, or
-    /// else those of the system, or else Mozilla's.
+    /// The way that the environment names (`HTTPS_PROXY`, `NO_PROXY`). The certificates of this file are
+    /// trusted, or else those of the system, or else Mozilla's.
     ///
     /// # Errors
     /// When the file cannot be used.

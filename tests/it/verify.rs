@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use gitlab_iam_webhook::inventory;
 use gitlab_iam_webhook::tls::Pair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -525,4 +526,26 @@ fn sts_is_asked_through_the_proxy_that_the_environment_names() {
 fn help_has_examples_and_the_exit_status() {
     let said = said(&["verify", "--help"], &[]);
     assert!(said.out.contains("Examples:") && said.out.contains("Exit status: 0 when"), "{}", said.out);
+}
+
+#[test]
+fn the_page_shows_what_the_command_prints() {
+    let page = include_str!("../../docs/verify.md");
+    let sts = Fake::start(|asked| match field(asked, "RoleArn").rsplit('/').next() {
+        Some("gitlab-backup") => {
+            refused(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+        }
+        _ => given(asked),
+    });
+    let role = |name: &str| annotated(&format!("arn:aws:iam::123456789012:role/{name}"));
+    let accounts = [("gitlab-registry", role("gitlab-registry")), ("gitlab-toolbox", role("gitlab-backup"))];
+    let said = Cluster::with(&accounts).verify(&["-n", "gitlab", "--sts-endpoint", &sts.url()]);
+    assert_eq!(said.code, 1);
+    assert!(page.contains(&format!("```\n{}```\n", said.out)), "{}", said.out);
+    // The Job is one, and its token can be read by the image's user.
+    let job = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let stated = inventory::read(job, "default").unwrap().inventory;
+    let pod = &stated.pods[0];
+    assert_eq!((pod.service_account(), pod.metadata.namespace.as_str()), ("gitlab-registry", "gitlab"));
+    assert!(job.contains("fsGroup: 65532") && include_str!("../../Dockerfile").contains("USER 65532:65532"));
 }

@@ -1,7 +1,7 @@
 //! Which sources of credentials are there, and which of them would an SDK use?
 //!
-//! The order is that of AWS's SDKs (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
-//! Where some of them differ, a note says so.
+//! The order is that of AWS's SDKs, as their reference guide has it under "Standardized credential
+//! providers". Where some of them differ, a note says so.
 
 use super::metadata::NodeRole;
 use super::profile::Profile;

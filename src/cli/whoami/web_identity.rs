@@ -66,8 +66,8 @@ impl WebIdentity {
         let role = RoleArn::new(role).map_err(|error| Outcome::Unusable(format!("AWS_ROLE_ARN: {error}")))?;
         if is_for_api_server(claims) {
             return Err(Outcome::Unusable(format!(
-                "{file}: the token is one for the API server, and is not sent to anybody: the EKS webhook mounts \
-                 another one with the audience sts.amazonaws.com"
+                "{file}: the token is one for the API server, and is not sent to anybody: the EKS webhook \
+                 mounts another one with the audience sts.amazonaws.com"
             )));
         }
         let endpoint = sts.endpoint(&role).map_err(|error| Outcome::Unknown(error.to_string()))?;
@@ -84,8 +84,8 @@ impl WebIdentity {
     }
 }
 
-/// Whether this is a token that a Pod has for the API server. Its audience is then the issuer, or a name of the
-/// API server within the cluster.
+/// Whether this is a token that a Pod has for the API server. Its audience is then the issuer, or a name of
+/// the API server within the cluster.
 fn is_for_api_server(claims: &Claims) -> bool {
     let is_its_own = |audience: &String| {
         let host = audience.strip_prefix("https://").unwrap_or(audience);
