@@ -134,8 +134,12 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn issuer() -> Issuer {
+        "https://gitlab.example.com".parse().unwrap()
+    }
+
     fn of(project: &str, reference: &str, audience: &str) -> Result<String, JobsError> {
-        let issuer: Issuer = "https://gitlab.example.com".parse().unwrap();
+        let issuer = issuer();
         let jobs = Jobs {
             issuer: &issuer,
             project,

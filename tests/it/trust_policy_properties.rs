@@ -372,10 +372,10 @@ fn statements_of(document: &str) -> Value {
         match key.trim() {
             "effect" => statement["Effect"] = value,
             "actions" => statement["Action"] = single(&value),
-            "type" => kind = value.as_str().unwrap().to_owned(),
+            "type" => value.as_str().unwrap().clone_into(&mut kind),
             "identifiers" => statement["Principal"][&kind] = single(&value),
-            "test" => condition.0 = value.as_str().unwrap().to_owned(),
-            "variable" => condition.1 = value.as_str().unwrap().to_owned(),
+            "test" => value.as_str().unwrap().clone_into(&mut condition.0),
+            "variable" => value.as_str().unwrap().clone_into(&mut condition.1),
             "values" => statement["Condition"][&condition.0][&condition.1] = single(&value),
             other => panic!("{other}"),
         }

@@ -42,8 +42,11 @@ pub(super) fn gather(args: &TrustPolicyArgs, ruleset: &Ruleset) -> anyhow::Resul
     }
     if needs_issuer || (files.is_empty() && looks_into_cluster) {
         block_on(ask_cluster(args, needs_issuer, &mut gathered)).with_context(|| {
-            let advice = if needs_issuer { "without --issuer URL " } else { "" };
-            format!("{advice}the cluster is asked")
+            if needs_issuer {
+                "making trust policies without --issuer URL"
+            } else {
+                "looking into the cluster"
+            }
         })?;
     }
     Ok(gathered)
