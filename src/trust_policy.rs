@@ -33,7 +33,7 @@ pub use policy::{Policy, Statement};
 pub use terraform::{
     associations as terraform_associations, document as terraform_document, names as terraform_names,
 };
-pub use trusts::{Account, GlobTrust, Sources, Trust, Trusts, WebTrust, make};
+pub use trusts::{Account, GlobTrust, Lack, Sources, Trust, Trusts, WebTrust, make};
 
 /// The audience of a token where the mapping names none: the EKS webhook's default.
 pub const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";

@@ -13,8 +13,8 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints a line to standard error. Nothing can be done where that fails. Others may have written parts of it,
-/// and none of them may steer a terminal.
+/// Prints a line to standard error. Nothing can be done where that fails. Others may have written parts of
+/// it, and none of them may steer a terminal.
 pub(super) fn error(line: &str) {
     let line = line.replace(|c: char| c.is_control() && c != '\n', "?");
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -19,7 +19,7 @@ use crate::engine::rules::arn;
 use crate::engine::rules::rule::Action;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::trust_policy::policy::{HIGHEST_QUOTA, QUOTA};
-use crate::trust_policy::{self, Issuer, Policy, Trust, Trusts};
+use crate::trust_policy::{self, Issuer, Lack, Policy, Trust, Trusts};
 use sources::Gathered;
 
 const EXAMPLES: &str = "Examples:
@@ -85,7 +85,13 @@ pub(super) struct TrustPolicyArgs {
     pod_identity: bool,
 
     /// The name of the EKS cluster of the associations.
-    #[arg(id = "eks_cluster", long = "cluster", value_name = "NAME", requires = "pod_identity", value_parser = eks_cluster)]
+    #[arg(
+        id = "eks_cluster",
+        long = "cluster",
+        value_name = "NAME",
+        requires = "pod_identity",
+        value_parser = eks_cluster
+    )]
     eks_cluster: Option<String>,
 
     #[command(flatten)]
@@ -142,16 +148,16 @@ pub(super) fn run(args: &TrustPolicyArgs) -> anyhow::Result<ExitCode> {
             by_pod_identity: args.pod_identity,
         },
     );
-    trusts.missing.extend(unread);
+    trusts.missing.extend(unread.into_iter().map(|text| Lack { role: None, text }));
     if let Some(role) = &args.role {
-        trusts.roles.retain(|trust| trust.role == *role);
-        trusts.unmatched.clear();
-        if trusts.roles.is_empty() && args.verify.is_none() && trusts.missing.is_empty() {
+        trusts.retain(role);
+        let is_told = trusts.missing.is_empty() && trusts.unmatched.is_empty();
+        if trusts.roles.is_empty() && args.verify.is_none() && is_told {
             bail!("the mapping gives {} to nobody", visible(role));
         }
     }
     if let Some(path) = &args.verify {
-        return verify::run(args, path, &trusts, &issuers);
+        return verify::run(args, path, trusts, &issuers);
     }
     needs_node_role(args, &mut trusts);
     let made: Vec<Made<'_>> = trusts.roles.iter().filter_map(|trust| made(args, trust, &issuers)).collect();
@@ -176,10 +182,11 @@ fn needs_node_role(args: &TrustPolicyArgs, trusts: &mut Trusts) {
     if args.node_role.is_none() {
         let needing = trusts.roles.iter().filter(|trust| !trust.nodes.is_empty());
         trusts.missing.extend(needing.map(|trust| {
-            format!(
+            let text = format!(
                 "{}: kube2iam or kiam gives it, so the role of the nodes is needed: --node-role ARN",
                 trust.role
-            )
+            );
+            Lack { role: Some(trust.role.clone()), text }
         }));
     }
 }
@@ -190,7 +197,8 @@ fn length_warning(made: &Made<'_>) -> Option<String> {
     let advice = "give fewer ServiceAccounts one role, or name them by a glob";
     if length > HIGHEST_QUOTA {
         Some(format!(
-            "the policy of {role} has {length} characters, and IAM never takes more than {HIGHEST_QUOTA}: {advice}"
+            "the policy of {role} has {length} characters, and IAM never takes more than \
+             {HIGHEST_QUOTA}: {advice}"
         ))
     } else if length > QUOTA {
         Some(format!(
@@ -206,7 +214,7 @@ fn length_warning(made: &Made<'_>) -> Option<String> {
 
 /// Tells on standard error what is missing, and exits accordingly.
 fn conclude(trusts: &Trusts, warnings: &[String]) -> anyhow::Result<ExitCode> {
-    for warning in warnings.iter().chain(&trusts.unmatched) {
+    for warning in warnings.iter().chain(texts(&trusts.unmatched)) {
         output::error(&format!("warning: {}", visible(warning)));
     }
     if trusts.missing.is_empty() {
@@ -215,16 +223,20 @@ fn conclude(trusts: &Trusts, warnings: &[String]) -> anyhow::Result<ExitCode> {
     bail!("{}", missing(trusts))
 }
 
+fn texts(lacks: &[Lack]) -> impl Iterator<Item = &String> {
+    lacks.iter().map(|lack| &lack.text)
+}
+
 /// Says in some lines what is missing, and what to give.
 fn missing(trusts: &Trusts) -> String {
-    let lines: String = trusts.missing.iter().map(|line| format!("\n  {}", visible(line))).collect();
-    let advice = if trusts.missing.iter().any(|line| line.contains("are needed")) {
+    let lines: String = texts(&trusts.missing).map(|line| format!("\n  {}", visible(line))).collect();
+    let advice = if texts(&trusts.missing).any(|line| line.contains("are needed")) {
         "\ngive the manifests with -f FILE, or look into a cluster with -n NAMESPACE or -A"
     } else {
         ""
     };
     let count = counted(trusts.missing.len(), "policy").replace("policys", "policies");
-    format!("making the trust policies: {count} cannot be made or are not complete{lines}{advice}")
+    format!("making the trust policies: {count} cannot be made, or not as a whole{lines}{advice}")
 }
 
 /// Whether some rule gives a role by irsa.

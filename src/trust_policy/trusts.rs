@@ -77,11 +77,30 @@ pub struct Trusts {
     /// The roles that somebody gets.
     pub roles: Vec<Trust>,
     /// What cannot be told with what is known, and what to give.
-    pub missing: Vec<String>,
+    pub missing: Vec<Lack>,
     /// The roles that nobody gets.
-    pub unmatched: Vec<String>,
+    pub unmatched: Vec<Lack>,
     /// What a person should know.
     pub warnings: Vec<String>,
+}
+
+/// Something that a role lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The role; `None` where it may be any.
+    pub role: Option<String>,
+    /// What it lacks, in words.
+    pub text: String,
+}
+
+impl Trusts {
+    /// Drops what is not about this role.
+    pub fn retain(&mut self, role: &str) {
+        let is_about = |lack: &Lack| lack.role.as_deref().is_none_or(|other| other == role);
+        self.roles.retain(|trust| trust.role == role);
+        self.missing.retain(is_about);
+        self.unmatched.retain(is_about);
+    }
 }
 
 /// Tells whom each role of a mapping must trust.
@@ -205,11 +224,12 @@ impl<'a> Making<'a> {
     fn pods(&mut self, rule: &'a Rule, grant: &'a Grant) {
         if self.sources.by_pod_identity {
             if !rule.providers.contains(Provider::Irsa) {
-                self.made.unmatched.push(format!(
+                let text = format!(
                     "rule `{}` gives its role to Pods, and EKS Pod Identity gives roles to ServiceAccounts: \
                      write a rule with `provider: irsa` for them",
                     rule.name
-                ));
+                );
+                self.made.unmatched.push(Lack { role: grant.role.fixed().map(str::to_owned), text });
                 self.untold.insert(&rule.name);
             }
             return;
@@ -273,7 +293,12 @@ impl<'a> Making<'a> {
     fn miss(&mut self, rule: &'a Rule, why: &str, needed: &str) {
         let needed = if needed.is_empty() { String::new() } else { format!(", so {needed}") };
         self.untold.insert(&rule.name);
-        self.made.missing.push(format!("rule `{}` (line {}): {why}{needed}", rule.name, rule.at.line));
+        let role = match &rule.action {
+            Action::Role(grant) => grant.role.fixed().map(str::to_owned),
+            Action::Skip | Action::Remove => None,
+        };
+        let text = format!("rule `{}` (line {}): {why}{needed}", rule.name, rule.at.line);
+        self.made.missing.push(Lack { role, text });
     }
 
     fn finish(mut self) -> Trusts {
@@ -293,8 +318,11 @@ impl<'a> Making<'a> {
             let says = format!("rule `{}` (line {}) gives its role to nobody", rule.name, rule.at.line);
             match grant.role.fixed() {
                 Some(role) if self.roles.contains_key(role) => self.made.warnings.push(says),
-                Some(role) => self.made.unmatched.push(format!("{says}: there is no policy for {role}")),
-                None => self.made.unmatched.push(says),
+                Some(role) => {
+                    let text = format!("{says}: there is no policy for {role}");
+                    self.made.unmatched.push(Lack { role: Some(role.to_owned()), text });
+                }
+                None => self.made.unmatched.push(Lack { role: None, text: says }),
             }
         }
         self.made.roles = self.roles.into_values().collect();

@@ -147,7 +147,7 @@ fn what_looks_at_labels_is_missing_and_said_without_the_accounts() {
     assert_eq!(roles(&value).keys().collect::<Vec<_>>(), [&"arn:aws:iam::123456789012:role/job"]);
     assert_eq!(value["missing"].as_array().unwrap().len(), 2);
     let wanted = [
-        "error: making the trust policies: 2 policies cannot be made or are not complete",
+        "error: making the trust policies: 2 policies cannot be made, or not as a whole",
         "rule `component=registry` (line 3): it looks at `component`, so the ServiceAccounts are needed",
         "give the manifests with -f FILE, or look into a cluster with -n NAMESPACE or -A",
         "warning: rule `serviceAccount=job namespace=ci`: ci/job is not among the objects",
@@ -202,6 +202,21 @@ fn a_role_that_nobody_gets_is_said() {
         ),
         "{err}"
     );
+}
+
+#[test]
+fn what_another_role_lacks_does_not_matter_to_the_one_that_is_asked_for() {
+    let files = with_mapping(LABELS);
+    let job = "arn:aws:iam::123456789012:role/job";
+    let (code, value, _) = files.json(&["-m", "m.yaml", "--issuer", ISSUER, "--role", job], "");
+    assert_eq!((code, roles(&value).keys().collect::<Vec<_>>()), (0, vec![&job]));
+    let policy = value["roles"][0]["policy"].to_string();
+    let arguments = ["-m", "m.yaml", "--issuer", ISSUER, "--role", job, "--verify", "-"];
+    assert_eq!(files.run(&arguments, &policy).0, 0);
+    let registry = "arn:aws:iam::123456789012:role/registry";
+    let (code, out, err) = files.run(&["-m", "m.yaml", "--issuer", ISSUER, "--role", registry], "");
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("1 policy cannot be made"), "{err}");
 }
 
 #[test]

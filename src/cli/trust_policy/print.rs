@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Format, Made, TrustPolicyArgs, visible};
+use super::{Format, Made, TrustPolicyArgs, texts, visible};
 use crate::trust_policy::policy::QUOTA;
 use crate::trust_policy::{
     Account, Trust, Trusts, cloudformation, subject, terraform_associations, terraform_document,
@@ -20,8 +20,8 @@ pub(super) fn all(args: &TrustPolicyArgs, made: &[Made<'_>], trusts: &Trusts, wa
             let roles: Vec<Value> = made.iter().map(|made| as_json(made, cluster)).collect();
             let all = json!({
                 "roles": roles,
-                "missing": trusts.missing,
-                "unmatched": trusts.unmatched,
+                "missing": texts(&trusts.missing).collect::<Vec<_>>(),
+                "unmatched": texts(&trusts.unmatched).collect::<Vec<_>>(),
                 "warnings": warnings,
             });
             format!("{all:#}\n")

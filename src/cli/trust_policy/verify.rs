@@ -18,7 +18,7 @@ use crate::trust_policy::{Issuer, Trust, Trusts};
 pub(super) fn run(
     args: &TrustPolicyArgs,
     path: &Path,
-    trusts: &Trusts,
+    mut trusts: Trusts,
     issuers: &[Issuer],
 ) -> anyhow::Result<ExitCode> {
     if !matches!(args.output, Format::Text | Format::Json) {
@@ -30,27 +30,28 @@ pub(super) fn run(
         (Some(found), Some(asked)) if found != asked => {
             bail!("{input} has the policy of {}, and --role asks for {}", visible(found), visible(asked))
         }
-        (Some(role), _) | (None, Some(role)) => role,
+        (Some(role), _) | (None, Some(role)) => role.clone(),
         (None, None) => match trusts.roles.as_slice() {
-            [only] => &only.role,
+            [only] => only.role.clone(),
             _ => bail!("{input} does not say whose policy it is: name the role with --role ARN"),
         },
     };
+    trusts.retain(&role);
     if !trusts.missing.is_empty() {
-        bail!("{}", missing(trusts));
+        bail!("{}", missing(&trusts));
     }
     for warning in &trusts.warnings {
         output::error(&format!("warning: {}", visible(warning)));
     }
     let nobody = Trust { role: role.clone(), ..Trust::default() };
-    let trust = trusts.roles.iter().find(|trust| trust.role == *role).unwrap_or(&nobody);
+    let trust = trusts.roles.first().unwrap_or(&nobody);
     if !trust.nodes.is_empty() && args.node_role.is_none() {
-        bail!("kube2iam or kiam gives {}: name the role of the nodes with --node-role ARN", visible(role));
+        bail!("kube2iam or kiam gives {}: name the role of the nodes with --node-role ARN", visible(&role));
     }
     let comparison = compare(&existing.policy, trust, issuers, args.node_role.as_deref());
     output::print(&match args.output {
-        Format::Json => format!("{:#}\n", as_json(role, &comparison)),
-        _ => as_text(role, &comparison),
+        Format::Json => format!("{:#}\n", as_json(&role, &comparison)),
+        _ => as_text(&role, &comparison),
     })?;
     Ok(ExitCode::from(u8::from(!comparison.is_good())))
 }
