@@ -46,8 +46,8 @@ pub enum TokensError {
     Unsaid,
     /// A token with this audience would be a credential of the cluster.
     #[error(
-        "the API server accepts tokens for {0} itself (--api-audiences), so such a token is a credential of \
-         the cluster, and is not sent to anybody: take {0} out of its --api-audiences"
+        "the API server accepts tokens for {0} itself, so such a token is a credential of the cluster, and \
+         is not sent to anybody: name another audience, or take {0} out of its --api-audiences"
     )]
     Accepted(String),
 }

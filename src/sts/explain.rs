@@ -128,8 +128,8 @@ fn access_denied(about: &About<'_>) -> Explanation {
             role.name(),
             role.account()
         ),
-        "something denies it explicitly: a statement with Deny in the trust policy, or a service or resource \
-         control policy of the organization"
+        "something denies it explicitly: a statement with Deny in the trust policy, a service or resource \
+         control policy of the organization, or the policy of a VPC endpoint"
             .to_owned(),
         "the trust policy has one more condition that this call does not meet, as sts:RoleSessionName or \
          aws:SourceIp"

@@ -211,10 +211,13 @@ fn a_token_that_no_sdk_could_use_or_that_is_the_api_servers_is_not_sent() {
         let said = pod.with_irsa(&[]);
         assert!(said.code == 1 && said.out.contains(words), "{words}: {said:?}");
     }
+    let pipe = pod.home.path().join("pipe").display().to_string();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (role, file, words, code) in [
         ("registry", file.as_str(), "AWS_ROLE_ARN: `registry` is not a role ARN", 1),
         (ROLE, "/nonexistent", "reading /nonexistent: No such file", 2),
         (ROLE, "/dev/zero", "reading /dev/zero: it is no file", 2),
+        (ROLE, &pipe, "it is no file", 2),
     ] {
         pod.write("token", &token("registry", &json!("sts.amazonaws.com")));
         let said = pod.whoami(&[("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", file)]);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::sources::Variable;
@@ -28,9 +28,10 @@ pub(super) struct Profile {
 /// Reads both files.
 pub(super) fn read(variable: Variable<'_>) -> Profile {
     let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
-    let home = variable("HOME").map(PathBuf::from).unwrap_or_default();
-    let path =
-        |name: &str, file: &str| variable(name).map_or_else(|| home.join(".aws").join(file), PathBuf::from);
+    let home = variable("HOME").map(|home| Path::new(&home).join(".aws"));
+    let path = |name: &str, file: &str| {
+        variable(name).map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(file)))
+    };
     let files = [
         (path("AWS_SHARED_CREDENTIALS_FILE", "credentials"), profile.clone()),
         (
@@ -40,6 +41,7 @@ pub(super) fn read(variable: Variable<'_>) -> Profile {
     ];
     let (mut words, mut is_there) = (Vec::new(), false);
     for (path, section) in files {
+        let Some(path) = path else { continue };
         let name = path.display();
         match text(&path) {
             Ok(None) => {}
@@ -60,15 +62,20 @@ pub(super) fn read(variable: Variable<'_>) -> Profile {
 
 /// Reads the beginning of a file; `None` where there is none.
 fn text(path: &Path) -> std::io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    let file = match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    if file.metadata()?.is_file() {
-        file.take(LONGEST).read_to_end(&mut bytes)?;
+    match bounded(path, LONGEST) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
     }
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Reads so many bytes of a file as text. What is no file is not opened: nobody may ever write into a pipe.
+pub(super) fn bounded(path: &Path, most: u64) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Returns the keys of a section that give credentials.
@@ -122,6 +129,7 @@ mod tests {
 
     #[test]
     fn without_files_there_is_none() {
+        assert!(!read(&|_| None).is_there);
         let found = read(&|name| (name == "HOME").then(|| "/nonexistent".to_owned()));
         assert_eq!(found, Profile { is_there: false, words: "none".to_owned() });
     }

@@ -1,8 +1,8 @@
 //! Does STS give the role of the Pod's web identity?
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
+use super::profile::bounded;
 use super::sources::Variable;
 use crate::sts::{About, Ask, AskError, Claims, Explanation, Refused, RoleArn, Sts, Token, explain};
 use crate::telemetry::causes;
@@ -59,7 +59,8 @@ impl WebIdentity {
 
     /// An error is the outcome as well.
     async fn outcome(&mut self, sts: &Sts, role: &str, file: &str) -> Result<Outcome, Outcome> {
-        let token = read(file).map_err(|error| Outcome::Unknown(format!("reading {file}: {error}")))?;
+        let token = bounded(Path::new(file), LONGEST_FILE)
+            .map_err(|error| Outcome::Unknown(format!("reading {file}: {error}")))?;
         let unusable = |error| Outcome::Unusable(format!("{file}: {error}"));
         let token = Token::new(&token).map_err(unusable)?;
         let claims = &*self.claims.insert(token.claims().map_err(unusable)?);
@@ -92,14 +93,4 @@ fn is_for_api_server(claims: &Claims) -> bool {
         *audience == claims.issuer || host.starts_with("kubernetes.default") || host == "kubernetes"
     };
     claims.audiences.iter().any(is_its_own)
-}
-
-fn read(path: &str) -> std::io::Result<String> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is no file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST_FILE).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
