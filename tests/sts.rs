@@ -1,7 +1,7 @@
 //! What would AWS's STS answer to `AssumeRoleWithWebIdentity`, for roles and OIDC providers that a test made?
 //!
-//! It believes a token only when its signature matches the JWKS that the issuer publishes, and lets it in only
-//! when the role's trust policy does. Its words and XML are those of the AWS STS API Reference, or were seen
+//! It believes a token only when its signature matches the JWKS that the issuer publishes, and lets it in
+//! only when the role's trust policy does. Its words and XML are those of the AWS STS API Reference, or were seen
 //! from the real one. It keeps no token.
 
 #[path = "sts/policy.rs"]

@@ -1,4 +1,4 @@
-//! Do the cluster's tokens, what `trust-policy` prints, and STS agree on who gets which role, as `verify` says?
+//! Do the cluster's tokens, `trust-policy` and STS agree on who gets which role, as `verify` says?
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -232,7 +232,7 @@ fn what_trust_policy_prints_lets_in_exactly_the_accounts_to_which_the_webhook_gi
     assert_eq!(asked, names.map(|name| format!("system:serviceaccount:{namespace}:{name}: ok")));
 }
 
-/// A scene for refusals: `gitlab-registry` of a namespace has a role that lets it in, and nobody else has one.
+/// A scene for refusals: `gitlab-registry` of a namespace has a role that lets it in, and nobody else has.
 struct Refusals {
     aws: Aws,
     space: Space,
@@ -253,7 +253,7 @@ impl Refusals {
         Self { aws, space }
     }
 
-    /// What `verify` says where one account of a namespace is mapped to a role, and everything that it printed.
+    /// What `verify` says where one account of a namespace is mapped to a role, and all that it printed.
     fn verify(&self, namespace: &str, account: &str, role: &str, arguments: &[&str]) -> (i32, String) {
         let rule = json!({"match": {"serviceAccount": account, "namespace": namespace}, "role": role});
         let mapping = mapping_file(&self.space, "wrong.yaml", &[rule]);

@@ -63,7 +63,7 @@ struct Condition {
 }
 
 impl Policy {
-    /// Reads a policy as `create-role` does: what IAM calls malformed, or this judge does not know, is an error.
+    /// Reads a policy as `create-role` does: what IAM refuses, or this judge does not know, is an error.
     pub(crate) fn read(policy: &Value) -> Result<Self, String> {
         let fields = object(policy, "the policy", &["Version", "Id", "Statement"])?;
         let variables = match fields.get("Version").map(Value::as_str) {
