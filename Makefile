@@ -6,13 +6,14 @@
 run:
 	cargo run --release -- serve --mapping docs/mapping.example.yaml
 
-# Runs every test. The first run builds Kubernetes, containerd and Helm. The tests against the oldest
+# Runs every test. The first run builds Kubernetes, containerd and Helm, and installs moto. The tests against the oldest
 # supported API server, and those on a real node, come last. This machine becomes the node for that time,
 # which takes Linux and root. With KUBECONFIG and IMAGE they run on a cluster of your own; NODE=0 leaves them
 # out.
 NODE ?= 1
 test:
 	./tests/kube/build $(if $(filter 0,$(NODE)),,node)
+	./tests/moto/build
 	cargo test --all-targets
 	cargo test --doc
 	cargo test --test api_server

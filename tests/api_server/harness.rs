@@ -20,16 +20,19 @@ pub(crate) use crate::commands::{ROLE, eventually};
 
 pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
 
+/// Who signs the tokens of the cluster's ServiceAccounts, as it calls itself.
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
+
 /// A cluster that ends when this process does.
-struct Cluster {
-    kubeconfig: PathBuf,
+pub(crate) struct Cluster {
+    pub(crate) kubeconfig: PathBuf,
     /// Closing it ends the cluster; the system does so when we are gone.
     stdin: ChildStdin,
     up: Child,
     folder: TempDir,
 }
 
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
@@ -37,12 +40,13 @@ fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
         script("tests/kube/build", &[]);
-        Cluster::start()
+        Cluster::start(ISSUER, ISSUER)
     })
 }
 
 impl Cluster {
-    fn start() -> Self {
+    /// Whose API server accepts tokens for these audiences, which commas separate.
+    pub(crate) fn start(issuer: &str, audiences: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The API server signs the tokens of ServiceAccounts with it.
         let key = rcgen::KeyPair::generate().unwrap();
@@ -52,24 +56,48 @@ impl Cluster {
         let apiserver = std::env::var_os("KUBE_APISERVER").unwrap_or_else(|| "kube-apiserver".into());
         let ports = [free_port(), free_port(), free_port()];
         let [api, etcd, peer] = ports.each_ref().map(OsStr::new);
-        let (up, stdin) = start("tests/kube/up", &[folder.path().as_ref(), api, etcd, peer, &apiserver]);
+        let arguments =
+            [folder.path().as_ref(), api, etcd, peer, &apiserver, issuer.as_ref(), audiences.as_ref()];
+        let (up, stdin) = start("tests/kube/up", &arguments);
         let kubeconfig = folder.path().join("kubeconfig");
         Self { kubeconfig, stdin, up, folder }
+    }
+
+    /// The one of the whole run.
+    pub(crate) fn shared() -> &'static Self {
+        cluster()
+    }
+
+    /// With the rights of an admin.
+    pub(crate) fn kubectl(&self, arguments: &[&str], input: &str) -> Done {
+        run("kubectl", &self.kubeconfig, self.folder.path(), arguments, input)
+    }
+
+    /// The private key that signs the tokens of its ServiceAccounts, PEM.
+    pub(crate) fn signing_key(&self) -> String {
+        fs::read_to_string(self.folder.path().join("sa.key")).unwrap()
+    }
+
+    /// Ends it, and gives back its folder, which it has removed itself.
+    pub(crate) fn end(self) -> TempDir {
+        let Self { stdin, mut up, folder, .. } = self;
+        drop(stdin);
+        eventually("the cluster has ended", || up.try_wait().unwrap());
+        folder
     }
 }
 
 #[test]
 fn a_cluster_ends_with_whoever_started_it_and_leaves_nothing() {
     cluster();
-    let Cluster { stdin, mut up, folder, .. } = Cluster::start();
-    let work = folder.path().to_owned();
+    let other = Cluster::start(ISSUER, ISSUER);
+    let work = other.folder.path().to_owned();
     let servers = || {
         let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
         String::from_utf8_lossy(&listed.stdout).matches(&*work.to_string_lossy()).count()
     };
     assert!(servers() >= 1, "they are known by their folder");
-    drop(stdin);
-    eventually("the cluster has ended", || up.try_wait().unwrap());
+    let _folder = other.end();
     assert_eq!(servers(), 0);
     assert!(!work.exists());
 }
@@ -103,6 +131,14 @@ impl Space {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A kubeconfig with the rights of this token, in this space's folder.
+    pub(crate) fn kubeconfig(&self, token: &str) -> PathBuf {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        let admin = fs::read_to_string(&cluster().kubeconfig).unwrap();
+        fs::write(&kubeconfig, admin.replace("admin-token", token)).unwrap();
+        kubeconfig
     }
 
     /// In no namespace, or in those that the objects name.
@@ -367,9 +403,7 @@ impl Webhook {
 
     /// With the rights of this token, and no more.
     pub(crate) fn start_as(space: &Space, token: &str, arguments: &[&str]) -> Self {
-        let kubeconfig = space.folder.path().join("kubeconfig");
-        let admin = fs::read_to_string(&cluster().kubeconfig).unwrap();
-        fs::write(&kubeconfig, admin.replace("admin-token", token)).unwrap();
+        let kubeconfig = space.kubeconfig(token);
         Self::start_with(space, free_port().parse().unwrap(), &kubeconfig, arguments)
     }
 

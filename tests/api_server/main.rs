@@ -8,8 +8,11 @@
     reason = "the lints' own exception for tests does not reach the helpers of a test crate"
 )]
 
+#[path = "../sts.rs"]
+mod aws_sts;
 mod behaviour;
 mod certificates;
+mod chain;
 mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;

@@ -12,6 +12,8 @@
 
 mod admission;
 mod architecture;
+#[path = "../sts.rs"]
+mod aws_sts;
 mod certificates;
 mod cli;
 mod cluster;
@@ -28,6 +30,7 @@ mod gitlab_chart;
 mod hostile;
 mod http;
 mod import;
+mod judges;
 mod limits;
 mod live;
 mod mapping_watch;
@@ -46,6 +49,7 @@ mod scripted_api;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod sts;
 mod support;
 mod trust;
 mod trust_policy;
