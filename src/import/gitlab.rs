@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::chart::{SUBCHARTS, Subchart, TASK_RUNNER, TASK_RUNNER_UNTIL, own_components};
 use super::judge::{self, dead, dead_account, give, give_to, import_account, of_component};
 use super::role;
-use super::rule::{Match, Options, Rule};
+use super::rule::{Match, Options};
 use super::values::Branch;
 use super::version::{Version, version};
 use super::{Draft, Fate, pods, runner};
@@ -196,9 +196,8 @@ impl<'v> Gitlab<'v> {
                 name.path()
             ));
         }
-        let role = self.top.at(&["global", "platform", "eksRoleArn"]);
         let names: BTreeSet<String> = named(accounts);
-        if !role.has_value() && !names.is_empty() {
+        if !names.is_empty() {
             let names: Vec<String> = names.into_iter().collect();
             draft.remark(format!(
                 "Pods run as ServiceAccounts that the chart does not make ({}): their roles are not in the \
@@ -209,7 +208,8 @@ impl<'v> Gitlab<'v> {
     }
 
     /// `global.platform.eksRoleArn` has put an annotation on Pods in charts 4.11 and 4.12, where nothing
-    /// reads it. Where the account is made elsewhere, the document that taught the value put the role there.
+    /// reads it. The rule that it suggests is about the account that is made elsewhere, as the document that
+    /// taught the value has it, or else about the components that the document names.
     fn eks_role_arn(&self, accounts: &[Account], draft: &mut Draft<'_>) {
         let branch = self.top.at(&["global", "platform", "eksRoleArn"]);
         let Some(text) = branch.text() else { return };
@@ -224,25 +224,12 @@ impl<'v> Gitlab<'v> {
         } else {
             BTreeSet::new()
         };
-        let is_elsewhere = !names.is_empty();
         let matching = Match { components, service_accounts: names, ..Match::default() };
-        let rule = match role::irsa(text) {
-            Ok(role) => give_to(Provider::Irsa, role, Options::default(), matching),
-            Err(_) => return dead(&branch, why, "delete it", None, draft),
-        };
-        if is_elsewhere {
-            let rule = Rule {
-                remarks: ["the value did nothing, but names the role that the ServiceAccount is to have; \
-                    see whether it has it"
-                    .to_owned()]
-                .into(),
-                ..rule
-            };
-            judge::add(rule, &branch, draft);
-            dead(&branch, why, "delete it; the rule gives the role", None, draft);
-        } else {
-            dead(&branch, why, "delete it, and give the role with a rule", Some(rule), draft);
-        }
+        // The value gave nobody a role, so that no rule in force may.
+        let rule =
+            role::irsa(text).ok().map(|role| give_to(Provider::Irsa, role, Options::default(), matching));
+        let instead = if rule.is_some() { "delete it, and give the role with a rule" } else { "delete it" };
+        dead(&branch, why, instead, rule, draft);
     }
 
     /// Charts with values of their own names, which no global annotation reaches.

@@ -3,10 +3,11 @@
 //! The errors are those that the service model of STS documents for `AssumeRoleWithWebIdentity`, and the
 //! messages those that AWS sends with them.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Claims, Refused, Region, RoleArn};
 use crate::telemetry::unix_time_in_words;
+use crate::trust_policy::{self, Issuer};
 
 /// The side on which an error is mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,7 @@ fn access_denied(about: &About<'_>) -> Explanation {
          aws:SourceIp"
             .to_owned(),
     ];
-    Explanation { side: Side::Iam, causes, statement: Some(statement(about)) }
+    Explanation { side: Side::Iam, causes, statement: statement(about) }
 }
 
 fn invalid_token(message: &str, about: &About<'_>) -> Explanation {
@@ -239,19 +240,13 @@ fn provider_arn(about: &About<'_>) -> String {
     format!("arn:{partition}:iam::{account}:oidc-provider/{}", provider_name(&about.claims.issuer))
 }
 
-/// The statement of a trust policy that allows this token to take the role.
-fn statement(about: &About<'_>) -> Value {
+/// The statement of a trust policy that allows this token to take the role, as `trust-policy` makes it. There
+/// is none for an issuer that IAM does not take.
+fn statement(about: &About<'_>) -> Option<Value> {
     let Claims { issuer, subject, audiences, .. } = about.claims;
-    let name = provider_name(issuer);
-    json!({
-        "Effect": "Allow",
-        "Principal": {"Federated": provider_arn(about)},
-        "Action": "sts:AssumeRoleWithWebIdentity",
-        "Condition": {"StringEquals": {
-            format!("{name}:sub"): subject,
-            format!("{name}:aud"): audiences.first(),
-        }},
-    })
+    let issuer: Issuer = issuer.parse().ok()?;
+    let statement = trust_policy::statement_for(&issuer, audiences.first()?, subject, about.role.as_str())?;
+    Some(statement.to_json())
 }
 
 /// Quotes a word of others, so that a shell takes it for a word.
@@ -266,6 +261,8 @@ fn shell_word(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const ISSUER: &str = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC";

@@ -92,7 +92,7 @@ impl Installed {
         self.set_addresses(true);
     }
 
-    /// The controller of EndpointSlices knows no node of these Pods.
+    /// The controller of `EndpointSlices` knows no node of these Pods.
     fn set_addresses(&self, is_ready: bool) {
         let endpoint =
             |n: u8| json!({"addresses": [format!("10.9.9.{n}")], "conditions": {"ready": is_ready}});

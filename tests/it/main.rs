@@ -51,6 +51,7 @@ mod session;
 mod session_picture;
 mod sts;
 mod support;
+mod troubleshooting;
 mod trust;
 mod trust_policy;
 mod trust_policy_properties;

@@ -567,7 +567,7 @@ fn what_is_no_policy_or_of_another_role_is_an_error() {
     for (arguments, input, said) in [
         (&[][..], "no json", "it is not JSON"),
         (&[], "{}", "it holds no trust policy"),
-        (&[], &long, "longer than"),
+        (&[], &long, "it has more than"),
         (&[], &bare, "does not say whose policy it is: name the role with --role ARN"),
         (&["--role", "arn:aws:iam::123456789012:role/backup"], &get_role(&json!([])), "has the policy of"),
         (&["--output", "terraform"], &bare, "--verify prints text or JSON"),
