@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::commands::{Done, gitlab_chart, path_of, root, run, script, start};
-pub(crate) use crate::commands::{ROLE, eventually};
+pub(crate) use crate::commands::{ROLE, eventually, eventually_within};
 
 pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
 

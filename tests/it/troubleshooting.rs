@@ -200,6 +200,14 @@ fn of_the_chart() -> Vec<(&'static str, Has)> {
             webservice("annotations: {iam.amazonaws.com/role: gitlab}", ""),
         ),
         (
+            "`serviceaccounts \"gitlab\" already exists`",
+            Has::Values("global: {serviceAccount: {enabled: true, name: gitlab}}\n"),
+        ),
+        (
+            "kubectl warns `kept role ..., not ...`",
+            Has::Objects(workload("registry", "gitlab-registry", "", "").replace("role/gitlab", "role/other")),
+        ),
+        (
             "GitLab runs, and no object has a role",
             Has::Objects(format!("{label}{}", workload("registry", "gitlab-registry", "", ""))),
         ),
