@@ -44,6 +44,9 @@ pub struct Scene<'a> {
     /// The chart's `namespaces`: the only ones that the webhook works in. `None` where they are not known, or
     /// it works in all.
     pub served_namespaces: Option<&'a [String]>,
+    /// Whether the webhook itself is known to have a problem: a namespace that is opted in before that is
+    /// mended may be left without new ServiceAccounts.
+    pub is_webhook_broken: bool,
 }
 
 /// How bad a finding is.
@@ -118,6 +121,7 @@ pub const CHECKS: &[&Check] = &[
     &out_of_step::REFUSED,
     &annotations::TYPO,
     &annotations::WRONG_OBJECT,
+    &annotations::WITHOUT_EFFECT,
     &stale::WITHOUT_ROLE,
     &stale::OTHER_ROLE,
     &stale::ROLE_BY_HAND,

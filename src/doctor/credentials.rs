@@ -59,6 +59,9 @@ pub(super) const S3CMD_POD_IDENTITY: Check = Check {
     reference: "https://docs.gitlab.com/charts/backup-restore/",
 };
 
+/// Without the keys, nothing works where the role does not.
+const ONCE_VERIFIED: &str = "once `gitlab-iam-webhook verify` says ok for its ServiceAccount, ";
+
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     if !view.scene.reads_secrets {
         if !view.pods.is_empty() || !view.accounts.is_empty() {
@@ -145,7 +148,7 @@ fn object_storage(keys: &Keys, place: &Place, readers: &str, findings: &mut Find
         } else {
             format!("it has {names} with nothing in it, which Fog takes for a key all the same{readers}")
         };
-        add(&STATIC_KEYS, what, &format!("take {names} out of it, and restart the Pods"));
+        add(&STATIC_KEYS, what, &format!("{ONCE_VERIFIED}take {names} out of it, and restart the Pods"));
     }
     if !keys.is_true("use_iam_profile") {
         let state = if keys.has("use_iam_profile") { "does not say true" } else { "is missing" };
@@ -174,7 +177,7 @@ fn registry(keys: &Keys, place: &Place, findings: &mut Findings) {
     if !statics.is_empty() {
         let names = statics.join(" and ");
         let what = format!("it has {names}, which the registry takes instead of the role");
-        add(&REGISTRY_KEYS, what, &format!("take {names} out of it, and restart the Pods"));
+        add(&REGISTRY_KEYS, what, &format!("{ONCE_VERIFIED}take {names} out of it, and restart the Pods"));
     }
     if keys.is_set("regionendpoint") {
         let what = "it has `regionendpoint`, which is for stores that only resemble S3 and have no roles";
@@ -199,7 +202,7 @@ fn s3cmd(keys: &Keys, place: &Place, pods: &[&PodView<'_>], findings: &mut Findi
             &S3CMD_KEYS,
             place.clone(),
             what,
-            format!("take {names} out of it, and leave bucket_location"),
+            format!("{ONCE_VERIFIED}take {names} out of it, and leave bucket_location"),
         );
     }
     if pods.iter().any(|pod| has_pod_identity(pod.pod)) {

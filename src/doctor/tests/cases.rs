@@ -289,7 +289,7 @@ fn of_decisions() -> Vec<Case> {
             // Where nobody opted in, nothing is written.
             right: [opted_in(), webservice_account(), namespace("other", "", "")].concat(),
             want: &[
-                "ServiceAccount gitlab/gitlab-webservice: its role is none, and the mapping decides for arn:",
+                "ServiceAccount gitlab/gitlab-webservice: its role is none, but the mapping gives it arn:",
                 "kubectl -n gitlab patch serviceaccount gitlab-webservice --type merge --patch '{}'",
             ],
         },
@@ -299,7 +299,8 @@ fn of_decisions() -> Vec<Case> {
             wrong: account("x", "webservice", &ROLE.replace("gitlab", "old")),
             right: account("x", "webservice", ROLE),
             want: &[
-                "somebody else set its role: kept role 123456789012:role/old, not 123456789012:role/gitlab",
+                "somebody else set its role arn:aws:iam::123456789012:role/old, which is kept; rule ",
+                " of the mapping would give arn:aws:iam::123456789012:role/gitlab",
                 "onConflict: replace",
             ],
         },
@@ -314,9 +315,24 @@ fn of_decisions() -> Vec<Case> {
         Case {
             check: &annotations::TYPO,
             mapping: MAPPING,
-            wrong: account("x", "", "eks.amazon.com/role-arn: x"),
+            wrong: account("x", "", "eks.amazon.com/role-arn: $(x)"),
             right: account("x", "", ROLE),
-            want: &["eks.amazon.com/role-arn is read by nobody", "write eks.amazonaws.com/role-arn"],
+            want: &[
+                "eks.amazon.com/role-arn is read by nobody: eks.amazonaws.com/role-arn is meant",
+                "kubectl -n gitlab annotate serviceaccount x eks.amazon.com/role-arn- \
+                 'eks.amazonaws.com/role-arn=$(x)'",
+            ],
+        },
+        Case {
+            check: &annotations::WITHOUT_EFFECT,
+            mapping: MAPPING,
+            wrong: [
+                webservice_account().replace(ROLE, ""),
+                pod("webservice", "gitlab-webservice", &format!("annotations: {{{ROLE}}}"), ""),
+            ]
+            .concat(),
+            right: [webservice_account(), pod("webservice", "gitlab-webservice", "", "")].concat(),
+            want: &["is read by nobody", "has arn:aws:iam::123456789012:role/gitlab by the mapping"],
         },
         Case {
             check: &annotations::WRONG_OBJECT,

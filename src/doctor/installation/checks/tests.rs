@@ -288,6 +288,15 @@ fn a_webhook_that_does_not_run_or_is_not_reached_is_found() {
             &["Warning deployment", "1 of 2 replicas are ready (not ready: hook-2)"],
         ),
         (
+            "no replica is ready",
+            |one| {
+                if let Seen::There(replicas) = &mut one.replicas {
+                    replicas.iter_mut().for_each(|replica| replica.is_ready = false);
+                }
+            },
+            &["Problem deployment", "0 of 2 replicas are ready"],
+        ),
+        (
             "a replica is not there",
             |one| one.deployment = Seen::There(deployment(&[], 3)),
             &["Warning deployment", "2 of 3"],
@@ -327,6 +336,8 @@ fn a_mapping_that_cannot_decide_is_found() {
                 "Problem mapping",
                 "ConfigMap ours/role-mapping: it does not exist",
                 "the last good mapping decides (ours/role-mapping-last-good)",
+                "kubectl -n ours create configmap role-mapping --from-file=mapping.yaml; \
+                 ours/role-mapping-last-good holds the last good text",
             ],
         ),
         (
