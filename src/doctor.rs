@@ -76,6 +76,9 @@ pub struct Finding {
     pub reference: &'static str,
 }
 
+/// Why Secrets are not looked at where nobody asked for them.
+pub const SECRETS_NOT_ASKED: &str = "Secrets are read with --secrets only";
+
 /// What came of all checks.
 #[derive(Debug, Default)]
 pub struct Report {

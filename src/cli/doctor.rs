@@ -35,8 +35,9 @@ const EXAMPLES: &str = "Examples:
 What may not be read narrows the report, and the report says so. Nothing is changed: the API
 server is asked, as a dry run, to write a broken mapping, which the webhook refuses.
 
-Exit status: 0 when nothing is wrong in what could be looked at, 1 when there are problems (or
-warnings, with --strict), 2 when nothing could be looked at.";
+Exit status: 0 when nothing is wrong in what could be looked at, 1 when there are problems (or,
+with --strict, warnings or what could not be looked at), 2 when nothing could be looked at, or a file
+that was named could not be read.";
 
 /// The most bytes of a file that are read.
 const MOST_BYTES: usize = 64 << 20;
@@ -72,7 +73,7 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "NAME", env = "GITLAB_IAM_WEBHOOK_WEBHOOK_CONFIGURATION")]
     webhook_configuration: Option<String>,
 
-    /// Count warnings as problems.
+    /// Count warnings as problems, and what could not be looked at although it was asked for.
     #[arg(long)]
     strict: bool,
 
@@ -110,7 +111,8 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         OutputFormat::Json => told.as_json(),
     };
     output::print(&text)?;
-    let is_found = told.problems() > 0 || told.has_more() || args.strict && told.warnings() > 0;
+    let is_strictly_found = told.warnings() > 0 || told.has_gaps();
+    let is_found = told.problems() > 0 || told.has_more() || args.strict && is_strictly_found;
     Ok(ExitCode::from(u8::from(is_found)))
 }
 
@@ -144,7 +146,7 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     report.findings.extend(gitlab.findings);
     report.unread.extend(gitlab.unread);
     report.more += gitlab.more;
-    if let (None, Some(Seen::There(_)) | None) = (&ruleset, &installations) {
+    if ruleset.is_none() && !matches!(installations, Some(Seen::Missing)) {
         let why = "no mapping is known: name one with --mapping".to_owned();
         report.unread.push(Unread { what: "what the mapping decides".to_owned(), why });
     }
@@ -172,7 +174,7 @@ fn about_installations(
         report.unread.push(Unread { what, why: why.to_owned() });
     };
     let found = match installations {
-        None => return unread("manifests were given, so no cluster was asked"),
+        None => return unread(report::NO_CLUSTER),
         Some(Seen::Unread(why)) => return unread(why),
         Some(Seen::Missing) => {
             let name = args.webhook_configuration.as_deref();
@@ -214,7 +216,11 @@ fn mapping_of(
 fn values_of(args: &DoctorArgs) -> anyhow::Result<Vec<ValuesFile>> {
     let read = |path: &PathBuf| {
         let input = input::read_at_most(path, MOST_BYTES)?;
-        Ok(ValuesFile { name: input.name, text: Hidden::new(input.text) })
+        let file = ValuesFile { name: input.name, text: Hidden::new(input.text) };
+        match file.check() {
+            Ok(()) => Ok(file),
+            Err(why) => bail!("reading the values {}: {why}", file.name),
+        }
     };
     args.values.iter().map(read).collect()
 }

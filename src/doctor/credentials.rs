@@ -6,7 +6,7 @@ use super::findings::{Check, Findings, Place, listed, shown};
 use super::secrets::{self, Content, Keys};
 use super::stale::has_pod_identity;
 use super::view::{PodView, View};
-use super::{REFERENCE, Severity};
+use super::{REFERENCE, SECRETS_NOT_ASKED, Severity};
 use crate::engine::object::component::Component;
 use crate::inventory::{Pod, Secret};
 
@@ -60,7 +60,7 @@ pub(super) const S3CMD_POD_IDENTITY: Check = Check {
 };
 
 /// Without the keys, nothing works where the role does not.
-const ONCE_VERIFIED: &str = "once `gitlab-iam-webhook verify` says ok for its ServiceAccount, ";
+pub(super) const ONCE_VERIFIED: &str = "once `gitlab-iam-webhook verify` says ok for its ServiceAccount, ";
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     if !view.scene.reads_secrets {
@@ -68,7 +68,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             findings.unread(
                 "Secrets: those of object storage, registry, s3cmd and the runner's cache, and the values of \
                  Helm's releases",
-                "Secrets are read with --secrets only",
+                SECRETS_NOT_ASKED,
             );
         }
         return;
@@ -87,9 +87,11 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         let expecting: Vec<&PodView<'_>> =
             pods.into_iter().flatten().copied().filter(|pod| pod.expects_role).collect();
         for key in secrets::keys(secret) {
-            // Some other Secret than those that are mounted is GitLab's where it has the chart's own key.
+            // Some other Secret than those that are mounted is GitLab's where it has the chart's own key, or
+            // the name of GitLab's documentation for s3cmd, which is mounted while a backup is made.
+            let is_gitlabs = key == "connection" || metadata.name.ends_with("s3cmd-config");
             let is_meant = !expecting.is_empty()
-                || pods.is_none() && key == "connection" && with_roles.contains(metadata.namespace.as_str());
+                || pods.is_none() && is_gitlabs && with_roles.contains(metadata.namespace.as_str());
             if is_meant {
                 judge(secret, key, &expecting, findings);
             }

@@ -215,6 +215,10 @@ fn findings_are_counted_where_there_are_more_than_are_told() {
         .collect();
     let report = live("", &many);
     assert_eq!((report.findings.len(), report.more), (MAX_FINDINGS, 7));
+    // They hide nothing of another namespace.
+    let other = account("z", "", "eks.amazonaws.com/role: x").replace("name: z,", "name: z, namespace: z,");
+    let report = live("", &format!("{many}{other}"));
+    assert_eq!((report.findings.len(), report.more), (MAX_FINDINGS + 1, 7));
 }
 
 #[test]

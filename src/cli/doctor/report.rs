@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::counted;
-use crate::doctor::{Finding, Report, Severity};
+use crate::doctor::{Finding, Report, SECRETS_NOT_ASKED, Severity};
 use crate::inventory::Unread;
+
+/// Why no installation is looked at with `--filename`.
+pub(super) const NO_CLUSTER: &str = "manifests were given, so no cluster was asked";
 
 /// What was looked at.
 pub(super) struct LookedAt {
@@ -51,6 +54,11 @@ impl Told {
 
     pub(super) fn warnings(&self) -> usize {
         self.findings.len() - self.problems()
+    }
+
+    /// Whether something was not looked at that nobody left out on purpose.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.unread.iter().any(|unread| unread.why != NO_CLUSTER && unread.why != SECRETS_NOT_ASKED)
     }
 
     /// Whether there are findings beyond those that are told.
@@ -176,6 +184,7 @@ mod tests {
             values: vec!["values.yaml".to_owned()],
         };
         let told = Told::new(looked_at, report);
+        assert!(told.has_gaps());
         let want = "looked at: installation a/b; namespaces gitlab; values values.yaml\n\
                     problem: check: Pod a/b: ?[2Jz. Fix: mend it. See docs/x.md\n\
                     warning: check: Pod a/b: x?problem: y. Fix: mend it. See docs/x.md\n\

@@ -482,6 +482,13 @@ fn of_the_chain() -> Vec<Case> {
         Case {
             check: &chain::STATIC_ENV,
             mapping: MAPPING,
+            wrong: with_env("REGISTRY_STORAGE_S3_ACCESSKEY", PLANTED),
+            right: with_env("REGISTRY_STORAGE_S3_BUCKET", "x"),
+            want: &["its environment sets REGISTRY_STORAGE_S3_ACCESSKEY", "verify` says ok"],
+        },
+        Case {
+            check: &chain::STATIC_ENV,
+            mapping: MAPPING,
             wrong: env_from("ACCESS_KEY_ID", "AWS_"),
             right: env_from("ACCESS_KEY_ID", ""),
             want: &["AWS_ACCESS_KEY_ID"],
@@ -674,6 +681,7 @@ fn of_secrets() -> Vec<Case> {
 
 fn of_registry_and_backups() -> Vec<Case> {
     let registry = |text: &str| with_secret("registry", "config", &format!("s3:\n  bucket: b\n  {text}\n"));
+    let webservice = || [webservice_account(), pod("webservice", "gitlab-webservice", "", "")].concat();
     let s3cmd =
         |text: &str| with_secret("toolbox", "config", &format!("[default]\nbucket_location = x\n{text}\n"));
     let identity = |name: &str| {
@@ -714,6 +722,13 @@ fn of_registry_and_backups() -> Vec<Case> {
             wrong: s3cmd("access_key = AKIA\nsecret_key = PLANTED-SECRET"),
             right: s3cmd("access_key =\n# secret_key = x"),
             want: &["it has access_key and secret_key"],
+        },
+        Case {
+            check: &credentials::S3CMD_KEYS,
+            mapping: MAPPING,
+            wrong: webservice() + &secret("gitlab-s3cmd-config", "config", "[default]\naccess_key = AKIA\n"),
+            right: webservice() + &secret("other", "config", "[default]\naccess_key = AKIA\n"),
+            want: &["Secret gitlab/gitlab-s3cmd-config key config: it has access_key", "verify` says ok"],
         },
         Case {
             check: &credentials::S3CMD_POD_IDENTITY,
