@@ -44,6 +44,9 @@ pub struct Scene<'a> {
     /// The chart's `namespaces`: the only ones that the webhook works in. `None` where they are not known, or
     /// it works in all.
     pub served_namespaces: Option<&'a [String]>,
+    /// Whether the webhook itself is known to have a problem: a namespace that is opted in before that is
+    /// mended may be left without new ServiceAccounts.
+    pub is_webhook_broken: bool,
 }
 
 /// How bad a finding is.
@@ -72,6 +75,9 @@ pub struct Finding {
     /// Where this can be read up: an issue or a page.
     pub reference: &'static str,
 }
+
+/// Why Secrets are not looked at where nobody asked for them.
+pub const SECRETS_NOT_ASKED: &str = "Secrets are read with --secrets only";
 
 /// What came of all checks.
 #[derive(Debug, Default)]
@@ -118,6 +124,7 @@ pub const CHECKS: &[&Check] = &[
     &out_of_step::REFUSED,
     &annotations::TYPO,
     &annotations::WRONG_OBJECT,
+    &annotations::WITHOUT_EFFECT,
     &stale::WITHOUT_ROLE,
     &stale::OTHER_ROLE,
     &stale::ROLE_BY_HAND,

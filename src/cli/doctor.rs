@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -16,7 +17,7 @@ use crate::cluster::installation::{Look, find};
 use crate::cluster::inventory::{self, Wanted};
 use crate::cluster::{ApiServer, gitlab_namespaces};
 use crate::doctor::installation::{self, Installation, Seen};
-use crate::doctor::{self, Findings, Report, Scene, ValuesFile};
+use crate::doctor::{self, Findings, Report, Scene, Severity, ValuesFile};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::{Hidden, Inventory, Unread, read};
@@ -34,8 +35,9 @@ const EXAMPLES: &str = "Examples:
 What may not be read narrows the report, and the report says so. Nothing is changed: the API
 server is asked, as a dry run, to write a broken mapping, which the webhook refuses.
 
-Exit status: 0 when nothing is wrong in what could be looked at, 1 when there are problems (or
-warnings, with --strict), 2 when nothing could be looked at.";
+Exit status: 0 when nothing is wrong in what could be looked at, 1 when there are problems (or,
+with --strict, warnings or what could not be looked at), 2 when nothing could be looked at, or a file
+that was named could not be read.";
 
 /// The most bytes of a file that are read.
 const MOST_BYTES: usize = 64 << 20;
@@ -44,8 +46,8 @@ const MOST_BYTES: usize = 64 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DoctorArgs {
-    /// Look at these manifests in place of a cluster, as far as they tell; `-` is standard input. The option
-    /// can be repeated.
+    /// Look at these manifests in place of a cluster, as far as they tell; `-` is standard input. With it, -n
+    /// is the namespace of the objects that name none. The option can be repeated.
     #[arg(
         long = "filename",
         short,
@@ -71,7 +73,7 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "NAME", env = "GITLAB_IAM_WEBHOOK_WEBHOOK_CONFIGURATION")]
     webhook_configuration: Option<String>,
 
-    /// Count warnings as problems.
+    /// Count warnings as problems, and what could not be looked at although it was asked for.
     #[arg(long)]
     strict: bool,
 
@@ -105,11 +107,12 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     };
     let told = judge(args, gathered)?;
     let text = match args.output {
-        OutputFormat::Text => told.as_text(),
+        OutputFormat::Text => told.as_text(std::io::stdout().is_terminal()),
         OutputFormat::Json => told.as_json(),
     };
     output::print(&text)?;
-    let is_found = told.problems() > 0 || told.has_more() || args.strict && told.warnings() > 0;
+    let is_strictly_found = told.warnings() > 0 || told.has_gaps();
+    let is_found = told.problems() > 0 || told.has_more() || args.strict && is_strictly_found;
     Ok(ExitCode::from(u8::from(is_found)))
 }
 
@@ -124,6 +127,8 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     let own_namespaces: Vec<String> = found.iter().map(|one| one.namespace.clone()).collect();
     let served = found.first().and_then(|one| one.served_namespaces.clone());
     let values = values_of(args)?;
+    let mut ours = Report::default();
+    about_installations(args, &mut ours, installations.as_ref(), ruleset.as_ref());
     let scene = Scene {
         inventory: &inventory,
         ruleset: ruleset.as_ref(),
@@ -131,12 +136,17 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
         values: &values,
         own_namespaces: &own_namespaces,
         served_namespaces: served.as_deref(),
+        is_webhook_broken: ours.findings.iter().any(|finding| finding.severity == Severity::Problem),
     };
     let mut findings = Findings::default();
     doctor::examine(&scene, &mut findings);
-    let mut report = findings.into_report();
-    about_installations(args, &mut report, installations.as_ref(), ruleset.as_ref());
-    if let (None, Some(Seen::There(_)) | None) = (&ruleset, &installations) {
+    let gitlab = findings.into_report();
+    // Ours come first: while the webhook does not answer, other fixes may do harm.
+    let mut report = ours;
+    report.findings.extend(gitlab.findings);
+    report.unread.extend(gitlab.unread);
+    report.more += gitlab.more;
+    if ruleset.is_none() && !matches!(installations, Some(Seen::Missing)) {
         let why = "no mapping is known: name one with --mapping".to_owned();
         report.unread.push(Unread { what: "what the mapping decides".to_owned(), why });
     }
@@ -147,6 +157,7 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
         mapping,
         namespaces,
         manifests: args.files.iter().map(|file| file.display().to_string()).collect(),
+        values: args.values.iter().map(|file| file.display().to_string()).collect(),
     };
     Ok(Told::new(looked_at, report))
 }
@@ -163,7 +174,7 @@ fn about_installations(
         report.unread.push(Unread { what, why: why.to_owned() });
     };
     let found = match installations {
-        None => return unread("manifests were given, so no cluster was asked"),
+        None => return unread(report::NO_CLUSTER),
         Some(Seen::Unread(why)) => return unread(why),
         Some(Seen::Missing) => {
             let name = args.webhook_configuration.as_deref();
@@ -205,7 +216,11 @@ fn mapping_of(
 fn values_of(args: &DoctorArgs) -> anyhow::Result<Vec<ValuesFile>> {
     let read = |path: &PathBuf| {
         let input = input::read_at_most(path, MOST_BYTES)?;
-        Ok(ValuesFile { name: input.name, text: Hidden::new(input.text) })
+        let file = ValuesFile { name: input.name, text: Hidden::new(input.text) };
+        match file.check() {
+            Ok(()) => Ok(file),
+            Err(why) => bail!("reading the values {}: {why}", file.name),
+        }
     };
     args.values.iter().map(read).collect()
 }
@@ -252,7 +267,12 @@ async fn from_cluster(args: &DoctorArgs) -> anyhow::Result<Gathered> {
         && inventory.pods.is_empty()
         && installations.unread().is_some();
     if let (true, Some(first)) = (is_blind, inventory.unread.first()) {
-        bail!("looking at the cluster: nothing may be read: {}: {}", first.what, first.why);
+        let advice = if args.namespaces.namespaces.is_empty() && !args.namespaces.all_namespaces {
+            "; where you may read some namespaces only, name them with -n"
+        } else {
+            ""
+        };
+        bail!("looking at the cluster: nothing may be read: {}: {}{advice}", first.what, first.why);
     }
     Ok(Gathered { inventory, installations: Some(installations), unread, namespaces })
 }
@@ -265,7 +285,13 @@ async fn chosen(
 ) -> anyhow::Result<(Vec<String>, Vec<Unread>)> {
     let NamespacesArgs { namespaces, all_namespaces } = &args.namespaces;
     if *all_namespaces || !namespaces.is_empty() {
-        return Ok((namespaces.clone(), Vec::new()));
+        let mut once: Vec<String> = Vec::new();
+        for namespace in namespaces {
+            if !once.contains(namespace) {
+                once.push(namespace.clone());
+            }
+        }
+        return Ok((once, Vec::new()));
     }
     let found = gitlab_namespaces::find(api, |what| progress.tell(what)).await;
     let gitlab_namespaces::Found { namespaces, unread } = found.context("asking the cluster")?;

@@ -71,12 +71,18 @@ fn runs_as_default(view: &PodView<'_>, findings: &mut Findings) {
 
 fn names_an_account_that_is_there<'a>(view: &View<'a>, pod: &PodView<'a>, findings: &mut Findings) {
     let (namespace, name) = (pod.pod.metadata.namespace.as_str(), pod.pod.service_account());
-    let is_live = view.scene.inventory.is_live;
-    if !is_live
-        || pod.component.is_none()
-        || view.account_of(pod).is_some()
-        || !view.knows_accounts(namespace)
-    {
+    if pod.component.is_none() || view.account_of(pod).is_some() {
+        return;
+    }
+    if !view.scene.inventory.is_live {
+        // Each namespace has a `default`, which no chart writes.
+        if name != "default" {
+            let what = format!("ServiceAccount {}/{}", shown(namespace), shown(name));
+            findings.unread(what, "Pods name it, and it is in none of the manifests");
+        }
+        return;
+    }
+    if !view.knows_accounts(namespace) {
         return;
     }
     findings.add(
@@ -116,8 +122,8 @@ fn shared_accounts(view: &View<'_>, findings: &mut Findings) {
             findings.add(&SHARED_ACCOUNT, place, what, fix);
         } else if account.component.is_none() {
             let what = format!(
-                "the Pods of {components} run as it, but it has no labels of a chart that a rule by \
-                 component knows it by"
+                "the Pods of {components} run as it, but it lacks the labels of GitLab's charts (app, chart, \
+                 release), so that no rule by component matches it"
             );
             let fix = format!("add this rule to the mapping: {}", rule_to_paste(key, role));
             findings.add(&ACCOUNT_WITHOUT_LABELS, place, what, fix);

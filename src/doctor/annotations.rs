@@ -2,7 +2,7 @@
 
 use super::Severity;
 use super::findings::{Check, Findings, Place, shown, word};
-use super::view::View;
+use super::view::{PodView, View};
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE};
 use crate::engine::object::subject::APPLIED;
 use crate::inventory::Metadata;
@@ -18,6 +18,13 @@ pub(super) const TYPO: Check = Check {
 pub(super) const WRONG_OBJECT: Check = Check {
     id: "annotation-on-wrong-object",
     severity: Severity::Problem,
+    reference: "https://gitlab.com/gitlab-org/charts/gitlab/-/issues/2710",
+};
+
+/// An annotation about roles is on a Pod, on which nobody reads it, and its ServiceAccount has a role.
+pub(super) const WITHOUT_EFFECT: Check = Check {
+    id: "annotation-without-effect",
+    severity: Severity::Warning,
     reference: "https://gitlab.com/gitlab-org/charts/gitlab/-/issues/2710",
 };
 
@@ -48,7 +55,11 @@ const MAX_DISTANCE: usize = 3;
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     for account in view.accounts.values() {
         let metadata = &account.account.metadata;
-        are_spelt_right(metadata, &Place::of("ServiceAccount", metadata), findings);
+        let command = |change: &str| {
+            let (namespace, name) = (word(&metadata.namespace), word(&metadata.name));
+            format!("kubectl -n {namespace} annotate serviceaccount {name} {change}")
+        };
+        are_spelt_right(metadata, &Place::of("ServiceAccount", metadata), command, findings);
         if metadata.annotation(POD_ROLE).is_some() {
             findings.add(
                 &WRONG_OBJECT,
@@ -64,37 +75,67 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         }
     }
     for namespace in &view.scene.inventory.namespaces {
-        are_spelt_right(&namespace.metadata, &Place::of("Namespace", &namespace.metadata), findings);
+        let metadata = &namespace.metadata;
+        let command = |change: &str| format!("kubectl annotate namespace {} {change}", word(&metadata.name));
+        are_spelt_right(metadata, &Place::of("Namespace", metadata), command, findings);
     }
     for pod in &view.pods {
         let metadata = &pod.pod.metadata;
-        are_spelt_right(metadata, &Place::of_pod(pod.pod), findings);
-        let is_ours = metadata.annotation(APPLIED).is_some_and(|applied| applied.contains(IRSA_ROLE));
-        if metadata.annotation(IRSA_ROLE).is_some() && pod.irsa.is_none() && !is_ours {
-            let account = word(pod.pod.service_account());
-            findings.add(
-                &WRONG_OBJECT,
-                Place::of_pod(pod.pod),
-                format!("its annotation {IRSA_ROLE} is read by nobody: EKS reads it on the ServiceAccount"),
-                format!(
-                    "take it out of the chart's values, and map the ServiceAccount {account} with \
-                     `provider: irsa`"
-                ),
-            );
-        }
+        // A Pod keeps no annotation beyond its end: its workload's template must have it.
+        let command = |change: &str| format!("write it so in the template of its workload: {change}");
+        are_spelt_right(metadata, &Place::of_pod(pod.pod), command, findings);
+        has_no_role_of_an_account(view, pod, findings);
     }
 }
 
-fn are_spelt_right(metadata: &Metadata, place: &Place, findings: &mut Findings) {
-    for key in metadata.annotations.keys() {
-        if let Some(meant) = meant(key) {
-            findings.add(
-                &TYPO,
-                place.clone(),
-                format!("its annotation {} is read by nobody", shown(key)),
-                format!("write {meant}"),
-            );
-        }
+/// EKS reads the role of irsa on ServiceAccounts only.
+fn has_no_role_of_an_account(view: &View<'_>, pod: &PodView<'_>, findings: &mut Findings) {
+    let metadata = &pod.pod.metadata;
+    let Some(value) = metadata.annotation(IRSA_ROLE) else { return };
+    if metadata.annotation(APPLIED).is_some_and(|applied| applied.contains(IRSA_ROLE)) {
+        return;
+    }
+    let account = shown(pod.pod.service_account());
+    let what = format!("its annotation {IRSA_ROLE} is read by nobody: EKS reads it on the ServiceAccount");
+    let Some(role) = &pod.irsa else {
+        let fix = format!(
+            "take it out of the chart's values, and map the ServiceAccount {account} with `provider: irsa`"
+        );
+        return findings.add(&WRONG_OBJECT, Place::of_pod(pod.pod), what, fix);
+    };
+    // Whoever wrote the same role in both places misses nothing.
+    if view.account_of(pod).is_some_and(|account| account.present == Some(value)) {
+        return;
+    }
+    let what = format!("{what}, and its ServiceAccount {account} has {} by the mapping", shown(role));
+    findings.add(
+        &WITHOUT_EFFECT,
+        Place::of_pod(pod.pod),
+        what,
+        format!("take it ({}) out of the chart's values", shown(value)),
+    );
+}
+
+fn are_spelt_right(
+    metadata: &Metadata,
+    place: &Place,
+    command: impl Fn(&str) -> String,
+    findings: &mut Findings,
+) {
+    for (key, value) in &metadata.annotations {
+        let Some(meant) = meant(key) else { continue };
+        let old = word(&format!("{key}-"));
+        // What the right key has already is not written over.
+        let change = match metadata.annotation(&meant) {
+            Some(_) => old,
+            None => format!("{old} {}", word(&format!("{meant}={value}"))),
+        };
+        findings.add(
+            &TYPO,
+            place.clone(),
+            format!("its annotation {} is read by nobody: {meant} is meant", shown(key)),
+            command(&change),
+        );
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use super::credentials::ONCE_VERIFIED;
 use super::findings::{Check, Findings, Place, listed, shown};
 use super::stale::has_pod_identity;
 use super::view::{PodView, View};
-use super::{REFERENCE, Severity};
+use super::{REFERENCE, SECRETS_NOT_ASKED, Severity};
 use crate::inventory::{Container, EnvSource, Hidden, Pod};
 
 const CHAIN: &str = "https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html";
@@ -36,7 +37,14 @@ pub(super) const POD_IDENTITY: Check =
     Check { id: "pod-identity", severity: Severity::Problem, reference: REFERENCE.pod_identity };
 
 /// The names under which SDKs look for static keys; the Java SDK reads the short ones as well.
-const KEYS: [&str; 4] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY", "AWS_SECRET_KEY"];
+const KEYS: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "REGISTRY_STORAGE_S3_ACCESSKEY",
+    "REGISTRY_STORAGE_S3_SECRETKEY",
+];
 const PROFILES: [&str; 2] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
 const FILES: [&str; 2] = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"];
 
@@ -51,7 +59,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         has_no_vault_agent(pod, findings);
         has_no_pod_identity(pod, findings);
     }
-    let reason = if view.scene.reads_secrets { NOT_THERE } else { "Secrets are read with --secrets only" };
+    let reason = if view.scene.reads_secrets { NOT_THERE } else { SECRETS_NOT_ASKED };
     for (objects, why) in [(unknown.secrets, reason), (unknown.config_maps, NOT_THERE)] {
         if !objects.is_empty() {
             let objects = listed(objects.iter().map(String::as_str));
@@ -129,12 +137,12 @@ fn has_no_static_keys(pod: &PodView<'_>, settings: &[Setting<'_>], findings: &mu
         return;
     }
     let (place, names) = place_and_names(pod, settings);
-    let what = format!("its environment sets {names}, which every AWS SDK takes before a role");
+    let what = format!("its environment sets {names}, which is taken before a role");
     findings.add(
         &STATIC_ENV,
         place,
         what,
-        format!("take {names} out of `env` and `envFrom` of its workload"),
+        format!("{ONCE_VERIFIED}take {names} out of `env` and `envFrom` of its workload"),
     );
 }
 
@@ -180,7 +188,9 @@ fn has_no_credentials_file(pod: &PodView<'_>, settings: &[Setting<'_>], findings
 fn has_no_vault_agent(pod: &PodView<'_>, findings: &mut Findings) {
     const INJECT: &str = "vault.hashicorp.com/agent-inject";
     let annotations = &pod.pod.metadata.annotations;
-    if annotations.get(INJECT).map(String::as_str) != Some("true") {
+    // The agent reads it as Go reads a boolean.
+    let is_on = |value: &String| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    if !annotations.get(INJECT).is_some_and(is_on) {
         return;
     }
     let secret = annotations.iter().find(|(key, value)| {

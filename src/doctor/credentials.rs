@@ -6,7 +6,7 @@ use super::findings::{Check, Findings, Place, listed, shown};
 use super::secrets::{self, Content, Keys};
 use super::stale::has_pod_identity;
 use super::view::{PodView, View};
-use super::{REFERENCE, Severity};
+use super::{REFERENCE, SECRETS_NOT_ASKED, Severity};
 use crate::engine::object::component::Component;
 use crate::inventory::{Pod, Secret};
 
@@ -59,13 +59,16 @@ pub(super) const S3CMD_POD_IDENTITY: Check = Check {
     reference: "https://docs.gitlab.com/charts/backup-restore/",
 };
 
+/// Without the keys, nothing works where the role does not.
+pub(super) const ONCE_VERIFIED: &str = "once `gitlab-iam-webhook verify` says ok for its ServiceAccount, ";
+
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     if !view.scene.reads_secrets {
         if !view.pods.is_empty() || !view.accounts.is_empty() {
             findings.unread(
                 "Secrets: those of object storage, registry, s3cmd and the runner's cache, and the values of \
                  Helm's releases",
-                "Secrets are read with --secrets only",
+                SECRETS_NOT_ASKED,
             );
         }
         return;
@@ -84,9 +87,11 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         let expecting: Vec<&PodView<'_>> =
             pods.into_iter().flatten().copied().filter(|pod| pod.expects_role).collect();
         for key in secrets::keys(secret) {
-            // Some other Secret than those that are mounted is GitLab's where it has the chart's own key.
+            // Some other Secret than those that are mounted is GitLab's where it has the chart's own key, or
+            // the name of GitLab's documentation for s3cmd, which is mounted while a backup is made.
+            let is_gitlabs = key == "connection" || metadata.name.ends_with("s3cmd-config");
             let is_meant = !expecting.is_empty()
-                || pods.is_none() && key == "connection" && with_roles.contains(metadata.namespace.as_str());
+                || pods.is_none() && is_gitlabs && with_roles.contains(metadata.namespace.as_str());
             if is_meant {
                 judge(secret, key, &expecting, findings);
             }
@@ -145,7 +150,7 @@ fn object_storage(keys: &Keys, place: &Place, readers: &str, findings: &mut Find
         } else {
             format!("it has {names} with nothing in it, which Fog takes for a key all the same{readers}")
         };
-        add(&STATIC_KEYS, what, &format!("take {names} out of it, and restart the Pods"));
+        add(&STATIC_KEYS, what, &format!("{ONCE_VERIFIED}take {names} out of it, and restart the Pods"));
     }
     if !keys.is_true("use_iam_profile") {
         let state = if keys.has("use_iam_profile") { "does not say true" } else { "is missing" };
@@ -174,7 +179,7 @@ fn registry(keys: &Keys, place: &Place, findings: &mut Findings) {
     if !statics.is_empty() {
         let names = statics.join(" and ");
         let what = format!("it has {names}, which the registry takes instead of the role");
-        add(&REGISTRY_KEYS, what, &format!("take {names} out of it, and restart the Pods"));
+        add(&REGISTRY_KEYS, what, &format!("{ONCE_VERIFIED}take {names} out of it, and restart the Pods"));
     }
     if keys.is_set("regionendpoint") {
         let what = "it has `regionendpoint`, which is for stores that only resemble S3 and have no roles";
@@ -199,7 +204,7 @@ fn s3cmd(keys: &Keys, place: &Place, pods: &[&PodView<'_>], findings: &mut Findi
             &S3CMD_KEYS,
             place.clone(),
             what,
-            format!("take {names} out of it, and leave bucket_location"),
+            format!("{ONCE_VERIFIED}take {names} out of it, and leave bucket_location"),
         );
     }
     if pods.iter().any(|pod| has_pod_identity(pod.pod)) {

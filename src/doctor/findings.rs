@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use super::{Finding, Report, Severity};
 use crate::inventory::{Metadata, Pod, Unread};
 
-/// The most findings of one check that are told: whoever may write many objects hides no other check's.
+/// The most findings of one check in one namespace that are told: whoever may write many objects hides no
+/// other check's, and no other namespace's.
 pub const MAX_FINDINGS: usize = 50;
+
+/// The most findings that are told at all.
+const MAX_ALL: usize = 5000;
 
 /// The most things that are told to be unread.
 const MAX_UNREAD: usize = 200;
@@ -31,6 +35,8 @@ pub struct Check {
 /// Where a finding stands.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The namespace of the object; empty where it has none.
+    namespace: String,
     object: String,
     /// What the object is one of many of, as `Pods of StatefulSet gitlab-gitaly`.
     group: Option<String>,
@@ -43,8 +49,8 @@ pub struct Findings {
     entries: Vec<Entry>,
     /// The place in `entries` of each check, group and sentence.
     known: BTreeMap<(&'static str, String, String), usize>,
-    /// How many entries each check has.
-    of_check: BTreeMap<&'static str, usize>,
+    /// How many entries each check has in each namespace.
+    of_check: BTreeMap<(&'static str, String), usize>,
     more: usize,
     unread: Vec<Unread>,
 }
@@ -75,8 +81,8 @@ impl Findings {
             entry.others += usize::from(entry.place.object != place.object);
             return;
         }
-        let count = self.of_check.entry(check.id).or_default();
-        if *count >= MAX_FINDINGS {
+        let count = self.of_check.entry((check.id, place.namespace.clone())).or_default();
+        if *count >= MAX_FINDINGS || self.entries.len() >= MAX_ALL {
             self.more += 1;
             return;
         }
@@ -104,7 +110,7 @@ impl Findings {
 
 impl Entry {
     fn into_finding(self) -> Finding {
-        let Place { mut object, group, detail } = self.place;
+        let Place { mut object, group, detail, .. } = self.place;
         object.push_str(&detail);
         if let (Some(group), 1..) = (group, self.others) {
             object = format!("{object} and {} other {group}", self.others);
@@ -124,7 +130,7 @@ impl Place {
         } else {
             format!("{kind} {namespace}/{name}")
         };
-        Self { object, group: None, detail: String::new() }
+        Self { namespace, object, group: None, detail: String::new() }
     }
 
     /// The place of a Pod, or of the workload whose template makes it.
@@ -136,7 +142,7 @@ impl Place {
     /// The place of something that is no object of Kubernetes.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self { object: shown(name), group: None, detail: String::new() }
+        Self { namespace: String::new(), object: shown(name), group: None, detail: String::new() }
     }
 
     /// Names these containers.

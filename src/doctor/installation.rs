@@ -8,7 +8,7 @@ mod configuration;
 mod deployment;
 
 pub use checks::{CHECKS, examine, not_installed};
-pub use configuration::{Bundle, Configuration, Requirement, Selector, Webhook, served};
+pub use configuration::{Bundle, Condition, Configuration, Requests, Requirement, Selector, Webhook, served};
 pub use deployment::{Deployment, ServeOptions};
 
 use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problems};
@@ -171,6 +171,12 @@ impl Installation {
             (format!("ValidatingWebhookConfiguration {name}"), self.validating.unread()),
             ("the webhook of EKS".to_owned(), self.eks_webhook.unread()),
             (format!("Deployment {namespace}/{service}"), self.deployment.unread()),
+            (
+                format!(
+                    "which roles {namespace}/{service} allows (allowedRoles), so that all are taken for allowed"
+                ),
+                self.deployment.unread(),
+            ),
             (format!("EndpointSlices of the Service {namespace}/{service}"), self.endpoints.unread()),
             (format!("Pods of the webhook in the namespace {namespace}"), self.replicas.unread()),
             (

@@ -48,8 +48,11 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
 /// Returns the namespaces in which something of GitLab's expects a role, with what that is.
 fn with_gitlab<'v>(view: &'v View<'_>) -> BTreeMap<&'v str, BTreeSet<&'static str>> {
     let mut found: BTreeMap<&str, BTreeSet<&'static str>> = BTreeMap::new();
+    // Where the mapping is known, a namespace in which it decides nothing needs no label.
+    let is_unknown = view.scene.ruleset.is_none();
     for pod in view.expecting() {
-        if let Some(component) = pod.component {
+        let is_decided = pod.has_rule || view.account_of(pod).is_some_and(|account| account.has_rule);
+        if let (Some(component), true) = (pod.component, is_unknown || is_decided) {
             found.entry(&pod.pod.metadata.namespace).or_default().insert(component.name());
         }
     }
@@ -69,7 +72,13 @@ fn has_opted_in(view: &View<'_>, namespace: &str, found: &BTreeSet<&'static str>
     let Some(label) = view.our_label(namespace).filter(|_| !is_excepted(view, namespace)) else { return };
     let Some(metadata) = view.namespace(namespace).map(|namespace| &namespace.metadata) else { return };
     let place = Place::of("Namespace", metadata);
-    let command = format!("kubectl label namespace {} --overwrite {INJECT}=enabled", word(namespace));
+    // With the label, nothing more is admitted while nobody answers, where the failure policy is Fail.
+    let first = if view.scene.is_webhook_broken {
+        "first mend the problems of the webhook above, then: "
+    } else {
+        ""
+    };
+    let command = format!("{first}kubectl label namespace {} --overwrite {INJECT}=enabled", word(namespace));
     let components = listed(found.iter().copied());
     match label {
         "enabled" | "disabled" => {}

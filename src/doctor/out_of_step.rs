@@ -26,7 +26,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             Outcome::Kept => findings.add(
                 &KEPT,
                 place,
-                format!("somebody else set its role: {}", account.told),
+                kept(account),
                 "write `onConflict: replace` into the rule, or take the role out of the chart's values",
             ),
             Outcome::Refused => refused(place, &account.told, findings),
@@ -37,6 +37,19 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         if let Some(told) = &pod.refused {
             refused(Place::of_pod(pod.pod), told, findings);
         }
+    }
+}
+
+/// Names both roles whole: what the decision tells is cut to the length of a warning of the API server's.
+fn kept(account: &AccountView<'_>) -> String {
+    match (account.present, &account.rule) {
+        (Some(present), Some((rule, role))) => format!(
+            "somebody else set its role {}, which is kept; rule {} of the mapping would give {}",
+            shown(present),
+            shown(rule),
+            shown(role)
+        ),
+        _ => format!("somebody else set its role: {}", account.told),
     }
 }
 
@@ -54,13 +67,16 @@ fn is_in_step(view: &View<'_>, account: &AccountView<'_>, place: Place, findings
     let what = if present == role {
         format!("it has the role {role}, but not the annotations that go with it in the mapping")
     } else {
-        format!("its role is {present}, and the mapping decides for {role}: it was not admitted since")
+        format!(
+            "its role is {present}, but the mapping gives it {role}: the webhook has not seen it since the \
+             mapping gives that"
+        )
     };
     let (namespace, name) = (word(&metadata.namespace), word(&metadata.name));
     let fix = format!(
-        "kubectl -n {namespace} patch serviceaccount {name} --type merge --patch '{{}}', and restart \
-         its Pods; \
-         `--repair` does it by itself"
+        "have the webhook decide again (kubectl -n {namespace} patch serviceaccount {name} --type merge \
+         --patch '{{}}'), and restart its Pods; with `repair.enabled` in the values of \
+         gitlab-iam-webhook's chart, the webhook patches such ServiceAccounts itself"
     );
     findings.add(&OUT_OF_STEP, place, what, fix);
 }

@@ -128,7 +128,10 @@ fn classified(document: &Node<'_>) -> Content {
         return Content::Registry(keys_of(driver));
     }
     let is_connection = ["provider", "use_iam_profile", "aws_access_key_id"];
-    if is_connection.iter().any(|key| document.get(key).is_some()) {
+    if is_connection
+        .iter()
+        .any(|key| document.get(key).or_else(|| document.get(&format!(":{key}"))).is_some())
+    {
         return Content::ObjectStorage(keys_of(document));
     }
     Content::Other
@@ -137,7 +140,8 @@ fn classified(document: &Node<'_>) -> Content {
 fn keys_of(node: &Node<'_>) -> Keys {
     let entries = node.as_mapping().unwrap_or_default();
     let entry = |(key, value): &(Node<'_>, Node<'_>)| {
-        let key = key.as_scalar()?.text.to_string();
+        // Ruby reads `:provider` as the symbol that GitLab looks for.
+        let key = key.as_scalar()?.text.trim_start_matches(':').to_owned();
         let holds = value.as_scalar().map_or(Holds::Something, |scalar| match scalar.kind {
             ScalarKind::Null => Holds::Nothing,
             ScalarKind::Boolean(false) => Holds::False,
@@ -156,22 +160,29 @@ fn holds(value: &str) -> Holds {
     }
 }
 
-/// Reads s3cmd's configuration: a section `[default]`, and a line for each key.
+/// Reads s3cmd's configuration: a line for each key. The section `[default]` may be missing where there are
+/// keys of access, so that nothing else is taken for it.
 fn s3cmd(text: &str) -> Option<Keys> {
     const KNOWN: [&str; 6] =
         ["access_key", "secret_key", "bucket_location", "host_base", "host_bucket", "use_https"];
-    let mut lines =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-    if !lines.next()?.starts_with('[') {
-        return None;
-    }
-    let lines = lines.filter_map(|line| line.split_once('='));
+    let mut lines = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+        .peekable();
+    let has_section = lines.peek()?.starts_with('[');
+    let lines = lines.filter_map(|line| match line.split_once('=') {
+        None if has_section => line.split_once(':'),
+        found => found,
+    });
     let keys: BTreeMap<_, _> = lines
         .map(|(key, value)| (key.trim(), value))
         .filter(|(key, _)| KNOWN.contains(key))
         .map(|(key, value)| (key.to_owned(), holds(value)))
         .collect();
-    (!keys.is_empty()).then_some(Keys(keys))
+    let is_s3cmd = has_section || ["access_key", "secret_key"].iter().any(|key| keys.contains_key(*key));
+    (is_s3cmd && !keys.is_empty()).then_some(Keys(keys))
 }
 
 #[cfg(test)]
@@ -195,6 +206,15 @@ mod tests {
         assert!(matches!(read("config", "s3:\n  bucket: x\n"), Content::Registry(_)));
         assert!(matches!(read("config", "storage: {s3_v2: {bucket: x}}\n"), Content::Registry(_)));
         assert!(matches!(read("config", "# c\n\n[default]\naccess_key = x\n"), Content::S3cmd(_)));
+        for text in ["\u{feff}[default]\naccess_key = x\n", "access_key = x\n", "[default]\naccess_key: x\n"]
+        {
+            assert!(
+                matches!(read("config", text), Content::S3cmd(keys) if keys.is_set("access_key")),
+                "{text}"
+            );
+        }
+        let symbols = read("connection", ":provider: AWS\n:aws_access_key_id: x\n");
+        assert!(matches!(symbols, Content::ObjectStorage(keys) if keys.has("aws_access_key_id")));
         assert_eq!(read("config", "[remote]\ntype = s3\n"), Content::Other);
         assert_eq!(read("password", "s3cr3t provider"), Content::Other);
         assert_eq!(read("tls.crt", "-----BEGIN"), Content::Other);

@@ -26,10 +26,17 @@ struct Given<'a> {
     reads_secrets: bool,
     values: &'a [ValuesFile],
     served_namespaces: Option<&'a [String]>,
+    is_webhook_broken: bool,
 }
 
-const LIVE: Given<'_> =
-    Given { mapping: "", is_live: true, reads_secrets: true, values: &[], served_namespaces: None };
+const LIVE: Given<'_> = Given {
+    mapping: "",
+    is_live: true,
+    reads_secrets: true,
+    values: &[],
+    served_namespaces: None,
+    is_webhook_broken: false,
+};
 
 /// Examines these manifests as if they were in a cluster.
 fn live(mapping: &str, manifests: &str) -> Report {
@@ -48,6 +55,7 @@ fn examined(given: &Given<'_>, manifests: &str) -> Report {
         values: given.values,
         own_namespaces: &["gitlab-iam-webhook".to_owned()],
         served_namespaces: given.served_namespaces,
+        is_webhook_broken: given.is_webhook_broken,
     };
     examine(&scene, &mut findings);
     findings.into_report()
@@ -115,6 +123,58 @@ fn a_label_on_a_namespace_that_the_webhook_was_not_told_to_work_in_is_told() {
 }
 
 #[test]
+fn a_namespace_is_opted_in_only_after_the_webhook_is_mended() {
+    let manifests =
+        [namespace("gitlab", "", ""), account("web", "webservice", ""), pod("webservice", "web", "", "")];
+    let broken =
+        examined(&Given { mapping: cases::MAPPING, is_webhook_broken: true, ..LIVE }, &manifests.concat());
+    let found = of(&broken, &namespaces::NOT_LABELLED);
+    assert!(
+        found[0].contains("-> first mend the problems of the webhook above, then: kubectl label"),
+        "{found:?}"
+    );
+    let sound = live(cases::MAPPING, &manifests.concat());
+    let found = of(&sound, &namespaces::NOT_LABELLED);
+    assert!(found[0].contains("-> kubectl label"), "{found:?}");
+}
+
+#[test]
+fn a_namespace_of_which_no_rule_decides_anything_needs_no_label() {
+    let role = "eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/own";
+    let manifests =
+        [namespace("gitlab", "", ""), account("web", "webservice", role), pod("webservice", "web", "", "")];
+    let elsewhere = "account: \"123456789012\"\nrules: [{match: {namespace: other}, role: gitlab}]\n";
+    let report = live(elsewhere, &manifests.concat());
+    assert_eq!(of(&report, &namespaces::NOT_LABELLED), Vec::<String>::new());
+    let unknown = live("", &manifests.concat());
+    assert_eq!(of(&unknown, &namespaces::NOT_LABELLED).len(), 1, "no mapping is known");
+}
+
+#[test]
+fn manifests_without_the_account_of_a_pod_say_that_it_was_not_looked_at() {
+    let manifests = [pod("webservice", "gitlab-web", "", ""), pod("sidekiq", "default", "", "")].concat();
+    let report = examined(&Given { is_live: false, ..LIVE }, &manifests);
+    let unread: Vec<_> = report.unread.iter().map(|one| one.what.as_str()).collect();
+    assert_eq!(unread, ["ServiceAccount gitlab/gitlab-web"], "each namespace has a `default`");
+}
+
+#[test]
+fn an_annotation_that_nobody_reads_is_told_also_where_the_mapping_gives_the_role() {
+    let role = |name: &str| format!("eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/{name}");
+    for (name, on_account) in [("gitlab", String::new()), ("other", String::new()), ("other", role("gitlab"))]
+    {
+        let metadata = format!("annotations: {{{}}}", role(name));
+        let manifests =
+            [account("web", "webservice", &on_account), pod("webservice", "web", &metadata, "")].concat();
+        let found = of(&live(cases::MAPPING, &manifests), &annotations::WITHOUT_EFFECT);
+        assert!(
+            found[0].contains("its ServiceAccount web has arn:aws:iam::123456789012:role/gitlab"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn the_rule_to_paste_is_taken_and_gives_the_account_its_role() {
     let manifests = [account("gitlab-shared", "", ""), pod("webservice", "gitlab-shared", "", "")].concat();
     let report = live(cases::MAPPING, &manifests);
@@ -155,6 +215,10 @@ fn findings_are_counted_where_there_are_more_than_are_told() {
         .collect();
     let report = live("", &many);
     assert_eq!((report.findings.len(), report.more), (MAX_FINDINGS, 7));
+    // They hide nothing of another namespace.
+    let other = account("z", "", "eks.amazonaws.com/role: x").replace("name: z,", "name: z, namespace: z,");
+    let report = live("", &format!("{many}{other}"));
+    assert_eq!((report.findings.len(), report.more), (MAX_FINDINGS + 1, 7));
 }
 
 #[test]

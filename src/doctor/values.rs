@@ -32,6 +32,16 @@ pub struct ValuesFile {
     pub text: Hidden,
 }
 
+impl ValuesFile {
+    /// Whether the values can be read.
+    ///
+    /// # Errors
+    /// When they cannot; the reason holds nothing of them.
+    pub fn check(&self) -> Result<(), String> {
+        dead_values(&self.name, self.text.expose(), None).map(drop)
+    }
+}
+
 /// The most bytes of a release before it is unpacked: a Secret holds no more.
 const MAX_PACKED: usize = 2 << 20;
 

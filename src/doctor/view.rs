@@ -46,6 +46,8 @@ pub(super) struct AccountView<'a> {
     pub(super) outcome: Outcome,
     /// What is told of that, in a sentence.
     pub(super) told: String,
+    /// The rule for irsa, and the role that it gives, whether or not that is set.
+    pub(super) rule: Option<(String, String)>,
     /// Whether it asks for regional endpoints of STS once it is as decided.
     pub(super) has_regional_sts: bool,
 }
@@ -67,6 +69,8 @@ pub(super) struct PodView<'a> {
     pub(super) pod_role: Option<String>,
     /// Why its role for kube2iam or kiam cannot be given.
     pub(super) refused: Option<String>,
+    /// Whether some rule decides on it.
+    pub(super) has_rule: bool,
     /// Whether a role may be expected for it.
     pub(super) expects_role: bool,
 }
@@ -173,6 +177,12 @@ fn decided(decision: &Decision<'_>, key: &str, present: Option<&str>) -> Option<
     edit.map_or_else(|| present.map(str::to_owned), |edit| edit.value.as_deref().map(str::to_owned))
 }
 
+/// Returns the rule that decides for irsa, and the role that it gives.
+fn irsa_rule(decision: &Decision<'_>) -> Option<(String, String)> {
+    let verdict = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa)?;
+    Some((verdict.rule?.name.to_string(), verdict.role.as_deref()?.to_owned()))
+}
+
 /// Returns what a decision tells a person, in one line.
 fn told(decision: &Decision<'_>) -> String {
     let warning = decision.warnings.first().map(String::as_str).unwrap_or_default();
@@ -193,6 +203,7 @@ impl<'a> AccountView<'a> {
                 role: decided(&decision, IRSA_ROLE, present),
                 outcome: decision.outcome(),
                 told: told(&decision),
+                rule: irsa_rule(&decision),
                 has_rule: decision.verdicts.iter().any(|verdict| verdict.rule.is_some()),
                 has_regional_sts: regional.as_deref() == Some("true"),
             }
@@ -212,9 +223,7 @@ impl<'a> PodView<'a> {
         pod.with_subject(Requester::Assumed, |subject| {
             let decision = decide(ruleset, subject);
             let of_irsa = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa);
-            let irsa_rule = of_irsa.and_then(|verdict| {
-                Some((verdict.rule?.name.to_string(), verdict.role.as_deref()?.to_owned()))
-            });
+            let irsa_rule = irsa_rule(&decision);
             let pod_role = decided(&decision, POD_ROLE, pod.metadata.annotation(POD_ROLE));
             let component = decision.component.or_else(|| ruleset.facts(subject).resembles);
             let is_mapped = irsa.is_some() || pod_role.is_some() || irsa_rule.is_some();
@@ -223,6 +232,7 @@ impl<'a> PodView<'a> {
                 pod,
                 component,
                 is_unreached: of_irsa.is_some_and(|verdict| verdict.outcome == Outcome::DefaultAccount),
+                has_rule: decision.verdicts.iter().any(|verdict| verdict.rule.is_some()),
                 refused: (decision.outcome() == Outcome::Refused).then(|| told(&decision)),
                 irsa_rule,
                 irsa,

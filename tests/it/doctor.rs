@@ -92,6 +92,8 @@ fn manifests_are_looked_at_without_a_cluster_as_far_as_they_tell() {
     let (code, out, _) = doctor(&["-f", &more], "");
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("not looked at: what the mapping decides: no mapping is known: name one"), "{out}");
+    assert_eq!(doctor(&["--strict", "-f", &more], "").0, 1, "nobody knows whether all is well");
+    assert_eq!(doctor(&["--strict", "-m", &mapping, "-f", &good], "").0, 0, "Secrets were not asked for");
 }
 
 #[test]
@@ -161,6 +163,7 @@ fn what_cannot_be_used_is_said_in_a_sentence_once() {
         (&["-f", &objects, "-m", &ruels], "unknown key `ruels`"),
         (&["-f", &objects, "-m", &nowhere], "No such file"),
         (&["-f", &objects, "--values", &nowhere], "No such file"),
+        (&["-f", &objects, "--values", &broken], "the values are no YAML of that size"),
         (&["--kubeconfig", &nowhere], "using the kubeconfig"),
         (&["--kubeconfig", &broken], "using the kubeconfig"),
         (&[], "found no credentials"),

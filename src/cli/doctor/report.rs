@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::counted;
-use crate::doctor::{Finding, Report, Severity};
+use crate::doctor::{Finding, Report, SECRETS_NOT_ASKED, Severity};
 use crate::inventory::Unread;
+
+/// Why no installation is looked at with `--filename`.
+pub(super) const NO_CLUSTER: &str = "manifests were given, so no cluster was asked";
 
 /// What was looked at.
 pub(super) struct LookedAt {
@@ -18,6 +21,8 @@ pub(super) struct LookedAt {
     pub(super) namespaces: Vec<String>,
     /// The files of manifests.
     pub(super) manifests: Vec<String>,
+    /// The files of values.
+    pub(super) values: Vec<String>,
 }
 
 /// All that is told.
@@ -51,18 +56,29 @@ impl Told {
         self.findings.len() - self.problems()
     }
 
+    /// Whether something was not looked at that nobody left out on purpose.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.unread.iter().any(|unread| unread.why != NO_CLUSTER && unread.why != SECRETS_NOT_ASKED)
+    }
+
     /// Whether there are findings beyond those that are told.
     pub(super) fn has_more(&self) -> bool {
         self.more > 0
     }
 
-    /// One line for each finding, so that it can be searched and counted.
-    pub(super) fn as_text(&self) -> String {
+    /// One line for each finding, so that it can be searched and counted. On a terminal the fix and the
+    /// reference have lines of their own.
+    pub(super) fn as_text(&self, is_terminal: bool) -> String {
         let mut text = self.looked_at.as_text();
         for Finding { severity, check, place, what, fix, reference } in &self.findings {
             let severity = word(*severity);
-            let line = format!("{severity}: {check}: {place}: {what}. Fix: {fix}. See {reference}");
-            let _ = writeln!(text, "{}", in_a_line(&line));
+            let found = in_a_line(&format!("{severity}: {check}: {place}: {what}"));
+            let fix = in_a_line(fix);
+            let _ = if is_terminal {
+                writeln!(text, "{found}\n  Fix: {fix}\n  See {reference}")
+            } else {
+                writeln!(text, "{found}. Fix: {fix}. See {reference}")
+            };
         }
         for Unread { what, why } in &self.unread {
             let _ = writeln!(text, "{}", in_a_line(&format!("not looked at: {what}: {why}")));
@@ -98,7 +114,7 @@ impl Told {
 
 impl LookedAt {
     fn as_text(&self) -> String {
-        let Self { installations, mapping, namespaces, manifests } = self;
+        let Self { installations, mapping, namespaces, manifests, values } = self;
         let within = match (namespaces.as_slice(), manifests.as_slice()) {
             ([], []) => "all namespaces".to_owned(),
             ([], manifests) => format!("manifests {}", manifests.join(", ")),
@@ -110,14 +126,17 @@ impl LookedAt {
         }
         parts.extend(mapping.as_ref().map(|mapping| format!("mapping {mapping}")));
         parts.push(within);
+        if !values.is_empty() {
+            parts.push(format!("values {}", values.join(", ")));
+        }
         format!("{}\n", in_a_line(&format!("looked at: {}", parts.join("; "))))
     }
 
     fn as_json(&self) -> Value {
-        let Self { installations, mapping, namespaces, manifests } = self;
+        let Self { installations, mapping, namespaces, manifests, values } = self;
         json!({
             "installations": installations, "mapping": mapping, "namespaces": namespaces,
-            "manifests": manifests,
+            "manifests": manifests, "values": values,
         })
     }
 }
@@ -162,14 +181,18 @@ mod tests {
             mapping: None,
             namespaces: vec!["gitlab".to_owned()],
             manifests: Vec::new(),
+            values: vec!["values.yaml".to_owned()],
         };
         let told = Told::new(looked_at, report);
-        let want = "looked at: installation a/b; namespaces gitlab\n\
+        assert!(told.has_gaps());
+        let want = "looked at: installation a/b; namespaces gitlab; values values.yaml\n\
                     problem: check: Pod a/b: ?[2Jz. Fix: mend it. See docs/x.md\n\
                     warning: check: Pod a/b: x?problem: y. Fix: mend it. See docs/x.md\n\
                     not looked at: Pods: forbidden\n\
                     1 problem, 1 warning, 1 thing not looked at\n";
-        assert_eq!(told.as_text(), want);
+        assert_eq!(told.as_text(false), want);
+        let found = "problem: check: Pod a/b: ?[2Jz\n  Fix: mend it\n  See docs/x.md\nwarning: ";
+        assert!(told.as_text(true).contains(found), "{}", told.as_text(true));
         let value: Value = serde_json::from_str(&told.as_json()).unwrap();
         assert_eq!(value["findings"][0]["severity"], "problem");
         assert_eq!(value["problems"], 1);

@@ -50,9 +50,10 @@ struct Told {
 #[must_use]
 pub fn examine(installation: &Installation, ruleset: Option<&Ruleset>, now: SystemTime) -> Vec<Finding> {
     let mut checkup = Checkup { installation, ruleset, now, findings: Vec::new() };
+    // What does not run explains most of the rest.
+    running::check(&mut checkup);
     registration::check(&mut checkup);
     trust::check(&mut checkup);
-    running::check(&mut checkup);
     mapping::check(&mut checkup);
     checkup.findings
 }

@@ -44,6 +44,34 @@ pub struct Webhook {
     pub timeout_seconds: u16,
     /// The namespaces whose objects are sent.
     pub namespace_selector: Selector,
+    /// The labels of the objects that are sent.
+    pub object_selector: Selector,
+    /// Which requests are sent.
+    #[serde(deserialize_with = "nullable")]
+    pub rules: Vec<Requests>,
+    /// What must hold of a request beside this.
+    #[serde(deserialize_with = "nullable")]
+    pub match_conditions: Vec<Condition>,
+}
+
+/// The requests of a rule of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Requests {
+    #[serde(deserialize_with = "nullable")]
+    operations: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    resources: Vec<String>,
+}
+
+/// A match condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    /// The name.
+    pub name: String,
+    /// The expression in CEL.
+    pub expression: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -163,6 +191,14 @@ impl Selector {
 }
 
 impl Webhook {
+    /// Whether its rules name this operation on these objects.
+    #[must_use]
+    pub fn is_sent(&self, operation: &str, resource: &str) -> bool {
+        let names =
+            |all: &[String], one: &str| all.iter().any(|name| name == "*" || name == "*/*" || name == one);
+        self.rules.iter().any(|rule| names(&rule.operations, operation) && names(&rule.resources, resource))
+    }
+
     /// Returns the name that the API server expects in the certificate; none where it is called by a URL.
     #[must_use]
     pub fn host(&self) -> Option<String> {

@@ -289,7 +289,7 @@ fn of_decisions() -> Vec<Case> {
             // Where nobody opted in, nothing is written.
             right: [opted_in(), webservice_account(), namespace("other", "", "")].concat(),
             want: &[
-                "ServiceAccount gitlab/gitlab-webservice: its role is none, and the mapping decides for arn:",
+                "ServiceAccount gitlab/gitlab-webservice: its role is none, but the mapping gives it arn:",
                 "kubectl -n gitlab patch serviceaccount gitlab-webservice --type merge --patch '{}'",
             ],
         },
@@ -299,7 +299,8 @@ fn of_decisions() -> Vec<Case> {
             wrong: account("x", "webservice", &ROLE.replace("gitlab", "old")),
             right: account("x", "webservice", ROLE),
             want: &[
-                "somebody else set its role: kept role 123456789012:role/old, not 123456789012:role/gitlab",
+                "somebody else set its role arn:aws:iam::123456789012:role/old, which is kept; rule ",
+                " of the mapping would give arn:aws:iam::123456789012:role/gitlab",
                 "onConflict: replace",
             ],
         },
@@ -314,9 +315,24 @@ fn of_decisions() -> Vec<Case> {
         Case {
             check: &annotations::TYPO,
             mapping: MAPPING,
-            wrong: account("x", "", "eks.amazon.com/role-arn: x"),
+            wrong: account("x", "", "eks.amazon.com/role-arn: $(x)"),
             right: account("x", "", ROLE),
-            want: &["eks.amazon.com/role-arn is read by nobody", "write eks.amazonaws.com/role-arn"],
+            want: &[
+                "eks.amazon.com/role-arn is read by nobody: eks.amazonaws.com/role-arn is meant",
+                "kubectl -n gitlab annotate serviceaccount x eks.amazon.com/role-arn- \
+                 'eks.amazonaws.com/role-arn=$(x)'",
+            ],
+        },
+        Case {
+            check: &annotations::WITHOUT_EFFECT,
+            mapping: MAPPING,
+            wrong: [
+                webservice_account().replace(ROLE, ""),
+                pod("webservice", "gitlab-webservice", &format!("annotations: {{{ROLE}}}"), ""),
+            ]
+            .concat(),
+            right: [webservice_account(), pod("webservice", "gitlab-webservice", "", "")].concat(),
+            want: &["is read by nobody", "has arn:aws:iam::123456789012:role/gitlab by the mapping"],
         },
         Case {
             check: &annotations::WRONG_OBJECT,
@@ -462,6 +478,13 @@ fn of_the_chain() -> Vec<Case> {
                 "containers: [{name: a, env: [{name: AWS_SECRET_ACCESS_KEY, value: x}]}]",
             ),
             want: &["AWS_SECRET_ACCESS_KEY"],
+        },
+        Case {
+            check: &chain::STATIC_ENV,
+            mapping: MAPPING,
+            wrong: with_env("REGISTRY_STORAGE_S3_ACCESSKEY", PLANTED),
+            right: with_env("REGISTRY_STORAGE_S3_BUCKET", "x"),
+            want: &["its environment sets REGISTRY_STORAGE_S3_ACCESSKEY", "verify` says ok"],
         },
         Case {
             check: &chain::STATIC_ENV,
@@ -658,6 +681,7 @@ fn of_secrets() -> Vec<Case> {
 
 fn of_registry_and_backups() -> Vec<Case> {
     let registry = |text: &str| with_secret("registry", "config", &format!("s3:\n  bucket: b\n  {text}\n"));
+    let webservice = || [webservice_account(), pod("webservice", "gitlab-webservice", "", "")].concat();
     let s3cmd =
         |text: &str| with_secret("toolbox", "config", &format!("[default]\nbucket_location = x\n{text}\n"));
     let identity = |name: &str| {
@@ -698,6 +722,13 @@ fn of_registry_and_backups() -> Vec<Case> {
             wrong: s3cmd("access_key = AKIA\nsecret_key = PLANTED-SECRET"),
             right: s3cmd("access_key =\n# secret_key = x"),
             want: &["it has access_key and secret_key"],
+        },
+        Case {
+            check: &credentials::S3CMD_KEYS,
+            mapping: MAPPING,
+            wrong: webservice() + &secret("gitlab-s3cmd-config", "config", "[default]\naccess_key = AKIA\n"),
+            right: webservice() + &secret("other", "config", "[default]\naccess_key = AKIA\n"),
+            want: &["Secret gitlab/gitlab-s3cmd-config key config: it has access_key", "verify` says ok"],
         },
         Case {
             check: &credentials::S3CMD_POD_IDENTITY,

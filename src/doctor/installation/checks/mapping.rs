@@ -51,10 +51,21 @@ fn in_force(checkup: &mut Checkup<'_>) {
     };
     let name = place.strip_prefix("ConfigMap ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
     let (namespace, name) = name.split_once('/').unwrap_or_default();
-    let fix = format!(
-        "mend it: kubectl -n {namespace} edit configmap {name}; the command check tells every problem, and \
-         {name}-last-good holds the last good text"
-    );
+    let fix = if installation.mapping == Seen::Missing {
+        format!("make it: kubectl -n {namespace} create configmap {name} --from-file={CONFIG_MAP_KEY}")
+    } else {
+        format!(
+            "mend it: kubectl -n {namespace} edit configmap {name}; gitlab-iam-webhook check FILE tells every \
+             problem"
+        )
+    };
+    let last_good = match &installation.last_good {
+        Seen::There(MappingText { config_map, text: Some(_) }) => {
+            format!("; {config_map} holds the last good text")
+        }
+        _ => String::new(),
+    };
+    let fix = format!("{fix}{last_good}");
     checkup.problem(Told {
         check: "mapping",
         place,

@@ -2,6 +2,7 @@
 
 use super::{Checkup, Told, together};
 use crate::doctor::Severity;
+use crate::doctor::findings::{listed, shown};
 use crate::doctor::installation::configuration::NAME;
 use crate::doctor::installation::{Configuration, Seen, Selector, Webhook};
 use crate::engine::object::provider::Provider;
@@ -75,18 +76,32 @@ fn entries(checkup: &mut Checkup<'_>, configuration: &Configuration) {
     let wants_pods = checkup.ruleset.is_some_and(|ruleset| {
         ruleset.names_provider(Provider::Kube2iam) || ruleset.names_provider(Provider::Kiam)
     });
-    for (entry, severity, what) in [
-        ("create.serviceaccounts", Severity::Problem, "new ServiceAccounts get no role"),
-        ("update.serviceaccounts", Severity::Warning, "ServiceAccounts that are changed get no role"),
+    for (entry, request, severity, what) in [
+        (
+            "create.serviceaccounts",
+            ("CREATE", "serviceaccounts"),
+            Severity::Problem,
+            "new ServiceAccounts get no role",
+        ),
+        (
+            "update.serviceaccounts",
+            ("UPDATE", "serviceaccounts"),
+            Severity::Warning,
+            "ServiceAccounts that are changed get no role",
+        ),
         (
             "create.pods",
+            ("CREATE", "pods"),
             Severity::Problem,
             "Pods get no annotation, although the mapping has roles for kube2iam or kiam",
         ),
     ] {
         let name = format!("{entry}{OURS}");
-        let is_there = webhooks.iter().any(|webhook| webhook.name == name);
-        if is_there || entry == "create.pods" && !wants_pods {
+        if entry == "create.pods" && !wants_pods {
+            continue;
+        }
+        if let Some(webhook) = webhooks.iter().find(|webhook| webhook.name == name) {
+            sends(checkup, webhook, request, (severity, what));
             continue;
         }
         let told = Told {
@@ -101,6 +116,46 @@ fn entries(checkup: &mut Checkup<'_>, configuration: &Configuration) {
         };
         checkup.find(severity, told);
     }
+}
+
+/// Whether an entry that is there sends anything: its rules and its conditions can hold everything back.
+fn sends(
+    checkup: &mut Checkup<'_>,
+    webhook: &Webhook,
+    (operation, resource): (&str, &str),
+    (severity, effect): (Severity, &str),
+) {
+    let conditions = &webhook.match_conditions;
+    let others: Vec<String> = conditions
+        .iter()
+        .filter(|condition| condition.name != "no-mirror-pods")
+        .map(|condition| shown(&condition.name))
+        .collect();
+    let (severity, why) = if !webhook.is_sent(operation, resource) {
+        (severity, format!("has no rule for {operation} of {resource}, so {effect}"))
+    } else if conditions.iter().any(|condition| condition.expression.trim() == "false") {
+        (severity, format!("has the match condition `false`, which nothing passes, so {effect}"))
+    } else if !others.is_empty() {
+        let names = listed(others.iter().map(String::as_str));
+        (
+            Severity::Warning,
+            format!("has match conditions that are not the chart's ({names}): where they fail, {effect}"),
+        )
+    } else if webhook.object_selector != Selector::default() {
+        (Severity::Warning, format!("has an objectSelector: of objects that it does not select, {effect}"))
+    } else {
+        return;
+    };
+    checkup.find(
+        severity,
+        Told {
+            check: "registration",
+            place: place(&checkup.installation.name),
+            what: format!("the entry {} {why}", webhook.name),
+            fix: format!("{}; an objectSelector is the value webhooks.*.objectSelector", again()),
+            reference: CONNECTING,
+        },
+    );
 }
 
 /// Whether the entries get the objects of opted-in namespaces, and of no others.

@@ -18,7 +18,8 @@ pub(super) fn check(checkup: &mut Checkup<'_>) {
             check: "reach",
             place: format!("webhook configurations {}", checkup.installation.name),
             what: text.clone(),
-            fix: "follow docs/eks.md from its first heading on, and ask again with the command probe"
+            fix: "where no replica is ready, mend that first; otherwise docs/eks.md has a row for what the API \
+                  server says (Does the API server reach the webhook?); then ask again with doctor"
                 .to_owned(),
             reference: REACH,
         });
@@ -74,7 +75,8 @@ fn deployment(checkup: &mut Checkup<'_>) {
              {namespace} logs deployment/{service}",
             deployment.selector
         );
-        checkup.warning(told(checkup, what, fix));
+        let told = told(checkup, what, fix);
+        if ready == 0 { checkup.problem(told) } else { checkup.warning(told) }
     }
 }
 

@@ -31,6 +31,7 @@ fn entry(name: &str, policy: &str, pem: &[u8]) -> Value {
         "name": format!("{name}.gitlab-iam-webhook"),
         "clientConfig": {"service": {"namespace": "ours", "name": "hook"}, "caBundle": STANDARD.encode(pem)},
         "failurePolicy": policy, "timeoutSeconds": 2,
+        "rules": [{"operations": ["CREATE", "UPDATE"], "resources": ["serviceaccounts", "pods"]}],
         "namespaceSelector": {"matchExpressions": [
             {"key": "gitlab-iam-webhook/inject", "operator": "In", "values": ["enabled"]},
             {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "ours"]},
@@ -93,7 +94,7 @@ fn own_certificate() -> Vec<u8> {
     certificate(&["hook.ours.svc"], now(), 90 * DAY)
 }
 
-/// What is found, as `severity check: place: what`.
+/// What is found, as `severity check: place: what -> fix`.
 fn found(installation: &Installation, at: SystemTime) -> Vec<String> {
     let in_force: Option<InForce> = installation.in_force();
     let ruleset = in_force.as_ref().map(|held| &held.ruleset);
@@ -102,8 +103,8 @@ fn found(installation: &Installation, at: SystemTime) -> Vec<String> {
         assert!(CHECKS.contains(check), "{check}");
         assert!(!fix.is_empty() && !reference.is_empty());
     }
-    let word = |Finding { severity, check, place, what, .. }: &Finding| {
-        format!("{severity:?} {check}: {place}: {what}")
+    let word = |Finding { severity, check, place, what, fix, .. }: &Finding| {
+        format!("{severity:?} {check}: {place}: {what} -> {fix}")
     };
     findings.iter().map(word).collect()
 }
@@ -151,6 +152,50 @@ fn assert_found(cases: &[(&str, Break, &[&str])]) {
         };
         assert_eq!(told.len(), most, "{what}: {told:#?}");
     }
+}
+
+#[test]
+fn an_entry_that_sends_nothing_is_found() {
+    assert_found(&[
+        (
+            "no rules",
+            |one| entries(one, |all| all[0]["rules"] = json!([])),
+            &[
+                "Problem registration",
+                "has no rule for CREATE of serviceaccounts, so new ServiceAccounts get no role",
+            ],
+        ),
+        (
+            "rules for other requests",
+            |one| {
+                entries(one, |all| {
+                    all[1]["rules"] = json!([{"operations": ["CREATE"], "resources": ["serviceaccounts"]}]);
+                });
+            },
+            &["Warning registration", "has no rule for UPDATE of serviceaccounts"],
+        ),
+        (
+            "a condition that nothing passes",
+            |one| {
+                entries(one, |all| {
+                    all[0]["matchConditions"] = json!([{"name": "x", "expression": " false"}])
+                });
+            },
+            &["Problem registration", "`false`"],
+        ),
+        (
+            "a condition of somebody else's",
+            |one| {
+                entries(one, |all| all[0]["matchConditions"] = json!([{"name": "x", "expression": "1 > 2"}]));
+            },
+            &["Warning registration", "not the chart's (x)"],
+        ),
+        (
+            "an objectSelector",
+            |one| entries(one, |all| all[0]["objectSelector"] = json!({"matchLabels": {"a": "b"}})),
+            &["Warning registration", "has an objectSelector"],
+        ),
+    ]);
 }
 
 #[test]
@@ -288,6 +333,17 @@ fn a_webhook_that_does_not_run_or_is_not_reached_is_found() {
             &["Warning deployment", "1 of 2 replicas are ready (not ready: hook-2)"],
         ),
         (
+            "no replica is ready",
+            |one| {
+                if let Seen::There(replicas) = &mut one.replicas {
+                    for replica in replicas.iter_mut() {
+                        replica.is_ready = false;
+                    }
+                }
+            },
+            &["Problem deployment", "0 of 2 replicas are ready"],
+        ),
+        (
             "a replica is not there",
             |one| one.deployment = Seen::There(deployment(&[], 3)),
             &["Warning deployment", "2 of 3"],
@@ -327,6 +383,8 @@ fn a_mapping_that_cannot_decide_is_found() {
                 "Problem mapping",
                 "ConfigMap ours/role-mapping: it does not exist",
                 "the last good mapping decides (ours/role-mapping-last-good)",
+                "kubectl -n ours create configmap role-mapping --from-file=mapping.yaml; \
+                 ours/role-mapping-last-good holds the last good text",
             ],
         ),
         (
@@ -380,7 +438,7 @@ fn what_could_not_be_read_is_no_fault_and_is_told() {
     blind.last_good = Seen::Unread(why());
     assert_eq!(found(&blind, now()), [""; 0]);
     let unread = blind.unread();
-    assert_eq!(unread.len(), 10, "{unread:?}");
+    assert_eq!(unread.len(), 11, "{unread:?}");
     assert!(unread.iter().all(|one| one.why == "forbidden" && !one.what.is_empty()));
     assert!(blind.in_force().is_none(), "the mapping may be another one than the last good one");
 }
