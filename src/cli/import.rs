@@ -244,7 +244,8 @@ fn from_files(args: &ImportArgs) -> anyhow::Result<Import> {
     let others = others.iter().filter(|map| map.metadata.name == import::EKS_CONFIG_MAP.1);
     import.remarks.extend(others.take(10).map(|ConfigMap { metadata, .. }| {
         format!(
-            "the ConfigMap {0}/{1} was left out: if the EKS webhook reads it, name it with --eks-config-map {0}/{1}",
+            "the ConfigMap {0}/{1} was left out: if the EKS webhook reads it, name it with --eks-config-map \
+             {0}/{1}",
             metadata.namespace, metadata.name
         )
     }));
@@ -348,7 +349,10 @@ fn as_text(import: &Import) -> String {
 
 /// Whether a value names no role, and decides which ServiceAccount there is: it may be wanted all the same.
 fn decides_on_account(note: &ValueNote) -> bool {
-    matches!(note.steps.as_slice(), [.., of, last] if of == "serviceAccount" && matches!(last.as_str(), "create" | "name"))
+    match note.steps.as_slice() {
+        [.., of, last] => of == "serviceAccount" && (last == "create" || last == "name"),
+        _ => false,
+    }
 }
 
 fn as_json(import: &Import, text: &str) -> Value {

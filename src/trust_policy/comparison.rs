@@ -119,7 +119,14 @@ fn look_for_strangers(
         let issuer = issuers.iter().find(|issuer| issuer.provider_arn(partition, account) == name);
         match (kind, issuer) {
             ("Federated", Some(issuer)) => strange_tokens(place, statement, trust, issuer, comparison),
-            ("AWS", _) if nodes.contains(&name) => {}
+            ("AWS", _) if nodes.contains(&name) => {
+                let needs_id = trust.nodes.iter().all(Option::is_some);
+                if needs_id && conditions(statement, "sts:ExternalId").is_empty() {
+                    comparison.notes.push(format!(
+                        "{place} asks for no sts:ExternalId: the node may take the role for every Pod"
+                    ));
+                }
+            }
             (_, _) if name == "*" => {
                 comparison.strangers.push(format!("{place} trusts everybody (Principal `*`)"));
             }
@@ -154,6 +161,16 @@ fn strange_tokens(
     let (subjects, audiences) = (format!("{}:sub", issuer.provider()), format!("{}:aud", issuer.provider()));
     if conditions(statement, &audiences).is_empty() {
         comparison.notes.push(format!("{place} names no `{audiences}`: it takes tokens of every audience"));
+    }
+    for (operator, values) in conditions(statement, &audiences) {
+        let is_judged = matches!(operator, "StringEquals" | "StringLike");
+        let of_nobody = |value: &&str| !trust.web.contains_key(*value);
+        for value in texts(values).unwrap_or_default().into_iter().filter(|_| is_judged).filter(of_nobody) {
+            comparison.notes.push(format!(
+                "{place} takes tokens of the audience {}, which no rule for this role names",
+                brief(value)
+            ));
+        }
     }
     let found = conditions(statement, &subjects);
     let known: Vec<&(&str, &Value)> =

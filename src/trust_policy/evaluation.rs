@@ -181,7 +181,7 @@ fn fits_principal(principal: &Value, asks: &Principal) -> Fit {
     // It may be a session of the role, or its unique id.
     let is_other_name = |text: &&str| {
         text.contains(":assumed-role/")
-            || !text.starts_with("arn:") && !(text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
+            || !(text.starts_with("arn:") || text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
     };
     if trusted.iter().any(|text| text.contains('*'))
         || (kind == "AWS" && trusted.iter().any(|text| is_whole_account(text) || is_other_name(text)))

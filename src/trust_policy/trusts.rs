@@ -20,6 +20,9 @@ const MAX_STEPS: usize = 1_000_000;
 /// The most ServiceAccounts that rules may name literally, all together.
 const MAX_NAMED: usize = 100_000;
 
+/// The namespace in which the webhook changes nothing, whatever its label says.
+const UNTOUCHED: &str = "kube-system";
+
 /// What is known beside the mapping.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
@@ -271,6 +274,13 @@ impl<'a> Making<'a> {
             *self.left_out.entry(closed).or_default() += 1;
             return;
         }
+        if namespace == UNTOUCHED {
+            self.made.warnings.push(format!(
+                "{namespace}/{name}: the webhook changes nothing in this namespace, so the account gets no \
+                 role"
+            ));
+            return;
+        }
         match (role, &rule.action) {
             (Some(role), Action::Role(grant)) => {
                 let audience = audience(grant).to_owned();
@@ -320,7 +330,8 @@ impl<'a> Making<'a> {
             if self.may_give_unread(rule) {
                 let role = grant.role.fixed().map(str::to_owned);
                 let text = format!(
-                    "rule `{}` (line {}): whom it gives its role is not known, as not everything could be read",
+                    "rule `{}` (line {}): whom it gives its role is not known, as not everything could be \
+                     read",
                     rule.name, rule.at.line
                 );
                 self.made.missing.push(Lack { role, text });

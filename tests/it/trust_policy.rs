@@ -440,11 +440,15 @@ fn a_policy_that_exists_is_compared() {
     only_not["Condition"] = json!({"StringNotEquals": {format!("{PROVIDER}:sub"): "zzz"}});
     let mut unjudged = good.clone();
     unjudged["Condition"] = json!({"ForAllValues:StringLike": {format!("{PROVIDER}:sub"): "*"}});
+    let mut more_audiences = good.clone();
+    let audiences = json!(["sts.amazonaws.com", "https://kubernetes.default.svc"]);
+    more_audiences["Condition"]["StringEquals"][format!("{PROVIDER}:aud")] = audiences;
     let doubtful_deny = json!({"Effect": "Deny", "Principal": "*", "Action": "sts:*",
         "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}});
     let cases = [
         (json!(good), 0, "allowed", ""),
         (json!([every_action]), 0, "allowed", ""),
+        (json!([more_audiences]), 0, "allowed", "the audience https://kubernetes.default.svc, which no rule"),
         (json!([]), 1, "refused", "no statement allows anything"),
         (json!([other_provider]), 1, "refused", "it trusts arn:aws:iam::123456789012:oidc-provider/other"),
         (json!([other_account]), 1, "refused", "it trusts arn:aws:iam::1:oidc-provider/"),
@@ -598,6 +602,20 @@ fn what_is_no_policy_or_of_another_role_is_an_error() {
     assert!(code == 1 && out.contains("refused"), "{out}");
     let (code, _, err) = files.run(&["-m", "m.yaml", "--issuer", ISSUER, "--role", "nobody\u{1b}[2J"], "");
     assert!(code == 2 && err.contains("reading --role: `nobody?[2J` is not a role ARN"), "{err}");
+}
+
+#[test]
+fn no_account_is_trusted_where_the_webhook_changes_nothing() {
+    let mapping = "account: \"123456789012\"
+rules:
+  - {match: {serviceAccount: a, namespace: [kube-system, b]}, role: r}
+";
+    let (code, out, err) = with_mapping(mapping).run(&["-m", "m.yaml", "--issuer", ISSUER], "");
+    assert!(
+        code == 0 && out.contains("serviceaccount:b:a") && !out.contains("serviceaccount:kube-system"),
+        "{out}{err}"
+    );
+    assert!(err.contains("kube-system/a: the webhook changes nothing"), "{err}");
 }
 
 #[test]
@@ -802,7 +820,7 @@ fn what_the_cluster_forbids_narrows_the_answer_and_is_said() {
     let (code, _, err) = with("no-issuer", &["--issuer", ISSUER]);
     assert_eq!(code, 0, "{err}");
     let (code, _, err) = with("no-namespaces", &[]);
-    assert!(code == 2 && err.contains("it is not known which of them have opted in"), "{err}");
+    assert!(code == 2 && err.contains("it is not known which have opted in"), "{err}");
     let (code, _, err) = with("no-accounts", &[]);
     assert!(code == 2 && err.contains("the ServiceAccounts of all namespaces cannot be read"), "{err}");
     assert!(!err.contains("to nobody"), "{err}");

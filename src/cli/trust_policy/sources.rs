@@ -69,7 +69,7 @@ fn manifests(args: &TrustPolicyArgs) -> anyhow::Result<Inventory> {
             .find(|it| !is_dns_name(&it.name) || !is_dns_label(&it.namespace))
         {
             bail!(
-                "reading {input}: `{}/{}` is no name of a ServiceAccount: it would mean something else to IAM",
+                "reading {input}: `{}/{}` is no name of a ServiceAccount, and IAM may read it otherwise",
                 visible(&wrong.namespace),
                 visible(&wrong.name)
             );
@@ -139,7 +139,7 @@ async fn ask_cluster(
         && inventory.unread.iter().any(|unread| unread.what.contains("Namespaces"))
     {
         gathered.unread.push(
-            "the Namespaces cannot be read, so it is not known which of them have opted in: name yours with -n"
+            "the Namespaces cannot be read, so it is not known which have opted in: name yours with -n"
                 .to_owned(),
         );
     }
