@@ -140,7 +140,11 @@ pub fn from_values(values: &Values, chart: &Chart, terms: &Terms) -> Import {
     draft.finish()
 }
 
-/// Makes rules of what the objects of a cluster or of manifests carry.
+/// Where the EKS webhook's ConfigMap is unless somebody names another one: its namespace and its name.
+pub const EKS_CONFIG_MAP: (&str, &str) = ("kube-system", "pod-identity-webhook");
+
+/// Makes rules of what the objects of a cluster or of manifests carry. Every ConfigMap in the inventory is
+/// taken for the EKS webhook's: whoever calls leaves out the others, which anybody may have written.
 #[must_use]
 pub fn from_objects(inventory: &Inventory, terms: &Terms) -> Import {
     let mut draft = Draft::new(terms);

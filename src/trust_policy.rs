@@ -45,6 +45,11 @@ pub fn statement_for(issuer: &Issuer, audience: &str, subject: &str, role: &str)
     policy::web_identity(issuer, role, audience, policy::Subjects::Exactly(vec![subject.to_owned()]))
 }
 
+/// Returns what IAM (`${`), Terraform (`&{`) or `CloudFormation` (`{{`) would not take as it stands.
+fn read_as_variable(text: &str) -> Option<&'static str> {
+    ["${", "&{", "{{"].into_iter().find(|sign| text.contains(sign))
+}
+
 /// Returns the `sub` of a ServiceAccount's token.
 #[must_use]
 pub fn subject(namespace: &str, service_account: &str) -> String {

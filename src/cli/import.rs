@@ -19,7 +19,7 @@ use crate::engine::object::provider::Provider;
 use crate::engine::rules::arn;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::import::{self, Chart, Fate, Import, Terms, ValueNote, Values, Version};
-use crate::inventory::{self, Inventory};
+use crate::inventory::{self, ConfigMap, Inventory};
 
 const EXAMPLES: &str = "Examples:
   From the values of GitLab's chart:
@@ -39,7 +39,7 @@ The mapping goes to standard output. Which values can be deleted then, which nev
 anything, and what somebody has to decide goes to standard error.
 
 Exit status: 0 when there is at least one rule, 1 when there is nothing to import, 2 when
-a file or the cluster cannot be read.";
+a file or the cluster cannot be read, or nothing was found where not everything may be read.";
 
 /// The options that say values.
 const OF_VALUES: [&str; 3] = ["values", "set", "set_string"];
@@ -69,12 +69,7 @@ pub(super) struct ImportArgs {
     files: Vec<PathBuf>,
 
     /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`.
-    #[arg(
-        long,
-        value_name = "NAMESPACE/NAME",
-        conflicts_with_all = OF_VALUES,
-        conflicts_with = "files"
-    )]
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = OF_VALUES)]
     eks_config_map: Option<NamespacedName>,
 
     /// Who reads `iam.amazonaws.com/role` on Pods.
@@ -228,7 +223,33 @@ fn from_files(args: &ImportArgs) -> anyhow::Result<Import> {
         all.pods.extend(stated.inventory.pods);
         all.config_maps.extend(stated.inventory.config_maps);
     }
-    Ok(import::from_objects(&all, &terms))
+    if all.service_accounts.is_empty() && all.pods.is_empty() && all.config_maps.is_empty() {
+        bail!(
+            "looking at manifests: there is no ServiceAccount, workload or ConfigMap in them; values of a \
+             chart go to --values"
+        );
+    }
+    // Whoever may write a ConfigMap in some other namespace must not give roles by it.
+    let (namespace, name) = match &args.eks_config_map {
+        Some(place) => (place.namespace.as_str(), place.name.as_str()),
+        None => import::EKS_CONFIG_MAP,
+    };
+    let is_meant = |map: &ConfigMap| map.metadata.namespace == namespace && map.metadata.name == name;
+    let (meant, others): (Vec<ConfigMap>, Vec<ConfigMap>) = all.config_maps.into_iter().partition(is_meant);
+    if let (true, Some(place)) = (meant.is_empty(), &args.eks_config_map) {
+        bail!("reading the ConfigMap {place}: it is not in the manifests");
+    }
+    all.config_maps = meant;
+    let mut import = import::from_objects(&all, &terms);
+    let others = others.iter().filter(|map| map.metadata.name == import::EKS_CONFIG_MAP.1);
+    import.remarks.extend(others.take(10).map(|ConfigMap { metadata, .. }| {
+        format!(
+            "the ConfigMap {0}/{1} was left out: if the EKS webhook reads it, name it with --eks-config-map \
+             {0}/{1}",
+            metadata.namespace, metadata.name
+        )
+    }));
+    Ok(import)
 }
 
 async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
@@ -261,7 +282,24 @@ async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
         inventory.config_maps = maps;
         inventory.unread.extend(beside.unread);
     }
-    Ok(import::from_objects(&inventory, &terms))
+    let import = import::from_objects(&inventory, &terms);
+    // What could not be read may hold a role: nobody knows that there is nothing to import.
+    let mut unread = inventory.unread.iter().filter(|unread| !unread.what.starts_with("Namespace"));
+    if import.rules.is_empty()
+        && import.suggestions.is_empty()
+        && let Some(first) = unread.next()
+    {
+        let more = match unread.count() {
+            0 => String::new(),
+            more => format!(", and {more} more likewise"),
+        };
+        bail!(
+            "reading the cluster: nothing to import was found, and not everything may be read: {}: {}{more}",
+            shown(&first.what),
+            shown(&first.why)
+        );
+    }
+    Ok(import)
 }
 
 /// Replaces what would begin a line of its own or send commands to the terminal, and cuts what is long.
@@ -273,12 +311,14 @@ fn shown(text: &str) -> String {
 fn as_text(import: &Import) -> String {
     let mut text = String::new();
     let headings = [
-        (Fate::Imported, "Delete, as a rule gives the same"),
-        (Fate::Dead, "Delete, as it never did anything"),
-        (Fate::Stays, "Keep, as no rule gives the same"),
+        (Fate::Imported, false, "Delete, as a rule gives the same"),
+        (Fate::Dead, false, "Delete, as it never did anything"),
+        (Fate::Dead, true, "Keep, and set what it needs, as it does nothing yet"),
+        (Fate::Stays, false, "Keep, as no rule gives the same"),
     ];
-    for (fate, words) in headings {
-        let notes: Vec<&ValueNote> = import.values.iter().filter(|note| note.fate == fate).collect();
+    for (fate, decides, words) in headings {
+        let is_meant = |note: &&ValueNote| note.fate == fate && decides_on_account(note) == decides;
+        let notes: Vec<&ValueNote> = import.values.iter().filter(is_meant).collect();
         if notes.is_empty() {
             continue;
         }
@@ -305,6 +345,14 @@ fn as_text(import: &Import) -> String {
         text.push_str("there is nothing to import: the mapping has no rules\n");
     }
     text
+}
+
+/// Whether a value names no role, and decides which ServiceAccount there is: it may be wanted all the same.
+fn decides_on_account(note: &ValueNote) -> bool {
+    match note.steps.as_slice() {
+        [.., of, last] => of == "serviceAccount" && (last == "create" || last == "name"),
+        _ => false,
+    }
 }
 
 fn as_json(import: &Import, text: &str) -> Value {

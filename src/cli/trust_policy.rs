@@ -42,8 +42,8 @@ const EXAMPLES: &str = "Examples:
       --role arn:aws:iam::123456789012:role/deploy
 
 Exit status: 0 when there is a policy for every role, or when --verify finds nothing; 1
-when nobody gets a role of the mapping, or when --verify finds somebody who is refused,
-who cannot be judged, or who should not be let in; 2 when something that is needed is not
+when nobody gets a role, or when --verify finds somebody who is refused, who cannot be
+judged, or who should not be let in; 2 when something that is needed is not
 known, or cannot be read.";
 
 /// The longest file with a mapping, in bytes: the text may stand in a manifest.
@@ -65,11 +65,11 @@ pub(super) struct TrustPolicyArgs {
 
     /// A file with manifests of the ServiceAccounts, which rules need that look at labels; `-` is standard
     /// input. The option can be repeated. Without it, -n and -A look into a cluster.
-    #[arg(long = "file", short = 'f', value_name = "FILE")]
+    #[arg(long = "filename", alias = "file", short = 'f', value_name = "FILE")]
     files: Vec<PathBuf>,
 
     /// The ARN of the role that the nodes have, or the server of kiam, for rules of kube2iam and kiam.
-    #[arg(long, value_name = "ARN", value_parser = node_role)]
+    #[arg(long, value_name = "ARN", value_parser = trusted_role)]
     node_role: Option<String>,
 
     /// Show only this role. With --gitlab, the role that the jobs take.
@@ -150,6 +150,7 @@ pub(super) fn run(args: &TrustPolicyArgs) -> anyhow::Result<ExitCode> {
     );
     trusts.missing.extend(unread.into_iter().map(|text| Lack { role: None, text }));
     if let Some(role) = &args.role {
+        check_role(role, &trusts)?;
         trusts.retain(role);
         let is_told = trusts.missing.is_empty() && trusts.unmatched.is_empty();
         if trusts.roles.is_empty() && args.verify.is_none() && is_told {
@@ -167,6 +168,16 @@ pub(super) fn run(args: &TrustPolicyArgs) -> anyhow::Result<ExitCode> {
         output::print(&print::all(args, &made, &trusts, &warnings))?;
     }
     conclude(&trusts, &warnings)
+}
+
+/// Refuses what is no ARN, unless the mapping itself gives such a role, which kube2iam or kiam completes.
+fn check_role(role: &str, trusts: &Trusts) -> anyhow::Result<()> {
+    let is_in_mapping = trusts.roles.iter().any(|trust| trust.role == role)
+        || trusts.missing.iter().chain(&trusts.unmatched).any(|lack| lack.role.as_deref() == Some(role));
+    match arn::check_arn(role) {
+        Err(error) if !is_in_mapping => bail!("reading --role: {}", visible(&error.to_string())),
+        _ => Ok(()),
+    }
 }
 
 fn made<'a>(args: &TrustPolicyArgs, trust: &'a Trust, issuers: &[Issuer]) -> Option<Made<'a>> {
@@ -249,12 +260,14 @@ fn gives_by_irsa(ruleset: &Ruleset) -> bool {
 
 /// Others wrote these texts: none of them may steer a terminal.
 fn visible(text: &str) -> String {
-    text.replace(char::is_control, "?")
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|c: char| c.is_control() || turns(c), "?")
 }
 
-fn node_role(text: &str) -> Result<String, String> {
+fn trusted_role(text: &str) -> Result<String, String> {
     arn::check_arn(text).map_err(|error| error.to_string())?;
-    if text.contains(['*', '?', '$']) {
+    if text.contains(['*', '?', '$', '&', '{']) {
         return Err("IAM takes no wildcard in the ARN of a role that is trusted".to_owned());
     }
     Ok(text.to_owned())

@@ -138,9 +138,7 @@ impl<'v> Gitlab<'v> {
             _ if self.version < chart.accounts_since => {
                 &format!("the chart reads it from version {} on", chart.accounts_since)
             }
-            Account::Disabled => {
-                "the chart makes no ServiceAccount, because no `serviceAccount.enabled` is true"
-            }
+            Account::Disabled => judge::NOT_ENABLED,
             Account::Elsewhere(_) => {
                 "the chart makes no ServiceAccount, because `serviceAccount.create` is false"
             }
@@ -172,7 +170,7 @@ impl<'v> Gitlab<'v> {
             let why = if is_enabled {
                 "the chart makes no ServiceAccount, because `serviceAccount.create` is false"
             } else {
-                "the chart makes no ServiceAccount, because no `serviceAccount.enabled` is true"
+                judge::NOT_ENABLED
             };
             let all: BTreeSet<String> = named(accounts);
             let components = if all.is_empty() { own_components() } else { BTreeSet::new() };
@@ -228,7 +226,13 @@ impl<'v> Gitlab<'v> {
         // The value gave nobody a role, so that no rule in force may.
         let rule =
             role::irsa(text).ok().map(|role| give_to(Provider::Irsa, role, Options::default(), matching));
-        let instead = if rule.is_some() { "delete it, and give the role with a rule" } else { "delete it" };
+        let instead = match &rule {
+            None => "delete it",
+            Some(_) if accounts.iter().all(|account| *account == Account::Disabled) => {
+                judge::rule_instead(judge::NOT_ENABLED)
+            }
+            Some(_) => "delete it, and give the role with a rule",
+        };
         dead(&branch, why, instead, rule, draft);
     }
 

@@ -17,6 +17,20 @@ const ACCOUNT_KEYS: [&str; 4] = [
     RoleOption::IrsaTokenExpiration.key(),
 ];
 
+/// Why a chart makes no ServiceAccount where nobody asks for one.
+pub(super) const NOT_ENABLED: &str =
+    "the chart makes no ServiceAccount, because no `serviceAccount.enabled` is true";
+
+/// What to do instead of a value that does nothing.
+pub(super) fn rule_instead(why: &str) -> &'static str {
+    if why == NOT_ENABLED {
+        "delete it; if the role is wanted, set global.serviceAccount.enabled=true, so that there is a \
+         ServiceAccount, and give the role with a rule"
+    } else {
+        "delete it, and give the role with a rule if it is wanted"
+    }
+}
+
 /// Returns the value of a key that counts: that of the first layer that says something, or else an empty one.
 fn winner<'v>(layers: &[Branch<'v>], key: &str) -> Option<Branch<'v>> {
     let there: Vec<Branch<'v>> =
@@ -96,7 +110,7 @@ pub(super) fn dead_account(annotations: &Branch<'_>, why: &str, wanted: Match, d
     if let Some(text) = branch.text() {
         let options = Options::irsa(|key| annotations.key(key).text());
         let rule = role::irsa(text).ok().map(|role| give_to(Provider::Irsa, role, options, wanted));
-        dead(&branch, why, "delete it, and give the role with a rule if it is wanted", rule, draft);
+        dead(&branch, why, rule_instead(why), rule, draft);
     }
     // Where the annotations of all charts go, these would come to light.
     for branch in ACCOUNT_KEYS.map(|key| annotations.key(key)).into_iter().filter(Branch::has_value) {
@@ -129,7 +143,12 @@ pub(super) fn dead(branch: &Branch<'_>, why: &str, instead: &str, rule: Option<R
     draft.value(branch, Fate::Dead, why, Some(instead));
     if let Some(rule) = rule {
         let rule = within(Rule { from: [source(branch)].into(), ..rule }, draft);
-        draft.suggest(&format!("{} gives nobody this role, as {why}", branch.path()), rule);
+        let first = if instead == rule_instead(NOT_ENABLED) {
+            "; set global.serviceAccount.enabled=true first, so that there is a ServiceAccount"
+        } else {
+            ""
+        };
+        draft.suggest(&format!("{} gives nobody this role, as {why}{first}", branch.path()), rule);
     }
 }
 

@@ -29,7 +29,18 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     let pods: Vec<PodView<'_>> = pods.into_iter().filter(|pod| is_wanted(pod.namespace, draft)).collect();
     let mut ours = 0;
     accounts(inventory, &pods, &mut ours, draft);
-    roles_of_pods(&pods, &mut ours, draft);
+    let is_unread = |kind: &str| inventory.unread.iter().any(|unread| unread.what.contains(kind));
+    if is_unread("Pods") || is_unread("CronJobs") {
+        if pods.iter().any(|pod| pod.carried.is_some() && !pod.is_ours && !pod.is_job) {
+            draft.remark(
+                "no rule was made of the roles of Pods, as not all Pods and CronJobs could be read: a rule \
+                 could reach some that have no role"
+                    .to_owned(),
+            );
+        }
+    } else {
+        roles_of_pods(&pods, &mut ours, draft);
+    }
     jobs(&pods, draft);
     if ours > 0 {
         draft.remark(format!("{ours} objects already have their role from a mapping, and were left out"));
@@ -74,6 +85,7 @@ fn accounts(inventory: &Inventory, pods: &[PodView<'_>], ours: &mut usize, draft
         .filter(|pod| pod.component.is_some() || pod.is_job)
         .map(|pod| (pod.namespace, pod.pod.service_account()))
         .collect();
+    let is_partial = inventory.unread.iter().any(|unread| unread.what.contains("ServiceAccounts"));
     let mut groups: BTreeMap<(&str, Component), Vec<AccountView<'_>>> = BTreeMap::new();
     for account in &inventory.service_accounts {
         let metadata = &account.metadata;
@@ -90,11 +102,13 @@ fn accounts(inventory: &Inventory, pods: &[PodView<'_>], ours: &mut usize, draft
             options: Options::irsa(|key| metadata.annotation(key)),
         });
         let view = AccountView { account, carried, is_ours };
-        match component.filter(|_| metadata.name != "default") {
+        // An account that could not be read may be the same component, and have no role.
+        match component.filter(|_| metadata.name != "default" && !is_partial) {
             Some(component) => {
                 groups.entry((metadata.namespace.as_str(), component)).or_default().push(view);
             }
             None if draft.terms.only_gitlab
+                && (component.is_none() || metadata.name == "default")
                 && !of_gitlab.contains(&(metadata.namespace.as_str(), metadata.name.as_str())) => {}
             None => by_name(&view, draft),
         }
@@ -396,5 +410,44 @@ fn jobs(pods: &[PodView<'_>], draft: &mut Draft<'_>) {
     }
     if more > 0 {
         draft.remark(format!("{more} more roles of jobs are not told"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::import::from_objects;
+    use crate::import::tests::terms;
+    use crate::inventory::{self, Inventory, Unread};
+
+    const OBJECTS: &str = "kind: List
+items:
+- kind: ServiceAccount
+  metadata:
+    name: r
+    namespace: gitlab
+    labels: {app: registry, chart: registry-9.10.0, release: gitlab}
+    annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::123456789012:role/r'}
+- kind: Pod
+  metadata:
+    name: p
+    namespace: gitlab
+    labels: {app: registry, chart: registry-9.10.0, release: gitlab}
+    annotations: {iam.amazonaws.com/role: p}
+    ownerReferences: [{kind: ReplicaSet, name: r}]
+";
+
+    #[test]
+    fn what_was_read_in_part_becomes_no_rule_that_could_reach_the_rest() {
+        let made = |unread: &[&str]| {
+            let read = inventory::read(OBJECTS, "gitlab").unwrap().inventory;
+            let unread = unread.iter().map(|what| Unread { what: (*what).to_owned(), why: String::new() });
+            from_objects(&Inventory { unread: unread.collect(), ..read }, &terms()).rules
+        };
+        let whole = made(&[]);
+        assert!(whole.len() == 2 && whole.iter().all(|rule| !rule.matching.components.is_empty()));
+        let accounts = made(&["some ServiceAccounts of all namespaces"]);
+        assert!(accounts.iter().any(|rule| rule.matching.service_accounts.contains("r")), "{accounts:?}");
+        assert_eq!(made(&["CronJobs of the namespace gitlab"]).len(), 1);
+        assert_eq!(made(&["some Pods of the namespace gitlab"]).len(), 1);
     }
 }

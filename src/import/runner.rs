@@ -12,7 +12,7 @@ use super::values::Branch;
 use super::version::{Version, version};
 use super::{Draft, Fate, MOST_SAID, Suggestion};
 use crate::engine::object::component::Component;
-use crate::engine::object::dns_name::is_dns_label;
+use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE};
 
 /// The longest config.toml that is read, in bytes. A ConfigMap holds no longer one.
@@ -205,7 +205,8 @@ fn job_role(value: &str, branch: &Branch<'_>, manager: &Manager, draft: &mut Dra
         "every job of this runner has the role, whoever wrote it, and goes on to have it from this value";
     draft.value(branch, Fate::Stays, why, Some("decide which projects may have it, and write that rule"));
     let namespace = draft.terms.namespaces.first().map_or("NAMESPACE", String::as_str);
-    let account = &manager.name;
+    // The values may say anything, and what is no name would add keys of its own to the rule.
+    let account = if is_dns_name(&manager.name) { manager.name.as_str() } else { "default" };
     let mut rule = format!(
         "  - match: {{component: runner-job, runner: {namespace}/{account}, project: [PROJECT-ID]}}\n    \
          provider: {}\n    role: {}\n",

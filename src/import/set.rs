@@ -35,6 +35,9 @@ pub enum SetError {
     /// Nothing stands before `=`.
     #[error("a value has no key before its `=`")]
     NoKey,
+    /// The same behind a comma, where it may be the rest of a password.
+    #[error("what stands behind a comma is no key=value: a comma of the value itself is written `\\,`")]
+    Comma,
     /// It is no index of a list.
     #[error("the index of `{0}` must be a number from 0 to {MAX_INDEX}")]
     Index(String),
@@ -63,8 +66,12 @@ pub(super) fn parse(text: &str, as_text: bool, place: &Place) -> Result<Vec<(Vec
     let mut reader = Reader { rest: text.chars().collect::<Vec<_>>().into_iter().peekable(), members: 0 };
     let mut assignments = Vec::new();
     while reader.rest.peek().is_some() {
-        let steps = reader.path()?;
-        let value = reader.value(&steps, as_text, place)?;
+        let assigned = reader.path().and_then(|steps| Ok((reader.value(&steps, as_text, place)?, steps)));
+        let (value, steps) = assigned.map_err(|error| match error {
+            SetError::NoKey | SetError::TooMany => error,
+            _ if assignments.is_empty() => error,
+            _ => SetError::Comma,
+        })?;
         assignments.push((steps, value));
     }
     Ok(assignments)

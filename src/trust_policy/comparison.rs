@@ -30,10 +30,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether everybody is surely let in, and nobody else is seen to be.
+    /// Whether everybody is surely let in, and nobody else is seen to be. A role that the mapping gives to
+    /// nobody is not good: whoever compares it may have named another one than he meant.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.strangers.is_empty()
+            && !self.checked.is_empty()
             && self.checked.iter().all(|checked| checked.judgement == Judgement::Allowed)
     }
 }
@@ -109,11 +111,22 @@ fn look_for_strangers(
     comparison: &mut Comparison,
 ) {
     let (partition, account) = partition_and_account(&trust.role).unwrap_or(("aws", ""));
-    for (kind, name) in principals(statement.get("Principal")) {
+    let principals = principals(statement.get("Principal"));
+    if principals.is_empty() {
+        comparison.strangers.push(format!("{place} names no Principal, so it may let in anybody"));
+    }
+    for (kind, name) in principals {
         let issuer = issuers.iter().find(|issuer| issuer.provider_arn(partition, account) == name);
         match (kind, issuer) {
             ("Federated", Some(issuer)) => strange_tokens(place, statement, trust, issuer, comparison),
-            ("AWS", _) if nodes.contains(&name) => {}
+            ("AWS", _) if nodes.contains(&name) => {
+                let needs_id = trust.nodes.iter().all(Option::is_some);
+                if needs_id && conditions(statement, "sts:ExternalId").is_empty() {
+                    comparison.notes.push(format!(
+                        "{place} asks for no sts:ExternalId: the node may take the role for every Pod"
+                    ));
+                }
+            }
             (_, _) if name == "*" => {
                 comparison.strangers.push(format!("{place} trusts everybody (Principal `*`)"));
             }
@@ -149,24 +162,40 @@ fn strange_tokens(
     if conditions(statement, &audiences).is_empty() {
         comparison.notes.push(format!("{place} names no `{audiences}`: it takes tokens of every audience"));
     }
+    for (operator, values) in conditions(statement, &audiences) {
+        let is_judged = matches!(operator, "StringEquals" | "StringLike");
+        let of_nobody = |value: &&str| !trust.web.contains_key(*value);
+        for value in texts(values).unwrap_or_default().into_iter().filter(|_| is_judged).filter(of_nobody) {
+            comparison.notes.push(format!(
+                "{place} takes tokens of the audience {}, which no rule for this role names",
+                brief(value)
+            ));
+        }
+    }
     let found = conditions(statement, &subjects);
     let known: Vec<&(&str, &Value)> =
         found.iter().filter(|(operator, _)| matches!(*operator, "StringEquals" | "StringLike")).collect();
     if known.is_empty() {
-        if found.is_empty() {
-            comparison.strangers.push(format!(
-                "{place} names no `{subjects}`: every ServiceAccount of the cluster may take the role"
-            ));
+        let is_negated =
+            |(operator, _): &(&str, &Value)| matches!(*operator, "StringNotEquals" | "StringNotLike");
+        comparison.strangers.push(if found.is_empty() {
+            format!("{place} names no `{subjects}`: every ServiceAccount of the cluster may take the role")
+        } else if found.iter().all(is_negated) {
+            format!(
+                "{place} lets in every ServiceAccount of the cluster but some: it says only who is not meant"
+            )
         } else {
-            comparison
-                .notes
-                .push(format!("{place}: whom its conditions on `{subjects}` let in is not known"));
-        }
+            format!("{place} may let in others: its conditions on `{subjects}` cannot be judged")
+        });
     }
     let except: Vec<&str> = found
         .iter()
         .filter(|(operator, _)| matches!(*operator, "StringNotEquals" | "StringNotLike"))
-        .flat_map(|(_, values)| texts(values).unwrap_or_default())
+        .flat_map(|(operator, values)| {
+            // StringNotEquals takes a wildcard literally, so that such a value keeps nobody out.
+            let keeps_out = |value: &&str| *operator == "StringNotLike" || !is_pattern(value);
+            texts(values).unwrap_or_default().into_iter().filter(keeps_out)
+        })
         .collect();
     for (operator, values) in known {
         for value in texts(values).unwrap_or_default() {

@@ -156,6 +156,15 @@ fn fits_principal(principal: &Value, asks: &Principal) -> Fit {
             brief_of(principal)
         ));
     };
+    // `{"AWS": "*"}` stands for everybody, whatever they come with.
+    let is_everybody =
+        |names: &Value| texts(names).is_none_or(|names| names.iter().any(|name| name.contains('*')));
+    if kinds.get("AWS").is_some_and(is_everybody) {
+        return Fit::Unknown(format!(
+            "whether Principal {} stands for {name} is not judged",
+            brief_of(principal)
+        ));
+    }
     let Some(trusted) = kinds.get(kind) else {
         return Fit::No(format!("it trusts {}, and not {kind} {name}", brief_of(principal)));
     };
@@ -169,8 +178,13 @@ fn fits_principal(principal: &Value, asks: &Principal) -> Fit {
     let account = super::policy::partition_and_account(name).map(|(_, account)| account);
     let is_whole_account =
         |text: &&str| Some(*text) == account || text.ends_with(&format!("::{}:root", account.unwrap_or("-")));
+    // It may be a session of the role, or its unique id.
+    let is_other_name = |text: &&str| {
+        text.contains(":assumed-role/")
+            || !(text.starts_with("arn:") || text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
+    };
     if trusted.iter().any(|text| text.contains('*'))
-        || (kind == "AWS" && trusted.iter().any(is_whole_account))
+        || (kind == "AWS" && trusted.iter().any(|text| is_whole_account(text) || is_other_name(text)))
     {
         return Fit::Unknown(format!(
             "whether Principal {} stands for {name} is not judged",
@@ -229,7 +243,8 @@ enum Test {
 fn holds_for(test: Test, is_negated: bool, key: &str, values: &[&str], value: &str) -> Fit {
     let is_met = values.iter().any(|wanted| match test {
         Test::Equals => *wanted == value,
-        Test::Like => covers(wanted, value),
+        // The value is no pattern: a wildcard in it is a letter like any other.
+        Test::Like => covers(wanted, &value.replace(['*', '?'], "\u{1}")),
     });
     let wanted = brief(&values.join(", "));
     match (is_met, is_negated) {
@@ -238,8 +253,20 @@ fn holds_for(test: Test, is_negated: bool, key: &str, values: &[&str], value: &s
         (false, false) => {
             let would = test == Test::Equals && values.iter().any(|wanted| covers(wanted, value));
             let hint = if would { " (StringEquals takes `*` literally: StringLike is meant)" } else { "" };
-            Fit::No(format!("`{key}` must be {wanted}, and not {value}{hint}"))
+            Fit::No(format!("{}{hint}", lets_in(key, &wanted, value)))
         }
+    }
+}
+
+/// Says what a condition asks for, and that this is something else.
+fn lets_in(key: &str, wanted: &str, found: &str) -> String {
+    let lower = key.to_ascii_lowercase();
+    if lower.ends_with(":sub") {
+        format!("it lets in {wanted}, not {found}")
+    } else if lower.ends_with(":aud") {
+        format!("it takes the audience {wanted}, not {found}")
+    } else {
+        format!("it asks for {wanted} as `{key}`, not {found}")
     }
 }
 
@@ -274,7 +301,7 @@ fn holds_for_all(
     }
     let is_literal = test == Test::Equals && values.iter().any(|wanted| is_pattern(wanted));
     let hint = if is_literal { " (StringEquals takes `*` literally: StringLike is meant)" } else { "" };
-    Fit::No(format!("`{key}` must be {wanted}, and not {pattern}{hint}"))
+    Fit::No(format!("{}{hint}", lets_in(key, &wanted, pattern)))
 }
 
 /// The most characters that are shown of a policy's text.

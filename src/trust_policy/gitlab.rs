@@ -96,6 +96,14 @@ impl Jobs<'_> {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        let whole = ["refs/heads/", "refs/tags/"].iter().find_map(|start| self.reference.strip_prefix(start));
+        if let Some(name) = whole {
+            warnings.push(format!(
+                "GitLab's tokens name a branch or a tag without refs/heads/ or refs/tags/, so {} matches \
+                 none of them: write --ref {name}",
+                self.reference
+            ));
+        }
         if self.project.contains('*') {
             warnings.push(format!(
                 "the role is for every project that matches {}, also for those that are made later",
@@ -127,7 +135,7 @@ fn is_reference(text: &str) -> bool {
 }
 
 fn is_plain(text: &str) -> bool {
-    !text.contains("${") && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+    super::read_as_variable(text).is_none() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 #[cfg(test)]
@@ -183,7 +191,7 @@ mod tests {
         for reference in ["", "a b", "a?", "a:b", "${aws:username}", "a\n"] {
             assert!(matches!(of("group/name", reference, "a"), Err(JobsError::Reference(_))), "{reference}");
         }
-        for audience in ["", "a b", "${a}"] {
+        for audience in ["", "a b", "${a}", "&{a}", "{{resolve:ssm:a}}"] {
             assert!(matches!(of("group/name", "main", audience), Err(JobsError::Audience(_))), "{audience}");
         }
     }

@@ -1,5 +1,6 @@
 //! How is a trust policy, or an association of EKS Pod Identity, written for Terraform?
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::policy::{Policy, path_and_name};
@@ -72,12 +73,17 @@ pub fn associations<'a>(
 /// Returns names for the data sources of these roles, each once.
 #[must_use]
 pub fn names(roles: &[&str]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    let (mut names, mut taken) = (Vec::new(), HashSet::new());
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for role in roles {
         let plain = identifier(path_and_name(role).1);
-        let numbered = (2..).map(|number| format!("{plain}_{number}"));
-        let mut candidates = std::iter::once(plain.clone()).chain(numbered);
-        names.extend(candidates.find(|candidate| !names.contains(candidate)));
+        let number = numbers.entry(plain.clone()).or_insert(1);
+        let mut name = plain.clone();
+        while !taken.insert(name.clone()) {
+            *number += 1;
+            name = format!("{plain}_{number}");
+        }
+        names.push(name);
     }
     names
 }

@@ -20,6 +20,9 @@ const MAX_STEPS: usize = 1_000_000;
 /// The most ServiceAccounts that rules may name literally, all together.
 const MAX_NAMED: usize = 100_000;
 
+/// The namespace in which the webhook changes nothing, whatever its label says.
+const UNTOUCHED: &str = "kube-system";
+
 /// What is known beside the mapping.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
@@ -167,8 +170,10 @@ impl<'a> Making<'a> {
 
     fn irsa(&mut self, rule: &'a Rule, grant: &'a Grant) {
         let audience = audience(grant);
-        if audience.contains("${") {
-            self.miss(rule, &format!("IAM would read `${{` in its audience {audience} as a variable"), "");
+        if let Some(sign) = super::read_as_variable(audience) {
+            let why =
+                format!("IAM or a template would read `{sign}` in its audience {audience} as a variable");
+            self.miss(rule, &why, "");
             return;
         }
         let takes_globs = !self.sources.by_pod_identity;
@@ -269,6 +274,13 @@ impl<'a> Making<'a> {
             *self.left_out.entry(closed).or_default() += 1;
             return;
         }
+        if namespace == UNTOUCHED {
+            self.made.warnings.push(format!(
+                "{namespace}/{name}: the webhook changes nothing in this namespace, so the account gets no \
+                 role"
+            ));
+            return;
+        }
         match (role, &rule.action) {
             (Some(role), Action::Role(grant)) => {
                 let audience = audience(grant).to_owned();
@@ -315,6 +327,16 @@ impl<'a> Making<'a> {
             if giving.contains(&*rule.name) || self.untold.contains(&*rule.name) {
                 continue;
             }
+            if self.may_give_unread(rule) {
+                let role = grant.role.fixed().map(str::to_owned);
+                let text = format!(
+                    "rule `{}` (line {}): whom it gives its role is not known, as not everything could be \
+                     read",
+                    rule.name, rule.at.line
+                );
+                self.made.missing.push(Lack { role, text });
+                continue;
+            }
             let says = format!("rule `{}` (line {}) gives its role to nobody", rule.name, rule.at.line);
             match grant.role.fixed() {
                 Some(role) if self.roles.contains_key(role) => self.made.warnings.push(says),
@@ -327,6 +349,17 @@ impl<'a> Making<'a> {
         }
         self.made.roles = self.roles.into_values().collect();
         self.made
+    }
+}
+
+impl Making<'_> {
+    /// Whether a rule may give its role to something that could not be read.
+    fn may_give_unread(&self, rule: &Rule) -> bool {
+        let unread = self.sources.inventory.map(|inventory| inventory.unread.as_slice()).unwrap_or_default();
+        let is_unread = |kind: &str| unread.iter().any(|unread| unread.what.contains(kind));
+        let by_pods = !self.sources.by_pod_identity && rule.providers.contains(self.ruleset.pod_provider());
+        rule.providers.contains(Provider::Irsa) && is_unread("ServiceAccounts")
+            || by_pods && (is_unread("Pods") || is_unread("CronJobs"))
     }
 }
 

@@ -238,6 +238,11 @@ fn annotations_without_an_account_give_nothing_and_are_only_suggested() {
     let (code, out, err) = run(&["-n", "gitlab", "--values", "-"], &values);
     assert_eq!((code, rules_of(&out).as_str()), (1, "rules: []"), "{err}");
     assert!(err.contains("no `serviceAccount.enabled` is true"), "{err}");
+    let needs = "set global.serviceAccount.enabled=true";
+    assert!(err.contains(needs) && out.contains("global.serviceAccount.enabled=true first"), "{out}{err}");
+    let named = "registry: {serviceAccount: {create: false, name: r}}\n";
+    let (_, _, told) = run(&["-n", "gitlab", "--values", "-"], named);
+    assert!(told.starts_with("Keep, and set what it needs") && !told.contains("Delete"), "{told}");
     assert!(err.ends_with("there is nothing to import: the mapping has no rules\n"), "{err}");
     assert!(out.contains("# - match: {component: registry, namespace: gitlab}"), "{out}");
     // With the one value that is missing, the global one counts for all charts.
@@ -368,6 +373,11 @@ fn the_config_map_of_the_eks_webhook_is_imported() {
         err.contains("entry test-*/x matches no ServiceAccount") && err.contains("entry bad names no"),
         "{err}"
     );
+    let elsewhere = map(&config).to_string().replace("kube-system", "team");
+    let (code, out, err) = run(&["-A", "-f", "-"], &elsewhere);
+    assert!(code == 1 && !out.contains(ARN) && err.contains("name it with --eks-config-map team/"), "{err}");
+    let named = ["-A", "-f", "-", "--eks-config-map", "team/pod-identity-webhook"];
+    assert_eq!(run(&named, &elsewhere).0, 0);
     for broken in ["{", "[]", r#"{"a/b": {"RoleARN": 5}}"#] {
         let (code, _, err) = run(&["-A", "-f", "-"], &map(broken).to_string());
         assert!(code == 1 && err.contains("kube-system/pod-identity-webhook could not be read"), "{err}");
@@ -425,7 +435,9 @@ fn hostile_texts_stay_texts() {
 #[test]
 fn bad_input_ends_with_2_and_one_sentence() {
     let (values, nowhere) = (["-n", "gitlab", "--values", "-"], "/nowhere/values.yaml");
-    let cases: [(&[&str], &str, &str); 16] = [
+    let cases: [(&[&str], &str, &str); 18] = [
+        (&["-n", "g", "--set", "a=1,planted"], "", "behind a comma is no key=value"),
+        (&["-f", "-"], "registry: {annotations: {}}\n", "values of a chart go to --values"),
         (&[], "", "nothing says what to import"),
         (&["--values", "-"], "a: 1", "name the namespace with -n"),
         (&["-n", "Git*", "--values", "-"], "a: 1", "`Git*` is no namespace"),

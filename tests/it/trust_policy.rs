@@ -364,6 +364,10 @@ fn jobs_of_gitlab_have_a_policy_without_a_mapping() {
         json!({"gitlab.example.com:sub": "project_path:group/name:ref_type:tag:ref:v*"})
     );
     assert!(err.contains("whoever may push a ref that matches v*"), "{err}");
+    for (reference, name) in [("refs/heads/main", "main"), ("refs/tags/v1", "v1")] {
+        let (code, _, err) = files.run(&base(reference), "");
+        assert!(code == 0 && err.contains(&format!("write --ref {name}\n")), "{err}");
+    }
     for left_out in ["--project", "--ref", "--audience", "--role"] {
         let all = base("main");
         let at = all.iter().position(|word| *word == left_out).unwrap();
@@ -431,11 +435,20 @@ fn a_policy_that_exists_is_compared() {
     not_principal["NotPrincipal"] = principal;
     let mut deny = good.clone();
     deny["Effect"] = json!("Deny");
+    let everybody_denied = json!({"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "sts:*"});
+    let mut only_not = good.clone();
+    only_not["Condition"] = json!({"StringNotEquals": {format!("{PROVIDER}:sub"): "zzz"}});
+    let mut unjudged = good.clone();
+    unjudged["Condition"] = json!({"ForAllValues:StringLike": {format!("{PROVIDER}:sub"): "*"}});
+    let mut more_audiences = good.clone();
+    let audiences = json!(["sts.amazonaws.com", "https://kubernetes.default.svc"]);
+    more_audiences["Condition"]["StringEquals"][format!("{PROVIDER}:aud")] = audiences;
     let doubtful_deny = json!({"Effect": "Deny", "Principal": "*", "Action": "sts:*",
         "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}});
     let cases = [
         (json!(good), 0, "allowed", ""),
         (json!([every_action]), 0, "allowed", ""),
+        (json!([more_audiences]), 0, "allowed", "the audience https://kubernetes.default.svc, which no rule"),
         (json!([]), 1, "refused", "no statement allows anything"),
         (json!([other_provider]), 1, "refused", "it trusts arn:aws:iam::123456789012:oidc-provider/other"),
         (json!([other_account]), 1, "refused", "it trusts arn:aws:iam::1:oidc-provider/"),
@@ -448,6 +461,14 @@ fn a_policy_that_exists_is_compared() {
         (json!([good, deny]), 1, "refused", "statement 2: it denies this"),
         (json!([good, doubtful_deny]), 1, "unknown", "statement 2: it may deny this"),
         (json!([not_principal]), 1, "unknown", "it has no Principal that can be judged"),
+        (json!([good, everybody_denied]), 1, "unknown", "statement 2: it may deny this"),
+        (
+            json!([only_not]),
+            1,
+            "allowed",
+            "stranger statement 1 lets in every ServiceAccount of the cluster but",
+        ),
+        (json!([good, unjudged]), 1, "allowed", "stranger statement 2 may let in others"),
     ];
     assert_verified(&cases);
 }
@@ -472,7 +493,7 @@ fn the_conditions_of_a_policy_that_exists_are_judged() {
             json!([statement(&json!({"StringEquals": {&aud: "vault", &sub: ours}}))]),
             1,
             "refused",
-            "must be vault, and not sts.amazonaws.com",
+            "it takes the audience vault, not sts.amazonaws.com",
         ),
         (
             json!([statement(
@@ -580,7 +601,43 @@ fn what_is_no_policy_or_of_another_role_is_an_error() {
     let (code, out, _) = files.run(&[&base[..], &other].concat(), &bare);
     assert!(code == 1 && out.contains("refused"), "{out}");
     let (code, _, err) = files.run(&["-m", "m.yaml", "--issuer", ISSUER, "--role", "nobody\u{1b}[2J"], "");
-    assert!(code == 2 && err.contains("the mapping gives nobody?[2J to nobody"), "{err}");
+    assert!(code == 2 && err.contains("reading --role: `nobody?[2J` is not a role ARN"), "{err}");
+}
+
+#[test]
+fn no_account_is_trusted_where_the_webhook_changes_nothing() {
+    let mapping = "account: \"123456789012\"
+rules:
+  - {match: {serviceAccount: a, namespace: [kube-system, b]}, role: r}
+";
+    let (code, out, err) = with_mapping(mapping).run(&["-m", "m.yaml", "--issuer", ISSUER], "");
+    assert!(
+        code == 0 && out.contains("serviceaccount:b:a") && !out.contains("serviceaccount:kube-system"),
+        "{out}{err}"
+    );
+    assert!(err.contains("kube-system/a: the webhook changes nothing"), "{err}");
+}
+
+#[test]
+fn a_role_that_the_mapping_does_not_give_is_never_good() {
+    let files = with_mapping(LITERAL);
+    let bare = json!({"Version": "2012-10-17", "Statement": []}).to_string();
+    let base = ["-m", "m.yaml", "--issuer", ISSUER];
+    let unknown = "arn:aws:iam::123456789012:role/unknown";
+    for (arguments, expected, said) in [
+        (&["--role", "registry", "--verify", "-"][..], 2, "`registry` is not a role ARN"),
+        (&["--role", "registry"], 2, "`registry` is not a role ARN"),
+        (&["--role", unknown, "--verify", "-"], 1, "the mapping gives it to nobody"),
+        (&["--role", unknown], 2, "role/unknown to nobody"),
+    ] {
+        let (code, out, err) = files.run(&[&base[..], arguments].concat(), &bare);
+        assert_eq!(code, expected, "{arguments:?}: {out}{err}");
+        assert!(format!("{out}{err}").contains(said), "{arguments:?}: {out}{err}");
+    }
+    let kube2iam = "rules: [{match: {component: sidekiq}, provider: kube2iam, role: bare}]\n";
+    let (code, out, err) =
+        with_mapping(kube2iam).run(&["-m", "m.yaml", "--role", "bare", "--node-role", NODE], "");
+    assert!(code == 0 && out.contains(NODE), "what kube2iam completes is no ARN: {out}{err}");
 }
 
 #[test]
@@ -604,7 +661,12 @@ fn a_long_policy_is_warned_of() {
 
 #[test]
 fn bad_input_is_an_error_that_says_what_to_do() {
-    let files = Files::new(&[("m.yaml", LITERAL), ("bad.yaml", "rules: [{}]\n"), ("chart.yaml", CHART)]);
+    let files = Files::new(&[
+        ("m.yaml", LITERAL),
+        ("bad.yaml", "rules: [{}]\n"),
+        ("chart.yaml", CHART),
+        ("values.yaml", "a: 1\n"),
+    ]);
     for (arguments, said) in [
         (&["--issuer", ISSUER][..], "--mapping"),
         (&["-m", "none.yaml", "--issuer", ISSUER], "reading none.yaml"),
@@ -642,6 +704,7 @@ fn bad_input_is_an_error_that_says_what_to_do() {
             "making trust policies without --issuer URL: connecting to the cluster: found no credentials",
         ),
         (&["-m", "m.yaml", "--issuer", ISSUER, "-A"], "found no credentials"),
+        (&["-m", "m.yaml", "--issuer", ISSUER, "--filename", "values.yaml"], "there is no Namespace"),
     ] {
         let (code, out, err) = files.run(arguments, "");
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?} {err}");
@@ -757,9 +820,10 @@ fn what_the_cluster_forbids_narrows_the_answer_and_is_said() {
     let (code, _, err) = with("no-issuer", &["--issuer", ISSUER]);
     assert_eq!(code, 0, "{err}");
     let (code, _, err) = with("no-namespaces", &[]);
-    assert!(code == 0 && err.contains("could not read the Namespaces"), "{err}");
+    assert!(code == 2 && err.contains("it is not known which have opted in"), "{err}");
     let (code, _, err) = with("no-accounts", &[]);
     assert!(code == 2 && err.contains("the ServiceAccounts of all namespaces cannot be read"), "{err}");
+    assert!(!err.contains("to nobody"), "{err}");
     let arguments = ["-m", "literal.yaml", "--kubeconfig", "no-accounts"];
     let (code, out, _) = files.run(&arguments, "");
     assert!(code == 2 && out.contains("system:serviceaccount:gitlab:gitlab-registry"), "{out}");

@@ -9,6 +9,7 @@ use crate::cli::cluster_args::block_on;
 use crate::cli::{input, output};
 use crate::cluster::inventory::{Wanted, collect};
 use crate::cluster::issuer::{IssuerFailure, issuer};
+use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::{self, Inventory};
 use crate::trust_policy::Issuer;
@@ -60,11 +61,27 @@ fn manifests(args: &TrustPolicyArgs) -> anyhow::Result<Inventory> {
     for path in &args.files {
         let input = input::read_at_most(path, MAX_MANIFESTS)?;
         let stated = inventory::read(&input.text, namespace).with_context(|| format!("reading {input}"))?;
+        if let Some(wrong) = stated
+            .inventory
+            .service_accounts
+            .iter()
+            .map(|account| &account.metadata)
+            .find(|it| !is_dns_name(&it.name) || !is_dns_label(&it.namespace))
+        {
+            bail!(
+                "reading {input}: `{}/{}` is no name of a ServiceAccount, and IAM may read it otherwise",
+                visible(&wrong.namespace),
+                visible(&wrong.name)
+            );
+        }
         is_assumed |= stated.without_namespace && named.is_none();
         let Inventory { namespaces, service_accounts, pods, .. } = stated.inventory;
         all.namespaces.extend(namespaces);
         all.service_accounts.extend(service_accounts);
         all.pods.extend(pods);
+    }
+    if all.namespaces.is_empty() && all.service_accounts.is_empty() && all.pods.is_empty() {
+        bail!("looking at manifests: there is no Namespace, ServiceAccount or workload in them");
     }
     if is_assumed {
         output::error(
@@ -118,6 +135,14 @@ async fn ask_cluster(
     }
     // What could not be read is not known to be absent: then nothing that is said of it is complete.
     let unread = inventory.unread.iter().filter(|unread| unread.what.contains("ServiceAccounts"));
+    if args.namespaces.namespaces.is_empty()
+        && inventory.unread.iter().any(|unread| unread.what.contains("Namespaces"))
+    {
+        gathered.unread.push(
+            "the Namespaces cannot be read, so it is not known which have opted in: name yours with -n"
+                .to_owned(),
+        );
+    }
     gathered
         .unread
         .extend(unread.map(|unread| format!("the {} cannot be read, and may need a role", unread.what)));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::{Format, TrustPolicyArgs, missing, visible};
+use super::{Format, TrustPolicyArgs, missing, texts, visible};
 use crate::cli::{input, output};
 use crate::trust_policy::comparison::{Checked, Comparison, compare};
 use crate::trust_policy::evaluation::Judgement;
@@ -40,7 +40,7 @@ pub(super) fn run(
     if !trusts.missing.is_empty() {
         bail!("{}", missing(&trusts));
     }
-    for warning in &trusts.warnings {
+    for warning in trusts.warnings.iter().chain(texts(&trusts.unmatched)) {
         output::error(&format!("warning: {}", visible(warning)));
     }
     let nobody = Trust { role: role.clone(), ..Trust::default() };
@@ -82,6 +82,9 @@ fn as_text(role: &str, comparison: &Comparison) -> String {
     }
     for note in &comparison.notes {
         let _ = writeln!(text, "  note     {}", visible(note));
+    }
+    if comparison.checked.iter().any(|checked| matches!(checked.judgement, Judgement::Refused(_))) {
+        text.push_str("without --verify, this command prints the policy that lets them in\n");
     }
     text
 }
