@@ -1,5 +1,6 @@
 //! Does STS give the role of the Pod's web identity?
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::profile::bounded;
@@ -60,7 +61,7 @@ impl WebIdentity {
     /// An error is the outcome as well.
     async fn outcome(&mut self, sts: &Sts, role: &str, file: &str) -> Result<Outcome, Outcome> {
         let token = bounded(Path::new(file), LONGEST_FILE)
-            .map_err(|error| Outcome::Unknown(format!("reading {file}: {error}")))?;
+            .map_err(|error| Outcome::Unusable(unread(file, &error)))?;
         let unusable = |error| Outcome::Unusable(format!("{file}: {error}"));
         let token = Token::new(&token).map_err(unusable)?;
         let claims = &*self.claims.insert(token.claims().map_err(unusable)?);
@@ -78,10 +79,28 @@ impl WebIdentity {
             Ok(arn) => Outcome::Given(arn),
             Err(AskError::Refused(refused)) => {
                 let explanation = explain(&refused, &About { role: &role, claims, region: sts.region() });
+                if refused.is_no_verdict() {
+                    let why = explanation.causes.join(", or ");
+                    return Err(Outcome::Unknown(format!("STS says {refused}: {why}")));
+                }
                 Outcome::Refused { refused, explanation }
             }
             Err(error) => Outcome::Unknown(causes(&error)),
         })
+    }
+}
+
+/// Says why the token's file cannot be read, and what to do.
+fn unread(file: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("reading {file}: its user cannot read the token: set securityContext.fsGroup of the Pod")
+        }
+        ErrorKind::NotFound => format!(
+            "reading {file}: {error}: the EKS webhook mounts it in a Pod that is made after its \
+             ServiceAccount has the role, so restart the Pod"
+        ),
+        _ => format!("reading {file}: {error}"),
     }
 }
 
