@@ -44,6 +44,10 @@ pub(super) struct WhoamiArgs {
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 
+    /// The audience that the token must have, and no other beside it: a token for anybody else is not sent.
+    #[arg(long, value_name = "AUDIENCE", default_value = crate::sts::AUDIENCE)]
+    audience: String,
+
     #[command(flatten)]
     sts: StsArgs,
 }
@@ -57,7 +61,7 @@ pub(super) fn run(args: &WhoamiArgs) -> anyhow::Result<ExitCode> {
         let profile = profile::read(&variable);
         let sources = sources(&variable, &profile, &node);
         progress.tell("asking STS");
-        let identity = WebIdentity::ask(&sts, &variable).await;
+        let identity = WebIdentity::ask(&sts, &variable, &args.audience).await;
         let is_pod = variable("KUBERNETES_SERVICE_HOST").is_some();
         Ok(Report { sources, node, identity, is_pod, has_missing_profile: profile.missing.is_some() })
     })?;

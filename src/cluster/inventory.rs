@@ -205,7 +205,7 @@ impl<F: FnMut(&str)> Collector<'_, F> {
                     return Err(CollectError::unreachable(what, failure));
                 }
                 Err(failure) => {
-                    self.unread.push(Unread { what: what.to_owned(), why: causes(&failure) });
+                    self.unread.push(Unread { what: what.to_owned(), why: in_words(&failure) });
                     break;
                 }
             }
@@ -229,7 +229,15 @@ impl CollectError {
         if is_unreachable(&failure) {
             return Err(Self::unreachable(what, failure));
         }
-        Ok(causes(&failure))
+        Ok(in_words(&failure))
+    }
+}
+
+/// Says why something could not be read. The parser's words are left out: they may hold a secret's value.
+fn in_words(failure: &Failure) -> String {
+    match failure {
+        Failure::Json(_) => "the answer does not have the shape of the API server's".to_owned(),
+        failure => causes(failure),
     }
 }
 

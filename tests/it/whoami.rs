@@ -238,6 +238,23 @@ fn a_token_that_no_sdk_could_use_or_that_is_the_api_servers_is_not_sent() {
 }
 
 #[test]
+fn only_a_token_for_sts_alone_is_sent_and_one_in_place_of_a_file_is_not_shown() {
+    let pod = Pod::new(given);
+    for audiences in [json!(["api"]), json!(["k3s"]), json!(["sts.amazonaws.com", "k3s"]), json!([])] {
+        pod.write("token", &token("registry", &audiences));
+        let said = pod.with_irsa(&[]);
+        assert_eq!(said.code, 1, "{said:?}");
+    }
+    let live = token("registry", &json!(["sts.amazonaws.com"]));
+    for output in ["text", "json"] {
+        let set = [("AWS_ROLE_ARN", ROLE), ("AWS_WEB_IDENTITY_TOKEN_FILE", live.as_str())];
+        let said = pod.whoami_as(output, &set);
+        assert!(said.code == 1 && !format!("{said:?}").contains(&live), "{said:?}");
+    }
+    assert_eq!(pod.sts.asked().len(), 0);
+}
+
+#[test]
 fn a_profile_that_no_file_has_is_told() {
     let pod = Pod::new(given);
     let said = pod.with_irsa(&[("AWS_PROFILE", "foo")]);
