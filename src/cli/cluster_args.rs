@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::cluster::{self, Access, ApiServer};
+use crate::engine::object::dns_name::is_dns_label;
 use crate::memory::{self, Pool};
 
 /// Which cluster, and how it is reached.
@@ -28,7 +29,7 @@ pub(super) struct ClusterArgs {
 pub(super) struct NamespacesArgs {
     /// A namespace to look into. The option can be repeated. Objects of a manifest that name no namespace
     /// count as in the first.
-    #[arg(long = "namespace", short, value_name = "NAMESPACE")]
+    #[arg(long = "namespace", short, value_name = "NAMESPACE", value_parser = namespace)]
     pub(super) namespaces: Vec<String>,
 
     /// Look into every namespace.
@@ -50,6 +51,20 @@ impl ClusterArgs {
     }
 }
 
+/// An empty name would mean all namespaces to the API server, as where a shell's variable is not set.
+fn namespace(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty: name a namespace, or say -A for all of them");
+    }
+    if !is_dns_label(text) {
+        return Err(
+            "a namespace's name has up to 63 of the letters a to z, digits and -, and neither begins \
+                    nor ends with -: repeat -n for each namespace",
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// Runs what asks a cluster or the network, on this thread.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime =
@@ -58,4 +73,17 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     // Nobody waits for a name server that does not answer.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_one_that_kubernetes_could_have() {
+        assert_eq!(namespace("gitlab-2").as_deref(), Ok("gitlab-2"));
+        for bad in ["", " ", "GitLab", "gitlab,b", "a/b", "-a", "../x", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad}");
+        }
+    }
 }

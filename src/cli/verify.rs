@@ -17,7 +17,7 @@ use super::cluster_args::{self, ClusterArgs, NamespacesArgs};
 use super::progress::Progress;
 use super::sts_args::StsArgs;
 use super::{OperatorPolicyArgs, OutputFormat, input, output};
-use crate::cluster::inventory::{Wanted, collect};
+use crate::cluster::inventory::{Wanted, collect, greet, must_exist};
 use crate::cluster::tokens::Tokens;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::engine::mapping;
@@ -128,10 +128,27 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         bail!("verifying the roles: {what}");
     }
     if report.verdicts.is_empty() {
-        output::error("no ServiceAccount that was looked at has a role: name the namespaces with -n, or -A");
+        output::error(&nothing_to_ask(args, &report));
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why no role was asked for, and what to do next.
+fn nothing_to_ask(args: &VerifyArgs, report: &Report) -> String {
+    match (&report.only, &args.mapping) {
+        (Some(account), None) => format!(
+            "{account} carries no eks.amazonaws.com/role-arn: `doctor -n {}` says why, and `verify -m \
+             mapping.yaml` asks for the role that the mapping gives",
+            account.namespace
+        ),
+        (Some(account), Some(_)) => {
+            format!("the mapping gives {account} no role by IRSA, and it carries none: `explain` says why")
+        }
+        (None, _) => {
+            "no ServiceAccount that was looked at has a role: name the namespaces with -n, or -A".to_owned()
+        }
+    }
 }
 
 fn read_mapping(path: &std::path::Path, policy: &OperatorPolicyArgs) -> anyhow::Result<Ruleset> {
@@ -143,13 +160,18 @@ fn read_mapping(path: &std::path::Path, policy: &OperatorPolicyArgs) -> anyhow::
 async fn ask(args: &VerifyArgs, ruleset: Option<&Ruleset>, sts: &Sts) -> anyhow::Result<Report> {
     let mut progress = Progress::new();
     let api = args.cluster.connect().await?;
+    greet(&api).await.context("asking the cluster")?;
     let tokens = Tokens::new(api.clone());
-    let (accounts, unread) = match &args.service_account {
+    let (accounts, unread): (Vec<ServiceAccount>, _) = match &args.service_account {
         Some(name) => (vec![one(args, &api, &tokens, name).await?], Vec::new()),
         None => all(args, &api, &mut progress).await?,
     };
     let cases: Vec<Case> =
         accounts.iter().filter_map(|account| Case::of(account, ruleset, args.audience.as_deref())).collect();
+    let only = accounts.first().filter(|_| args.service_account.is_some()).map(|account| NamespacedName {
+        namespace: account.metadata.namespace.clone(),
+        name: account.metadata.name.clone(),
+    });
     let asker = Asker { tokens, sts, unreachable: Mutex::default() };
     let count = cases.len();
     let mut answers = stream::iter(cases).map(|case| asker.ask(case)).buffered(AT_ONCE);
@@ -158,7 +180,7 @@ async fn ask(args: &VerifyArgs, ruleset: Option<&Ruleset>, sts: &Sts) -> anyhow:
         verdicts.push(verdict);
         progress.tell(&format!("asking STS: {} of {count}", verdicts.len()));
     }
-    Ok(Report { verdicts, unread })
+    Ok(Report { verdicts, unread, only })
 }
 
 /// Reads the one ServiceAccount that was named.
@@ -172,6 +194,9 @@ async fn one(
         args.namespaces.namespaces.first().map_or_else(|| api.default_namespace(), String::as_str);
     let account = NamespacedName { namespace: namespace.to_owned(), name: name.0.clone() };
     let found = tokens.service_account(&account).await?;
+    if found.is_none() {
+        must_exist(api, namespace).await?;
+    }
     found.with_context(|| format!("there is no ServiceAccount {account}: name its namespace with -n"))
 }
 
@@ -238,6 +263,10 @@ impl Asker<'_> {
             Err(AskError::Refused(refused)) => {
                 let about = About { role, claims: &claims, region: self.sts.region() };
                 let explanation = explain(&refused, &about);
+                if refused.is_no_verdict() {
+                    let why = explanation.causes.join(", or ");
+                    return (Some(claims), Outcome::Unknown(format!("STS says {refused}: {why}")));
+                }
                 Outcome::Refused { refused, explanation }
             }
             Err(error) => {

@@ -33,8 +33,8 @@ alone. Only a web identity can be proved without signing: of the role of another
 this says where it comes from.
 
 Exit status: 0 when STS gives the role of the web identity and an SDK would use it, 1 when
-there is none, STS refuses it or another source comes before it, 2 when that could not be
-found out.";
+there is none, STS refuses it, another source comes before it or AWS_PROFILE names a
+profile that does not exist, 2 when that could not be found out.";
 
 /// The arguments of `whoami`.
 #[derive(Debug, Args)]
@@ -43,6 +43,10 @@ pub(super) struct WhoamiArgs {
     /// The format of what is printed.
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
+
+    /// The audience that the token must have, and no other beside it: a token for anybody else is not sent.
+    #[arg(long, value_name = "AUDIENCE", default_value = crate::sts::AUDIENCE)]
+    audience: String,
 
     #[command(flatten)]
     sts: StsArgs,
@@ -54,17 +58,22 @@ pub(super) fn run(args: &WhoamiArgs) -> anyhow::Result<ExitCode> {
         let mut progress = Progress::new();
         progress.tell("asking the metadata service");
         let node = NodeRole::ask(sts.http(), &variable).await;
-        let sources = sources(&variable, profile::read(&variable), &node);
+        let profile = profile::read(&variable);
+        let sources = sources(&variable, &profile, &node);
         progress.tell("asking STS");
-        let identity = WebIdentity::ask(&sts, &variable).await;
-        Ok(Report { sources, node, identity })
+        let identity = WebIdentity::ask(&sts, &variable, &args.audience).await;
+        let is_pod = variable("KUBERNETES_SERVICE_HOST").is_some();
+        Ok(Report { sources, node, identity, is_pod, has_missing_profile: profile.missing.is_some() })
     })?;
     output::print(&match args.output {
         OutputFormat::Text => report.as_text(),
         OutputFormat::Json => format!("{:#}\n", report.as_json()),
     })?;
     match &report.identity.outcome {
-        Outcome::Given(_) => Ok(ExitCode::from(u8::from(!report.web_identity_wins()))),
+        Outcome::Given(_) => {
+            let is_used = report.web_identity_wins() && !report.has_missing_profile;
+            Ok(ExitCode::from(u8::from(!is_used)))
+        }
         Outcome::Absent | Outcome::Unusable(_) | Outcome::Refused { .. } => Ok(ExitCode::from(1)),
         Outcome::Unknown(why) => {
             Err(anyhow::anyhow!("{why}")).context("finding out whether STS gives the role")

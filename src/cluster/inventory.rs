@@ -3,12 +3,15 @@
 //! Each object is reduced to what is looked at while its page is read. What may not be read, or is too much,
 //! is told in the inventory and ends nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Pod, Secret as ClusterSecret, ServiceAccount as ClusterServiceAccount,
 };
+use kube::api::GetParams;
+use kube::core::{Request, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -37,13 +40,21 @@ pub struct Wanted {
     pub secrets: bool,
 }
 
-/// The API server did not answer at all.
+/// Why there is nothing to look at.
 #[derive(Debug, thiserror::Error)]
-#[error("reading the {what}")]
-pub struct CollectError {
-    what: String,
-    #[source]
-    failure: Failure,
+pub enum CollectError {
+    /// The API server did not answer at all.
+    #[error("reading the {what}")]
+    Unreachable {
+        /// What was being read.
+        what: String,
+        /// Why, in words.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The API server says that there is no such namespace. Its lists would be empty without a word.
+    #[error("there is no namespace {0}")]
+    NoNamespace(String),
 }
 
 /// How long a first answer may take. A person waits for it.
@@ -61,7 +72,7 @@ pub async fn greet(api: &ApiServer) -> Result<(), CollectError> {
     let request = request.map_err(kube::core::request::Error::BuildRequest);
     match api.ask(request, GREETING, LONGEST_GREETING).await {
         Err(failure) if is_unreachable(&failure) => {
-            Err(CollectError { what: "version of the API server".to_owned(), failure })
+            Err(CollectError::unreachable("version of the API server", failure))
         }
         // That it is forbidden is an answer.
         _ => Ok(()),
@@ -71,7 +82,8 @@ pub async fn greet(api: &ApiServer) -> Result<(), CollectError> {
 /// Collects what is wanted. `progress` is told what is being read.
 ///
 /// # Errors
-/// When the API server cannot be reached. What it refuses is told in the inventory.
+/// When the API server cannot be reached, or says that there is no namespace of a name that is wanted. What it
+/// refuses is told in the inventory.
 pub async fn collect(
     api: &ApiServer,
     wanted: &Wanted,
@@ -80,6 +92,11 @@ pub async fn collect(
     let mut inventory = Inventory { is_live: true, ..Inventory::default() };
     let mut collector = Collector { api, progress, left: MOST_BYTES, unread: Vec::new() };
     collector.namespaces(wanted, &mut inventory).await?;
+    for name in &wanted.namespaces {
+        if !inventory.namespaces.iter().any(|namespace| namespace.metadata.name == *name) {
+            must_exist(api, name).await?;
+        }
+    }
     let places: Vec<Option<&str>> = match wanted.namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|name| Some(name.as_str())).collect(),
@@ -115,6 +132,23 @@ pub async fn collect(
     }
     inventory.unread = collector.unread;
     Ok(inventory)
+}
+
+/// Looks whether there may be a namespace. Only the API server's own word says that there is none: of what may
+/// not be read, nobody knows, and a proxy's 404 is not about namespaces.
+///
+/// # Errors
+/// When there is none.
+pub async fn must_exist(api: &ApiServer, name: &str) -> Result<(), CollectError> {
+    let request = Request::new(Namespace::url_path(&(), None)).get(name, &GetParams::default());
+    match api.object(request).await {
+        Err(Failure::Refused(refusal))
+            if refusal.code == 404 && refusal.to_string() == format!("namespaces \"{name}\" not found") =>
+        {
+            Err(CollectError::NoNamespace(name.to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 struct Collector<'a, F> {
@@ -168,10 +202,10 @@ impl<F: FnMut(&str)> Collector<'_, F> {
                 Ok(true) if !is_cut => {}
                 Ok(_) => break,
                 Err(failure) if is_unreachable(&failure) => {
-                    return Err(CollectError { what: what.to_owned(), failure });
+                    return Err(CollectError::unreachable(what, failure));
                 }
                 Err(failure) => {
-                    self.unread.push(Unread { what: what.to_owned(), why: causes(&failure) });
+                    self.unread.push(Unread { what: what.to_owned(), why: in_words(&failure) });
                     break;
                 }
             }
@@ -186,12 +220,24 @@ impl<F: FnMut(&str)> Collector<'_, F> {
 }
 
 impl CollectError {
+    fn unreachable(what: &str, failure: Failure) -> Self {
+        Self::Unreachable { what: what.to_owned(), source: Arc::new(failure) }
+    }
+
     /// Returns why something could not be read, or the error where nobody answers at all.
     pub(super) fn unless_refused(what: &str, failure: Failure) -> Result<String, Self> {
         if is_unreachable(&failure) {
-            return Err(Self { what: what.to_owned(), failure });
+            return Err(Self::unreachable(what, failure));
         }
-        Ok(causes(&failure))
+        Ok(in_words(&failure))
+    }
+}
+
+/// Says why something could not be read. The parser's words are left out: they may hold a secret's value.
+fn in_words(failure: &Failure) -> String {
+    match failure {
+        Failure::Json(_) => "the answer does not have the shape of the API server's".to_owned(),
+        failure => causes(failure),
     }
 }
 

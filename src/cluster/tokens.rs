@@ -139,9 +139,19 @@ fn ask(account: &NamespacedName, parameters: &PostParams, audiences: &[&str]) ->
     request.create_subresource("token", &account.name, parameters, body.to_string().into_bytes())
 }
 
+/// An answer of another shape than the API server's.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer does not have the shape of the API server's")]
+struct Misshapen;
+
 fn failed(doing: &'static str, failure: Failure) -> TokensError {
     let is_unreachable = matches!(failure, Failure::Call(_) | Failure::TooLate(_));
-    TokensError::Asked { doing, is_unreachable, source: Arc::new(failure) }
+    let source: Arc<dyn std::error::Error + Send + Sync> = match failure {
+        // The parser's words may hold the token.
+        Failure::Json(_) => Arc::new(Misshapen),
+        failure => Arc::new(failure),
+    };
+    TokensError::Asked { doing, is_unreachable, source }
 }
 
 impl TokensError {

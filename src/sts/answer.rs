@@ -43,6 +43,12 @@ impl Refused {
         self.is_throttling() || self.status >= 500 || self.code == "IDPCommunicationError"
     }
 
+    /// Whether STS said nothing of the role: it took no more calls, or could not do its work.
+    #[must_use]
+    pub fn is_no_verdict(&self) -> bool {
+        self.is_throttling() || self.status >= 500
+    }
+
     /// Whether too many calls were made.
     pub(super) fn is_throttling(&self) -> bool {
         // The names that AWS's SDKs take for it.

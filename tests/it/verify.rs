@@ -78,6 +78,8 @@ fn api(accounts: &[Value], asked: &Asked) -> Answer {
     let list = |items: &[Value]| json!({"metadata": {"resourceVersion": "1"}, "items": items});
     let answer = match path.strip_prefix(ACCOUNTS) {
         _ if path == "/api/v1/namespaces" => list(&[]),
+        _ if path == "/api/v1/namespaces/nope" => return forbidden(404, "namespaces \"nope\" not found"),
+        _ if path == "/api/v1/namespaces/hidden" => return forbidden(403, "namespaces is forbidden"),
         Some("") => list(accounts),
         Some(rest) if rest.ends_with("/token") => {
             let name = rest.split('/').nth(1).unwrap();
@@ -152,9 +154,17 @@ fn one_account_is_named_as_for_kubectl_and_nothing_is_listed() {
     let cluster = Cluster::with(&[("registry", annotated(ROLE)), ("web", json!({}))]);
     let endpoint = sts.url();
     assert_eq!(cluster.verify(&["sa/registry", "--sts-endpoint", &endpoint]).code, 0);
-    assert!(cluster.api.lines().iter().all(|line| line.contains("/serviceaccounts/registry")));
+    assert!(
+        cluster
+            .api
+            .lines()
+            .iter()
+            .all(|line| line == "GET /version" || line.contains("/serviceaccounts/registry"))
+    );
     let said = cluster.verify(&["web", "--sts-endpoint", &endpoint]);
-    assert_eq!(said.code, 1);
+    let want = "gitlab/web carries no eks.amazonaws.com/role-arn: `doctor -n gitlab` says why, and `verify -m \
+                mapping.yaml` asks for the role that the mapping gives\n";
+    assert_eq!((said.code, said.err.as_str()), (1, want));
     let said = cluster.verify(&["sa/gone", "-n", "gitlab", "--sts-endpoint", &endpoint]);
     let want = "error: there is no ServiceAccount gitlab/gone: name its namespace with -n\n";
     assert_eq!((said.code, said.err.as_str()), (2, want));
@@ -162,6 +172,24 @@ fn one_account_is_named_as_for_kubectl_and_nothing_is_listed() {
     {
         assert_eq!(cluster.verify(bad).code, 2, "{bad:?}");
     }
+}
+
+#[test]
+fn a_namespace_that_is_none_is_told_where_the_api_server_says_so() {
+    let cluster = Cluster::with(&[("registry", annotated(ROLE))]);
+    for arguments in [&["-n", "nope"][..], &["-n", "gitlab", "-n", "nope"], &["sa/a", "-n", "nope"]] {
+        let said = cluster.verify(arguments);
+        assert_eq!((said.code, said.err.lines().count()), (2, 1), "{said:?}");
+        assert!(said.err.ends_with("there is no namespace nope\n"), "{said:?}");
+    }
+    let said = cluster.verify(&["-n", "hidden"]);
+    assert!(!said.err.contains("no namespace"), "{said:?}");
+    let asked = cluster.api.lines().len();
+    for bad in ["", "GitLab", "gitlab,b"] {
+        let said = cluster.verify(&["-n", bad]);
+        assert!(said.code == 2 && said.err.contains("--namespace"), "{said:?}");
+    }
+    assert_eq!(cluster.api.lines().len(), asked, "nothing is asked of a namespace that cannot be");
 }
 
 #[test]
@@ -297,7 +325,7 @@ fn what_rbac_forbids_narrows_the_proof_and_is_no_success() {
     let cluster = Cluster::answering(&[("registry", annotated(ROLE)), ("web", annotated(ROLE))], own);
     let said = cluster.verify(&["--sts-endpoint", &sts.url()]);
     assert_eq!(said.code, 2);
-    assert_eq!(said.err, "error: verifying the roles: nobody knows of 1 ServiceAccount\n");
+    assert_eq!(said.err, "error: verifying the roles: STS could not be asked about 1 ServiceAccount\n");
     assert!(said.out.contains("ok       gitlab/registry"), "{}", said.out);
     let want = "asking for a token (create on serviceaccounts/token): serviceaccounts \"web\" is forbidden\n";
     assert!(said.out.contains(want), "{}", said.out);
@@ -383,7 +411,9 @@ fn where_sts_asks_for_patience_it_is_asked_again_a_few_times() {
         (400, "Throttling", 2, 0),
         (503, "ServiceUnavailable", 1, 0),
         (400, "IDPCommunicationError", 2, 0),
-        (400, "Throttling", usize::MAX, 1),
+        (400, "Throttling", usize::MAX, 2),
+        (503, "ServiceUnavailable", usize::MAX, 2),
+        (400, "IDPCommunicationError", usize::MAX, 1),
         (403, "AccessDenied", 1, 1),
     ] {
         let count = AtomicUsize::new(0);
@@ -418,7 +448,7 @@ fn an_sts_that_does_not_answer_is_told_within_ten_seconds_and_asked_once() {
         assert_eq!((said.code, said.out.matches(words).count()), (2, 6), "{said:?}");
         assert_eq!(
             said.err.lines().last(),
-            Some("error: verifying the roles: nobody knows of 6 ServiceAccounts")
+            Some("error: verifying the roles: STS could not be asked about 6 ServiceAccounts")
         );
     }
     assert_eq!(silent.asked().len(), 4);

@@ -158,10 +158,14 @@ fn behind_kube2iam_the_role_is_the_one_that_the_metadata_service_names() {
     assert_eq!((said.code, pod.sts.asked().len()), (1, 0), "{said:?}");
     assert!(said.out.contains("-> metadata service"), "{}", said.out);
     assert!(
-        said.out.contains("role node-role (IMDSv2)") && said.out.contains("need a signature"),
+        said.out.contains("role node-role (IMDSv2)") && said.out.contains("this is no Pod"),
         "{}",
         said.out
     );
+
+    let said = pod.whoami(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
+    assert!(said.out.contains("AWS sees the role of the node, node-role"), "{}", said.out);
+    assert!(said.out.contains("Ask `doctor -n NAMESPACE`"), "{}", said.out);
 
     // kube2iam speaks version 1 alone.
     let old =
@@ -215,9 +219,9 @@ fn a_token_that_no_sdk_could_use_or_that_is_the_api_servers_is_not_sent() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (role, file, words, code) in [
         ("registry", file.as_str(), "AWS_ROLE_ARN: `registry` is not a role ARN", 1),
-        (ROLE, "/nonexistent", "reading /nonexistent: No such file", 2),
-        (ROLE, "/dev/zero", "reading /dev/zero: it is no file", 2),
-        (ROLE, &pipe, "it is no file", 2),
+        (ROLE, "/nonexistent", "reading /nonexistent: No such file", 1),
+        (ROLE, "/dev/zero", "reading /dev/zero: it is no file", 1),
+        (ROLE, &pipe, "it is no file", 1),
     ] {
         pod.write("token", &token("registry", &json!("sts.amazonaws.com")));
         let said = pod.whoami(&[("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", file)]);
@@ -231,6 +235,41 @@ fn a_token_that_no_sdk_could_use_or_that_is_the_api_servers_is_not_sent() {
         said.out
     );
     assert_eq!(pod.sts.asked().len(), 0);
+}
+
+#[test]
+fn only_a_token_for_sts_alone_is_sent_and_one_in_place_of_a_file_is_not_shown() {
+    let pod = Pod::new(given);
+    for audiences in [json!(["api"]), json!(["k3s"]), json!(["sts.amazonaws.com", "k3s"]), json!([])] {
+        pod.write("token", &token("registry", &audiences));
+        let said = pod.with_irsa(&[]);
+        assert_eq!(said.code, 1, "{said:?}");
+    }
+    let live = token("registry", &json!(["sts.amazonaws.com"]));
+    for output in ["text", "json"] {
+        let set = [("AWS_ROLE_ARN", ROLE), ("AWS_WEB_IDENTITY_TOKEN_FILE", live.as_str())];
+        let said = pod.whoami_as(output, &set);
+        assert!(said.code == 1 && !format!("{said:?}").contains(&live), "{said:?}");
+    }
+    assert_eq!(pod.sts.asked().len(), 0);
+}
+
+#[test]
+fn a_profile_that_no_file_has_is_told() {
+    let pod = Pod::new(given);
+    let said = pod.with_irsa(&[("AWS_PROFILE", "foo")]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("the profile foo, which no file has"), "{}", said.out);
+    pod.write(".aws/config", "[profile foo]\nregion = eu-west-1\n");
+    assert_eq!(pod.with_irsa(&[("AWS_PROFILE", "foo")]).code, 0);
+}
+
+#[test]
+fn an_sts_that_takes_no_more_calls_is_no_refusal() {
+    let pod = Pod::new(|_| refused(400, "Throttling", "Rate exceeded"));
+    let said = pod.with_irsa(&[]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("STS says Throttling"), "{said:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Which role is asked for, for which ServiceAccount, with a token for whom?
 
+use std::borrow::Cow;
+
 use crate::cluster::NamespacedName;
 use crate::engine::decision::explain::through_account;
 use crate::engine::object::provider::{IRSA_ROLE, RoleOption};
@@ -19,6 +21,8 @@ pub(super) struct Case {
     pub(super) audience: String,
     /// The audience that the annotation names, where it is another one.
     pub(super) ignored_audience: Option<String>,
+    /// The mapping's role, where the ServiceAccount keeps another one.
+    pub(super) not_asked: Option<String>,
 }
 
 impl Case {
@@ -32,8 +36,8 @@ impl Case {
         audience: Option<&str>,
     ) -> Option<Self> {
         let metadata = &account.metadata;
-        let (role, mapped) = match ruleset {
-            None => (metadata.annotation(IRSA_ROLE)?.to_owned(), None),
+        let (role, mapped, not_asked) = match ruleset {
+            None => (metadata.annotation(IRSA_ROLE)?.to_owned(), None, None),
             Some(ruleset) => account.with_subject(|subject| {
                 let gets = through_account(ruleset, subject)?;
                 let role = gets.role?.into_owned();
@@ -43,14 +47,15 @@ impl Case {
                     Action::Role(grant) => grant.option(RoleOption::IrsaAudience),
                     Action::Skip | Action::Remove => None,
                 });
-                Some((role, audience.map(std::borrow::Cow::into_owned)))
+                let not_asked = gets.verdict.role.filter(|mapped| **mapped != *role);
+                Some((role, audience.map(Cow::into_owned), not_asked.map(Cow::into_owned)))
             })?,
         };
         let audience = audience.map(str::to_owned).or(mapped).unwrap_or_else(|| AUDIENCE.to_owned());
         let annotated = metadata.annotation(RoleOption::IrsaAudience.key());
         let ignored_audience = annotated.filter(|annotated| *annotated != audience).map(str::to_owned);
         let account = NamespacedName { namespace: metadata.namespace.clone(), name: metadata.name.clone() };
-        Some(Self { account, role, audience, ignored_audience })
+        Some(Self { account, role, audience, ignored_audience, not_asked })
     }
 }
 
@@ -106,6 +111,9 @@ rules:
             let case = Case::of(&account(name, present), Some(&ruleset), None);
             let found = case.as_ref().map(|case| (case.role.as_str(), case.audience.as_str()));
             assert_eq!(found, want, "{name} {present:?}");
+            let not_asked = case.as_ref().and_then(|case| case.not_asked.as_deref());
+            let is_kept = name == "other" && !present.is_empty();
+            assert_eq!(not_asked, is_kept.then_some("arn:aws:iam::123456789012:role/new"), "{name}");
         }
     }
 }

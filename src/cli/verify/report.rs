@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::counted;
 use super::cases::Case;
+use crate::cluster::NamespacedName;
 use crate::inventory::Unread;
 use crate::sts::{Claims, Explanation, Refused};
 
@@ -13,6 +14,8 @@ use crate::sts::{Claims, Explanation, Refused};
 pub(super) struct Report {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) unread: Vec<Unread>,
+    /// The one ServiceAccount that was named on the command line.
+    pub(super) only: Option<NamespacedName>,
 }
 
 /// What came of one ServiceAccount.
@@ -60,7 +63,8 @@ impl Report {
     /// Says in short what nobody knows; `None` where everything is known.
     pub(super) fn unknown_in_words(&self) -> Option<String> {
         let accounts = Some(self.unknown()).filter(|count| *count > 0);
-        let accounts = accounts.map(|count| format!("nobody knows of {}", counted(count, "ServiceAccount")));
+        let accounts = accounts
+            .map(|count| format!("STS could not be asked about {}", counted(count, "ServiceAccount")));
         let unread = self.unread.iter().map(|unread| format!("{} could not be read", unread.what));
         let all: Vec<String> = accounts.into_iter().chain(unread).collect();
         (!all.is_empty()).then(|| all.join(", "))
@@ -74,7 +78,7 @@ impl Report {
             let _ = writeln!(text, "{:indent$}{}", "", words.replace(char::is_control, "?"));
         };
         for Verdict { case, outcome, .. } in &self.verdicts {
-            let Case { account, role, audience, ignored_audience } = case;
+            let Case { account, role, audience, ignored_audience, not_asked } = case;
             match outcome {
                 Outcome::Verified(arn) => {
                     line(0, &format!("ok       {account}: {role}"));
@@ -93,6 +97,9 @@ impl Report {
                     line(0, &format!("unknown  {account}: {role}"));
                     line(2, why);
                 }
+            }
+            if let Some(mapped) = not_asked {
+                line(2, &format!("kept (onConflict: keep); the mapping says {mapped}, which was not asked"));
             }
             if let Some(ignored) = ignored_audience {
                 line(
@@ -156,7 +163,7 @@ pub(in crate::cli) fn refusal_as_json(refused: &Refused, explanation: &Explanati
 
 impl Verdict {
     fn as_json(&self) -> Value {
-        let Case { account, role, audience, ignored_audience } = &self.case;
+        let Case { account, role, audience, ignored_audience, not_asked } = &self.case;
         let claims = self.claims.as_ref();
         let (assumed, error, why) = match &self.outcome {
             Outcome::Verified(arn) => (Some(arn), None, None),
@@ -173,6 +180,7 @@ impl Verdict {
             "assumedRole": assumed,
             "audience": audience,
             "ignoredAudience": ignored_audience,
+            "mappingRoleNotAsked": not_asked,
             "issuer": claims.map(|claims| &claims.issuer),
             "subject": claims.map(|claims| &claims.subject),
             "error": error,

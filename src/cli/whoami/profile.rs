@@ -23,6 +23,8 @@ pub(super) struct Profile {
     pub(super) is_there: bool,
     /// What it holds, or that there is none.
     pub(super) words: String,
+    /// The profile of `AWS_PROFILE`, where no file has it.
+    pub(super) missing: Option<String>,
 }
 
 /// Reads both files.
@@ -39,25 +41,32 @@ pub(super) fn read(variable: Variable<'_>) -> Profile {
             if profile == "default" { profile.clone() } else { format!("profile {profile}") },
         ),
     ];
-    let (mut words, mut is_there) = (Vec::new(), false);
+    let (mut words, mut is_there, mut may_be_missing) = (Vec::new(), false, profile != "default");
     for (path, section) in files {
         let Some(path) = path else { continue };
         let name = path.display();
         match text(&path) {
             Ok(None) => {}
             Ok(Some(text)) => {
-                let keys = keys(&text, &section);
+                let Section { is_there: has_section, keys } = section_of(&text, &section);
+                may_be_missing &= !has_section;
                 if !keys.is_empty() {
                     is_there = true;
                     let keys: Vec<&str> = keys.into_iter().collect();
                     words.push(format!("{name} has {} in [{section}]", keys.join(", ")));
                 }
             }
-            Err(error) => words.push(format!("{name} cannot be read ({error})")),
+            Err(error) => {
+                may_be_missing = false;
+                words.push(format!("{name} cannot be read ({error})"));
+            }
         }
     }
+    if may_be_missing {
+        words.push(format!("AWS_PROFILE names the profile {profile}, which no file has"));
+    }
     let words = if words.is_empty() { "none".to_owned() } else { words.join("; ") };
-    Profile { is_there, words }
+    Profile { is_there, words, missing: may_be_missing.then_some(profile) }
 }
 
 /// Reads the beginning of a file; `None` where there is none.
@@ -78,18 +87,25 @@ pub(super) fn bounded(path: &Path, most: u64) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Returns the keys of a section that give credentials.
-fn keys(text: &str, section: &str) -> BTreeSet<&'static str> {
-    let mut found = BTreeSet::new();
+/// What a file says of a profile.
+struct Section {
+    is_there: bool,
+    /// The keys that give credentials.
+    keys: BTreeSet<&'static str>,
+}
+
+fn section_of(text: &str, section: &str) -> Section {
+    let mut found = Section { is_there: false, keys: BTreeSet::new() };
     let mut is_inside = false;
     for line in text.lines() {
         if let Some(heading) = line.trim().strip_prefix('[').and_then(|line| line.split(']').next()) {
             let words: Vec<&str> = heading.split_whitespace().collect();
             is_inside = words.join(" ") == section || words.join(" ") == format!("profile {section}");
+            found.is_there |= is_inside;
         } else if is_inside && let Some((key, value)) = line.split_once('=') {
             let key = key.trim().to_ascii_lowercase();
             let known = KEYS.iter().find(|known| **known == key && !value.trim().is_empty());
-            found.extend(known.copied());
+            found.keys.extend(known.copied());
         }
     }
     found
@@ -123,7 +139,11 @@ mod tests {
         assert!(found.is_there && found.words.ends_with("has aws_access_key_id in [default]"), "{found:?}");
         let found = of(Some("ci"));
         assert!(found.is_there && found.words.ends_with("has role_arn in [profile ci]"), "{found:?}");
-        assert_eq!(of(Some("other")), Profile { is_there: false, words: "none".to_owned() });
+        assert_eq!(found.missing, None);
+        let found = of(Some("other"));
+        assert_eq!((found.is_there, found.missing.as_deref()), (false, Some("other")));
+        assert_eq!(found.words, "AWS_PROFILE names the profile other, which no file has");
+        assert_eq!(of(Some("x")).missing, None);
         assert!(!format!("{:?}{:?}", of(None), of(Some("ci"))).contains("planted"));
     }
 
@@ -131,6 +151,6 @@ mod tests {
     fn without_files_there_is_none() {
         assert!(!read(&|_| None).is_there);
         let found = read(&|name| (name == "HOME").then(|| "/nonexistent".to_owned()));
-        assert_eq!(found, Profile { is_there: false, words: "none".to_owned() });
+        assert_eq!(found, Profile { is_there: false, words: "none".to_owned(), missing: None });
     }
 }

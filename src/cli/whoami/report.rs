@@ -17,6 +17,10 @@ pub(super) struct Report {
     pub(super) sources: Sources,
     pub(super) node: NodeRole,
     pub(super) identity: WebIdentity,
+    /// Whether this runs in a Pod.
+    pub(super) is_pod: bool,
+    /// Whether `AWS_PROFILE` names a profile that no file has.
+    pub(super) has_missing_profile: bool,
 }
 
 impl Report {
@@ -38,7 +42,11 @@ impl Report {
             let mark = if Some(source.kind) == winner { "->" } else { "  " };
             line(0, &format!("{mark} {}: {}", source.kind.in_words(), source.words));
         }
+        let is_unusable = matches!(self.identity.outcome, Outcome::Unusable(_));
         match winner {
+            Some(kind @ Kind::WebIdentity) if is_unusable => {
+                line(2, &format!("An SDK would choose: {}, and fail", kind.in_words()));
+            }
             Some(kind) => line(2, &format!("An SDK would use: {}", kind.in_words())),
             None => line(2, "An SDK would find no credentials."),
         }
@@ -57,14 +65,22 @@ impl Report {
             line(2, &format!("ends: {}", end_in_words(*ends_at)));
         }
         match outcome {
+            Outcome::Absent if winner == Some(Kind::Metadata) => line(0, &self.as_the_node()),
             Outcome::Absent if winner.is_some() => line(
                 0,
                 "There is no web identity for STS to be asked about. Asking as another source would need a \
                  signature.",
             ),
-            Outcome::Absent => {
-                line(0, "There is no web identity: the Pod's ServiceAccount had no role when it began.");
-            }
+            Outcome::Absent if !self.is_pod => line(
+                0,
+                "There is no web identity, and this is no Pod (KUBERNETES_SERVICE_HOST is not set): run it in \
+                 one with the ServiceAccount in question, as docs/verify.md shows.",
+            ),
+            Outcome::Absent => line(
+                0,
+                "There is no web identity: the Pod's ServiceAccount had no role when it began. Ask `doctor -n \
+                 NAMESPACE`; a Pod older than its ServiceAccount's role must be restarted.",
+            ),
             Outcome::Unusable(why) => line(0, &format!("No SDK could use the web identity: {why}")),
             Outcome::Given(arn) if self.web_identity_wins() => line(0, &format!("STS gives the role: {arn}")),
             Outcome::Given(arn) => {
@@ -77,6 +93,25 @@ impl Report {
             Outcome::Unknown(why) => line(0, &format!("Nobody knows whether STS gives the role: {why}")),
         }
         text
+    }
+
+    /// Says that AWS sees what the metadata service names, why, and what to do.
+    fn as_the_node(&self) -> String {
+        let name = match &self.node {
+            NodeRole::Role { name, .. } => name,
+            NodeRole::NoRole | NodeRole::Disabled | NodeRole::Unknown(_) => "unknown",
+        };
+        if !self.is_pod {
+            return format!(
+                "AWS sees the role of the machine, {name}: this is no Pod (KUBERNETES_SERVICE_HOST is not \
+                 set). Run it in one with the ServiceAccount in question, as docs/verify.md shows."
+            );
+        }
+        format!(
+            "AWS sees the role of the node, {name}: the Pod has none of its own by IRSA (with kube2iam or kiam, \
+             {name} is the Pod's own). Ask `doctor -n NAMESPACE`; a Pod older than its ServiceAccount's role \
+             must be restarted. There is no web identity for STS to be asked about."
+        )
     }
 
     pub(super) fn as_json(&self) -> Value {

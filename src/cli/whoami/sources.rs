@@ -66,17 +66,23 @@ impl Sources {
 }
 
 /// Finds out which sources there are.
-pub(super) fn sources(variable: Variable<'_>, profile: Profile, node: &NodeRole) -> Sources {
+pub(super) fn sources(variable: Variable<'_>, profile: &Profile, node: &NodeRole) -> Sources {
     let has_node = matches!(node, NodeRole::Role { .. });
     let all = vec![
         pair(variable, Kind::StaticKeys, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
         pair(variable, Kind::WebIdentity, ["AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"]),
-        Source { kind: Kind::Profile, is_there: profile.is_there, words: profile.words },
+        Source { kind: Kind::Profile, is_there: profile.is_there, words: profile.words.clone() },
         container(variable),
         Source { kind: Kind::Metadata, is_there: has_node, words: node.in_words() },
     ];
     let is = |kind| all.iter().any(|source: &Source| source.kind == kind && source.is_there);
     let mut notes = Vec::new();
+    if profile.missing.is_some() {
+        notes.push(
+            "AWS_PROFILE names a profile that no file has: the AWS CLI and boto3 fail before they look at the role: take AWS_PROFILE out of the \
+             Pod's env and envFrom",
+        );
+    }
     if is(Kind::Profile) && variable("AWS_PROFILE").is_some() {
         notes
             .push("AWS_PROFILE is set: the SDKs for Go and JavaScript look at its profile before all others");
@@ -116,8 +122,8 @@ mod tests {
 
     fn found(set: &[&str], is_profile: bool, node: &NodeRole) -> Sources {
         let variable = |name: &str| set.contains(&name).then(|| "planted".to_owned());
-        let profile = Profile { is_there: is_profile, words: "p".to_owned() };
-        sources(&variable, profile, node)
+        let profile = Profile { is_there: is_profile, words: "p".to_owned(), missing: None };
+        sources(&variable, &profile, node)
     }
 
     const STATIC: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];

@@ -1,5 +1,6 @@
 //! Does STS give the role of the Pod's web identity?
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::profile::bounded;
@@ -43,7 +44,7 @@ pub(super) enum Outcome {
 
 impl WebIdentity {
     /// Asks STS with what the environment names.
-    pub(super) async fn ask(sts: &Sts, variable: Variable<'_>) -> Self {
+    pub(super) async fn ask(sts: &Sts, variable: Variable<'_>, audience: &str) -> Self {
         let mut identity = Self {
             role: variable("AWS_ROLE_ARN"),
             token_file: variable("AWS_WEB_IDENTITY_TOKEN_FILE"),
@@ -51,16 +52,28 @@ impl WebIdentity {
             endpoint: None,
             outcome: Outcome::Absent,
         };
-        if let (Some(role), Some(file)) = (identity.role.clone(), identity.token_file.clone()) {
-            identity.outcome = identity.outcome(sts, &role, &file).await.unwrap_or_else(|outcome| outcome);
+        if identity.token_file.as_deref().is_some_and(is_token) {
+            identity.token_file = Some("a token itself, which is not shown".to_owned());
+            identity.outcome = Outcome::Unusable(
+                "AWS_WEB_IDENTITY_TOKEN_FILE holds a token in place of the name of its file".to_owned(),
+            );
+        } else if let (Some(role), Some(file)) = (identity.role.clone(), identity.token_file.clone()) {
+            let done = identity.outcome(sts, &role, &file, audience).await;
+            identity.outcome = done.unwrap_or_else(|outcome| outcome);
         }
         identity
     }
 
     /// An error is the outcome as well.
-    async fn outcome(&mut self, sts: &Sts, role: &str, file: &str) -> Result<Outcome, Outcome> {
+    async fn outcome(
+        &mut self,
+        sts: &Sts,
+        role: &str,
+        file: &str,
+        audience: &str,
+    ) -> Result<Outcome, Outcome> {
         let token = bounded(Path::new(file), LONGEST_FILE)
-            .map_err(|error| Outcome::Unknown(format!("reading {file}: {error}")))?;
+            .map_err(|error| Outcome::Unusable(unread(file, &error)))?;
         let unusable = |error| Outcome::Unusable(format!("{file}: {error}"));
         let token = Token::new(&token).map_err(unusable)?;
         let claims = &*self.claims.insert(token.claims().map_err(unusable)?);
@@ -71,6 +84,14 @@ impl WebIdentity {
                  mounts another one with the audience sts.amazonaws.com"
             )));
         }
+        // Nobody outside knows which audiences an API server takes itself.
+        if claims.audiences.as_slice() != [audience] {
+            return Err(Outcome::Unusable(format!(
+                "{file}: the token is for {}, and only one for {audience} alone is sent to STS: name another \
+                 audience with --audience, but never one that the API server takes",
+                claims.audiences.join(", ")
+            )));
+        }
         let endpoint = sts.endpoint(&role).map_err(|error| Outcome::Unknown(error.to_string()))?;
         self.endpoint = Some(endpoint.to_string());
         let ask = Ask { role: &role, token: &token, session: SESSION };
@@ -78,10 +99,33 @@ impl WebIdentity {
             Ok(arn) => Outcome::Given(arn),
             Err(AskError::Refused(refused)) => {
                 let explanation = explain(&refused, &About { role: &role, claims, region: sts.region() });
+                if refused.is_no_verdict() {
+                    let why = explanation.causes.join(", or ");
+                    return Err(Outcome::Unknown(format!("STS says {refused}: {why}")));
+                }
                 Outcome::Refused { refused, explanation }
             }
             Err(error) => Outcome::Unknown(causes(&error)),
         })
+    }
+}
+
+/// Whether a text has a token in it. The header of each begins with `{"`, in base64.
+fn is_token(text: &str) -> bool {
+    text.contains("eyJ") || Token::new(text).and_then(|token| token.claims()).is_ok()
+}
+
+/// Says why the token's file cannot be read, and what to do.
+fn unread(file: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("reading {file}: its user cannot read the token: set securityContext.fsGroup of the Pod")
+        }
+        ErrorKind::NotFound => format!(
+            "reading {file}: {error}: the EKS webhook mounts it in a Pod that is made after its \
+             ServiceAccount has the role, so restart the Pod"
+        ),
+        _ => format!("reading {file}: {error}"),
     }
 }
 
