@@ -178,7 +178,7 @@ fn an_entry_that_sends_nothing_is_found() {
             "a condition that nothing passes",
             |one| {
                 entries(one, |all| {
-                    all[0]["matchConditions"] = json!([{"name": "x", "expression": " false"}])
+                    all[0]["matchConditions"] = json!([{"name": "x", "expression": " false"}]);
                 });
             },
             &["Problem registration", "`false`"],
