@@ -39,10 +39,14 @@ The mapping goes to standard output. Which values can be deleted then, which nev
 anything, and what somebody has to decide goes to standard error.
 
 Exit status: 0 when there is at least one rule, 1 when there is nothing to import, 2 when
-a file or the cluster cannot be read.";
+a file or the cluster cannot be read, or only in part: the mapping is then printed as far as
+it could be made.";
 
 /// The options that say values.
 const OF_VALUES: [&str; 3] = ["values", "set", "set_string"];
+
+/// The name of the ConfigMap that the EKS webhook reads.
+const EKS_CONFIG_MAP: &str = "pod-identity-webhook";
 
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST: usize = 256 << 20;
@@ -68,12 +72,12 @@ pub(super) struct ImportArgs {
     #[arg(long = "filename", short = 'f', value_name = "FILE", conflicts_with_all = OF_VALUES)]
     files: Vec<PathBuf>,
 
-    /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`.
+    /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`. With `-f`, it is taken from
+    /// the manifests.
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
-        conflicts_with_all = OF_VALUES,
-        conflicts_with = "files"
+        conflicts_with_all = OF_VALUES
     )]
     eks_config_map: Option<NamespacedName>,
 
@@ -153,6 +157,13 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         }
         OutputFormat::Json => output::print(&format!("{:#}\n", as_json(&import, &text)))?,
     }
+    if let Some(first) = import.unread.first() {
+        let more = match import.unread.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        bail!("reading {source}: roles may be missing, as not all could be read: {}{more}", shown(first));
+    }
     Ok(ExitCode::from(u8::from(import.rules.is_empty())))
 }
 
@@ -228,7 +239,27 @@ fn from_files(args: &ImportArgs) -> anyhow::Result<Import> {
         all.pods.extend(stated.inventory.pods);
         all.config_maps.extend(stated.inventory.config_maps);
     }
-    Ok(import::from_objects(&all, &terms))
+    let is_named = |map: &inventory::ConfigMap| {
+        let wanted = args.eks_config_map.as_ref();
+        wanted.is_some_and(|at| map.metadata.namespace == at.namespace && map.metadata.name == at.name)
+    };
+    // Whoever may write ConfigMaps in some namespace could write one by the name that the EKS webhook reads.
+    let (named, others): (Vec<_>, Vec<_>) = all.config_maps.into_iter().partition(is_named);
+    if let Some(place) = &args.eks_config_map
+        && named.is_empty()
+    {
+        bail!("reading the ConfigMap {place}: the manifests have none");
+    }
+    all.config_maps = named;
+    let mut import = import::from_objects(&all, &terms);
+    for map in others.iter().filter(|map| map.metadata.name == EKS_CONFIG_MAP).take(10) {
+        let place = format!("{}/{EKS_CONFIG_MAP}", map.metadata.namespace);
+        import.remarks.push(format!(
+            "the ConfigMap {place} was not looked at: if it is the one that the EKS webhook reads, add \
+             --eks-config-map {place}"
+        ));
+    }
+    Ok(import)
 }
 
 async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
@@ -329,5 +360,6 @@ fn as_json(import: &Import, text: &str) -> Value {
         "values": values,
         "decisions": decisions,
         "notes": import.remarks,
+        "unread": import.unread,
     })
 }

@@ -17,11 +17,10 @@ use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::object::provider::{IRSA_ROLE, Provider};
 use crate::inventory::{ConfigMap, Inventory};
 
-const NAME: &str = "pod-identity-webhook";
 const KEY: &str = "config";
 
 /// The audience that the EKS webhook gives tokens where nothing says another.
-const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
+pub(super) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
 pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     let annotated: BTreeSet<(&str, &str)> = inventory
@@ -31,8 +30,8 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
         .filter(|metadata| metadata.annotation(IRSA_ROLE).is_some_and(|role| !role.is_empty()))
         .map(|metadata| (metadata.namespace.as_str(), metadata.name.as_str()))
         .collect();
-    for config_map in inventory.config_maps.iter().filter(|map| map.metadata.name == NAME) {
-        let place = format!("ConfigMap {}/{NAME}", config_map.metadata.namespace);
+    for config_map in &inventory.config_maps {
+        let place = format!("ConfigMap {}/{}", config_map.metadata.namespace, config_map.metadata.name);
         match entries(config_map) {
             Ok(entries) => {
                 for (key, entry) in entries {
@@ -40,7 +39,10 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
                 }
             }
             // The text is not shown, although it should hold no secret.
-            Err(why) => draft.remark(format!("{place} could not be read: {why}")),
+            Err(why) => {
+                draft.remark(format!("{place} could not be read: {why}"));
+                draft.unread.push(format!("{place} ({why})"));
+            }
         }
     }
 }
