@@ -65,6 +65,8 @@ pub struct Import {
     pub values: Vec<ValueNote>,
     /// What else is worth knowing.
     pub remarks: Vec<String>,
+    /// What could not be read. Roles may be missing from the rules because of it.
+    pub unread: Vec<String>,
 }
 
 /// A rule that would give more than there was.
@@ -137,19 +139,27 @@ pub fn from_values(values: &Values, chart: &Chart, terms: &Terms) -> Import {
         draft.remark(format!("{path} of {lost} counts no more: {won} says something else, and comes later"));
     }
     chart::examine(values, chart, &mut draft);
-    draft.finish()
+    let mut import = draft.finish();
+    let is_wide = import.rules.iter().any(|rule| !rule.matching.components.is_empty());
+    if is_wide && terms.release.is_none() {
+        let words = "the rules by component hold for every release of GitLab in the namespace: name the \
+            release with --release where there is more than one";
+        import.remarks.push(words.to_owned());
+    }
+    import
 }
 
-/// Where the EKS webhook's ConfigMap is unless somebody names another one: its namespace and its name.
-pub const EKS_CONFIG_MAP: (&str, &str) = ("kube-system", "pod-identity-webhook");
-
-/// Makes rules of what the objects of a cluster or of manifests carry. Every ConfigMap in the inventory is
-/// taken for the EKS webhook's: whoever calls leaves out the others, which anybody may have written.
+/// Makes rules of what the objects of a cluster or of manifests carry. Every ConfigMap among them is taken as
+/// one that the EKS webhook reads.
 #[must_use]
 pub fn from_objects(inventory: &Inventory, terms: &Terms) -> Import {
     let mut draft = Draft::new(terms);
     for unread in &inventory.unread {
         draft.remark(format!("not looked at: {} ({})", unread.what, unread.why));
+        // Labels of Namespaces are not needed here.
+        if !unread.what.starts_with("Namespace") {
+            draft.unread.push(format!("{} ({})", unread.what, unread.why));
+        }
     }
     eks_config_map::examine(inventory, &mut draft);
     objects::examine(inventory, &mut draft);
@@ -183,6 +193,7 @@ struct Draft<'t> {
     /// The values of which something was said.
     judged: BTreeSet<Vec<String>>,
     remarks: Vec<String>,
+    unread: Vec<String>,
 }
 
 impl<'t> Draft<'t> {
@@ -195,6 +206,7 @@ impl<'t> Draft<'t> {
             values: Vec::new(),
             judged: BTreeSet::new(),
             remarks: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -244,7 +256,7 @@ impl<'t> Draft<'t> {
             }
         }
         self.values.sort_by(|a, b| (a.fate, &a.steps).cmp(&(b.fate, &b.steps)));
-        Import { rules, suggestions, values: self.values, remarks: self.remarks }
+        Import { rules, suggestions, values: self.values, remarks: self.remarks, unread: self.unread }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::engine::object::provider::Provider;
 use crate::engine::rules::arn;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::import::{self, Chart, Fate, Import, Terms, ValueNote, Values, Version};
-use crate::inventory::{self, ConfigMap, Inventory};
+use crate::inventory::{self, Inventory};
 
 const EXAMPLES: &str = "Examples:
   From the values of GitLab's chart:
@@ -39,10 +39,14 @@ The mapping goes to standard output. Which values can be deleted then, which nev
 anything, and what somebody has to decide goes to standard error.
 
 Exit status: 0 when there is at least one rule, 1 when there is nothing to import, 2 when
-a file or the cluster cannot be read, or nothing was found where not everything may be read.";
+a file or the cluster cannot be read, or only in part: the mapping is then printed as far as
+it could be made.";
 
 /// The options that say values.
 const OF_VALUES: [&str; 3] = ["values", "set", "set_string"];
+
+/// The name of the ConfigMap that the EKS webhook reads.
+const EKS_CONFIG_MAP: &str = "pod-identity-webhook";
 
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST: usize = 256 << 20;
@@ -68,8 +72,13 @@ pub(super) struct ImportArgs {
     #[arg(long = "filename", short = 'f', value_name = "FILE", conflicts_with_all = OF_VALUES)]
     files: Vec<PathBuf>,
 
-    /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`.
-    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = OF_VALUES)]
+    /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`. With `-f`, it is taken from
+    /// the manifests.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        conflicts_with_all = OF_VALUES
+    )]
     eks_config_map: Option<NamespacedName>,
 
     /// Who reads `iam.amazonaws.com/role` on Pods.
@@ -148,15 +157,17 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         }
         OutputFormat::Json => output::print(&format!("{:#}\n", as_json(&import, &text)))?,
     }
+    if let Some(first) = import.unread.first() {
+        let more = match import.unread.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        bail!("reading {source}: roles may be missing, as not all could be read: {}{more}", shown(first));
+    }
     Ok(ExitCode::from(u8::from(import.rules.is_empty())))
 }
 
 fn terms(args: &ImportArgs) -> anyhow::Result<Terms> {
-    for namespace in &args.namespaces.namespaces {
-        if !is_dns_label(namespace) {
-            bail!("reading -n: `{}` is no namespace", shown(namespace));
-        }
-    }
     if let Some(base) = &args.base_role_arn
         && arn::check_arn(&format!("{base}x")).is_err()
     {
@@ -229,26 +240,26 @@ fn from_files(args: &ImportArgs) -> anyhow::Result<Import> {
              chart go to --values"
         );
     }
-    // Whoever may write a ConfigMap in some other namespace must not give roles by it.
-    let (namespace, name) = match &args.eks_config_map {
-        Some(place) => (place.namespace.as_str(), place.name.as_str()),
-        None => import::EKS_CONFIG_MAP,
+    let is_named = |map: &inventory::ConfigMap| {
+        let wanted = args.eks_config_map.as_ref();
+        wanted.is_some_and(|at| map.metadata.namespace == at.namespace && map.metadata.name == at.name)
     };
-    let is_meant = |map: &ConfigMap| map.metadata.namespace == namespace && map.metadata.name == name;
-    let (meant, others): (Vec<ConfigMap>, Vec<ConfigMap>) = all.config_maps.into_iter().partition(is_meant);
-    if let (true, Some(place)) = (meant.is_empty(), &args.eks_config_map) {
-        bail!("reading the ConfigMap {place}: it is not in the manifests");
+    // Whoever may write ConfigMaps in some namespace could write one by the name that the EKS webhook reads.
+    let (named, others): (Vec<_>, Vec<_>) = all.config_maps.into_iter().partition(is_named);
+    if let Some(place) = &args.eks_config_map
+        && named.is_empty()
+    {
+        bail!("reading the ConfigMap {place}: the manifests have none");
     }
-    all.config_maps = meant;
+    all.config_maps = named;
     let mut import = import::from_objects(&all, &terms);
-    let others = others.iter().filter(|map| map.metadata.name == import::EKS_CONFIG_MAP.1);
-    import.remarks.extend(others.take(10).map(|ConfigMap { metadata, .. }| {
-        format!(
-            "the ConfigMap {0}/{1} was left out: if the EKS webhook reads it, name it with --eks-config-map \
-             {0}/{1}",
-            metadata.namespace, metadata.name
-        )
-    }));
+    for map in others.iter().filter(|map| map.metadata.name == EKS_CONFIG_MAP).take(10) {
+        let place = format!("{}/{EKS_CONFIG_MAP}", map.metadata.namespace);
+        import.remarks.push(format!(
+            "the ConfigMap {place} was not looked at: if it is the one that the EKS webhook reads, add \
+             --eks-config-map {place}"
+        ));
+    }
     Ok(import)
 }
 
@@ -282,24 +293,7 @@ async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
         inventory.config_maps = maps;
         inventory.unread.extend(beside.unread);
     }
-    let import = import::from_objects(&inventory, &terms);
-    // What could not be read may hold a role: nobody knows that there is nothing to import.
-    let mut unread = inventory.unread.iter().filter(|unread| !unread.what.starts_with("Namespace"));
-    if import.rules.is_empty()
-        && import.suggestions.is_empty()
-        && let Some(first) = unread.next()
-    {
-        let more = match unread.count() {
-            0 => String::new(),
-            more => format!(", and {more} more likewise"),
-        };
-        bail!(
-            "reading the cluster: nothing to import was found, and not everything may be read: {}: {}{more}",
-            shown(&first.what),
-            shown(&first.why)
-        );
-    }
-    Ok(import)
+    Ok(import::from_objects(&inventory, &terms))
 }
 
 /// Replaces what would begin a line of its own or send commands to the terminal, and cuts what is long.
@@ -377,5 +371,6 @@ fn as_json(import: &Import, text: &str) -> Value {
         "values": values,
         "decisions": decisions,
         "notes": import.remarks,
+        "unread": import.unread,
     })
 }

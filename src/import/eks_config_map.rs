@@ -20,7 +20,7 @@ use crate::inventory::{ConfigMap, Inventory};
 const KEY: &str = "config";
 
 /// The audience that the EKS webhook gives tokens where nothing says another.
-const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
+pub(super) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
 pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     let annotated: BTreeSet<(&str, &str)> = inventory
@@ -39,7 +39,10 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
                 }
             }
             // The text is not shown, although it should hold no secret.
-            Err(why) => draft.remark(format!("{place} could not be read: {why}")),
+            Err(why) => {
+                draft.remark(format!("{place} could not be read: {why}"));
+                draft.unread.push(format!("{place} ({why})"));
+            }
         }
     }
 }

@@ -120,7 +120,7 @@ fn options_of(options: &Options) -> Vec<String> {
 }
 
 /// Writes a text so that every reader of YAML takes it as that text.
-fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+=".contains(c);
     let first = text.chars().next();
     let begins = first.is_some_and(|c| c.is_ascii_alphabetic());

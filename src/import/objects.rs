@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::eks_config_map::DEFAULT_AUDIENCE;
 use super::judge::{give_to, of_component};
+use super::mapping_text::scalar;
 use super::role;
 use super::rule::{Action, Match, Options, Rule};
-use super::{Draft, Suggestion};
+use super::{Draft, Suggestion, problem_of};
 use crate::engine::decision::is_ours;
 use crate::engine::object::component::{self, Component};
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider};
 use crate::engine::object::subject::{Kind, Requester, Subject};
-use crate::inventory::{Inventory, Pod, ServiceAccount};
+use crate::inventory::{Inventory, Pod, ServiceAccount, Unread};
 
 /// The most rules about jobs that are suggested: a job's author may have written the role.
 const MOST_JOBS: usize = 20;
@@ -24,27 +26,38 @@ const MOST_JOBS: usize = 20;
 const WORKLOADS: [&str; 5] = ["ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController"];
 
 pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
-    let pods: Vec<PodView<'_>> =
-        inventory.pods.iter().filter(|pod| !pod.has_ended()).filter_map(PodView::of).collect();
+    // Pods that have ended count as well: a rule would reach the next ones like them.
+    let pods: Vec<PodView<'_>> = inventory.pods.iter().filter_map(PodView::of).collect();
     let pods: Vec<PodView<'_>> = pods.into_iter().filter(|pod| is_wanted(pod.namespace, draft)).collect();
     let mut ours = 0;
     accounts(inventory, &pods, &mut ours, draft);
-    let is_unread = |kind: &str| inventory.unread.iter().any(|unread| unread.what.contains(kind));
-    if is_unread("Pods") || is_unread("CronJobs") {
-        if pods.iter().any(|pod| pod.carried.is_some() && !pod.is_ours && !pod.is_job) {
-            draft.remark(
-                "no rule was made of the roles of Pods, as not all Pods and CronJobs could be read: a rule \
-                 could reach some that have no role"
-                    .to_owned(),
-            );
-        }
-    } else {
-        roles_of_pods(&pods, &mut ours, draft);
+    let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace).collect();
+    let is_partly_read =
+        |namespace: &&str| ["Pods", "CronJobs"].iter().any(|kind| is_partial(inventory, kind, namespace));
+    let partial: BTreeSet<&str> = namespaces.into_iter().filter(is_partly_read).collect();
+    let (unsure, whole): (Vec<PodView<'_>>, Vec<PodView<'_>>) =
+        pods.iter().cloned().partition(|pod| partial.contains(pod.namespace));
+    for pod in unsure.iter().filter(|pod| pod.carried.is_some() && !pod.is_ours && !pod.is_job) {
+        draft.remark(format!(
+            "{} has a role, but not all Pods and CronJobs of its namespace could be read: no rule was made of \
+             it, as it could reach those",
+            pod.place()
+        ));
     }
+    roles_of_pods(&whole, &mut ours, draft);
     jobs(&pods, draft);
     if ours > 0 {
         draft.remark(format!("{ours} objects already have their role from a mapping, and were left out"));
     }
+}
+
+/// Whether some objects of a kind could not be read, so that a rule could reach one of which nothing is known.
+/// In doubt about which namespace is meant, it is this one.
+fn is_partial(inventory: &Inventory, kind: &str, namespace: &str) -> bool {
+    inventory.unread.iter().any(|Unread { what, .. }| {
+        let other = what.split_once(" of the namespace ").is_some_and(|(_, other)| other != namespace);
+        what.contains(kind) && !other
+    })
 }
 
 fn is_wanted(namespace: &str, draft: &Draft<'_>) -> bool {
@@ -85,7 +98,6 @@ fn accounts(inventory: &Inventory, pods: &[PodView<'_>], ours: &mut usize, draft
         .filter(|pod| pod.component.is_some() || pod.is_job)
         .map(|pod| (pod.namespace, pod.pod.service_account()))
         .collect();
-    let is_partial = inventory.unread.iter().any(|unread| unread.what.contains("ServiceAccounts"));
     let mut groups: BTreeMap<(&str, Component), Vec<AccountView<'_>>> = BTreeMap::new();
     for account in &inventory.service_accounts {
         let metadata = &account.metadata;
@@ -102,26 +114,25 @@ fn accounts(inventory: &Inventory, pods: &[PodView<'_>], ours: &mut usize, draft
             options: Options::irsa(|key| metadata.annotation(key)),
         });
         let view = AccountView { account, carried, is_ours };
-        // An account that could not be read may be the same component, and have no role.
-        match component.filter(|_| metadata.name != "default" && !is_partial) {
+        match component.filter(|_| metadata.name != "default") {
             Some(component) => {
                 groups.entry((metadata.namespace.as_str(), component)).or_default().push(view);
             }
             None if draft.terms.only_gitlab
-                && (component.is_none() || metadata.name == "default")
                 && !of_gitlab.contains(&(metadata.namespace.as_str(), metadata.name.as_str())) => {}
             None => by_name(&view, draft),
         }
     }
-    for ((_, component), group) in groups {
+    for ((namespace, component), group) in groups {
+        let is_partial = is_partial(inventory, "ServiceAccounts", namespace);
         match uniform(group.iter().map(|view| &view.carried)) {
-            Uniform::Same(Some(_)) => {
+            Uniform::Same(Some(_)) if !is_partial => {
                 for view in group {
                     account_rule(&view, of_component(component), draft);
                 }
             }
             Uniform::Same(None) => {}
-            Uniform::Mixed => {
+            Uniform::Same(Some(_)) | Uniform::Mixed => {
                 for view in &group {
                     by_name(view, draft);
                 }
@@ -145,7 +156,16 @@ fn account_rule(view: &AccountView<'_>, matching: Match, draft: &mut Draft<'_>) 
     match role::irsa(&carried.role) {
         Ok(role) => {
             let matching = Match { namespaces: vec![metadata.namespace.clone()], ..matching };
-            let rule = give_to(Provider::Irsa, role, carried.options.clone(), matching);
+            let mut rule = give_to(Provider::Irsa, role, carried.options.clone(), matching);
+            if let Some(audience) = carried.options.audience.as_ref().filter(|text| *text != DEFAULT_AUDIENCE)
+            {
+                let words = format!(
+                    "an annotation of the ServiceAccount asks for tokens for {audience}: whoever writes \
+                     annotations chose it, so check that it is meant"
+                );
+                draft.remark(format!("{from}: {words}"));
+                rule.remarks.insert(words);
+            }
             draft.rules.push(Rule { from: [from].into(), ..rule });
         }
         Err(error) => draft.remark(format!("{from}: {IRSA_ROLE}: {error}")),
@@ -153,6 +173,7 @@ fn account_rule(view: &AccountView<'_>, matching: Match, draft: &mut Draft<'_>) 
 }
 
 /// What is looked at of a Pod.
+#[derive(Clone)]
 struct PodView<'i> {
     pod: &'i Pod,
     namespace: &'i str,
@@ -239,7 +260,8 @@ fn roles_of_pods(pods: &[PodView<'_>], ours: &mut usize, draft: &mut Draft<'_>) 
         let beside = groups.get(&(*namespace, other)).filter(|_| other != *component);
         let is_done = by_component(*component, group, beside, draft);
         // A rule by anything else must not reach those that have no role, either.
-        rest.extend(group.iter().filter(|pod| !is_done || pod.carried.is_none()));
+        // Nor must it reach those whose role became no rule.
+        rest.extend(group.iter().filter(|pod| !is_done || !becomes_rule(pod, draft)));
     }
     by_other_things(pods, &rest, draft);
 }
@@ -372,6 +394,15 @@ fn mixed(group: &[&PodView<'_>], draft: &mut Draft<'_>) {
     }
 }
 
+/// Whether the role of a Pod can stand in a rule.
+fn becomes_rule(pod: &PodView<'_>, draft: &Draft<'_>) -> bool {
+    let Some(carried) = pod.carried.as_ref().filter(|_| !pod.is_ours) else { return false };
+    let provider = draft.terms.pod_provider;
+    let rule = role::of_pods(&carried.role, draft.terms)
+        .map(|role| give_to(provider, role, carried.options.clone(), Match::default()));
+    rule.is_ok_and(|rule| problem_of(&rule).is_none())
+}
+
 fn pod_rule(pod: &PodView<'_>, matching: Match, draft: &mut Draft<'_>) {
     let Some(carried) = pod.carried.as_ref().filter(|_| !pod.is_ours) else { return };
     match role::of_pods(&carried.role, draft.terms) {
@@ -404,7 +435,8 @@ fn jobs(pods: &[PodView<'_>], draft: &mut Draft<'_>) {
             ),
             rule: format!(
                 "  - match: {{component: runner-job, runner: {namespace}/THE-MANAGERS-ACCOUNT, project: \
-                 [{project}]}}\n    provider: {provider}\n    role: {role}\n"
+                 [{project}]}}\n    provider: {provider}\n    role: {}\n",
+                scalar(&role)
             ),
         });
     }

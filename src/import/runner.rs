@@ -6,6 +6,7 @@
 use toml::Value as Toml;
 
 use super::judge::{self, dead, of_component, source};
+use super::mapping_text::scalar;
 use super::role;
 use super::rule::Match;
 use super::values::Branch;
@@ -205,19 +206,24 @@ fn job_role(value: &str, branch: &Branch<'_>, manager: &Manager, draft: &mut Dra
         "every job of this runner has the role, whoever wrote it, and goes on to have it from this value";
     draft.value(branch, Fate::Stays, why, Some("decide which projects may have it, and write that rule"));
     let namespace = draft.terms.namespaces.first().map_or("NAMESPACE", String::as_str);
-    // The values may say anything, and what is no name would add keys of its own to the rule.
-    let account = if is_dns_name(&manager.name) { manager.name.as_str() } else { "default" };
+    let is_name = is_dns_name(&manager.name);
+    let account = if is_name { manager.name.as_str() } else { "THE-MANAGERS-ACCOUNT" };
     let mut rule = format!(
         "  - match: {{component: runner-job, runner: {namespace}/{account}, project: [PROJECT-ID]}}\n    \
          provider: {}\n    role: {}\n",
         draft.terms.pod_provider.name(),
-        role.text
+        scalar(&role.text)
     );
     let mut why = format!(
         "{} gives every job of this runner a role; name the projects that may have it by their ids, and \
          delete pod_annotations",
         source(branch)
     );
+    if !is_name {
+        why.push_str(
+            "; the name of the manager's ServiceAccount in the values is none that Kubernetes takes",
+        );
+    }
     if account == "default" {
         why.push_str("; first give the manager a ServiceAccount of its own, as `default` is every Pod's");
         rule = rule.replace("/default,", "/THE-MANAGERS-ACCOUNT,");
@@ -237,5 +243,15 @@ mod tests {
         let made = import(text, &[]);
         assert!(!format!("{made:?}").contains("planted"));
         assert!(made.remarks[0].contains("it is not TOML"), "{made:?}");
+    }
+
+    #[test]
+    fn a_name_of_the_manager_that_is_no_name_does_not_reach_the_rule() {
+        let text = "rbac: {create: false, serviceAccountName: \"x}\\n  - match: {component: '*'}\"}\nrunners:\n  \
+            config: |\n    [[runners]]\n      [runners.kubernetes.pod_annotations]\n        \
+            \"iam.amazonaws.com/role\" = \"r\"\n";
+        let made = import(text, &[]);
+        let rule = &made.suggestions[0].rule;
+        assert!(rule.contains("runner: gitlab/THE-MANAGERS-ACCOUNT,") && rule.lines().count() == 3, "{rule}");
     }
 }

@@ -26,12 +26,13 @@ pub(super) enum Step {
     Index(usize),
 }
 
-/// Why an argument is not in the syntax. The value is not shown, as it may be a password.
+/// Why an argument is not in the syntax. None of its text is shown, not even a key: what follows a comma in a
+/// password is read as one. The number is that of the assignment, of which a comma begins the next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
     /// No `=` follows a key.
-    #[error("`{0}` has no value: write key=value")]
-    NoValue(String),
+    #[error("assignment {0} has no value: write key=value, and \\, for a comma within a value")]
+    NoValue(usize),
     /// Nothing stands before `=`.
     #[error("a value has no key before its `=`")]
     NoKey,
@@ -39,17 +40,17 @@ pub enum SetError {
     #[error("what stands behind a comma is no key=value: a comma of the value itself is written `\\,`")]
     Comma,
     /// It is no index of a list.
-    #[error("the index of `{0}` must be a number from 0 to {MAX_INDEX}")]
-    Index(String),
+    #[error("the index of a list in assignment {0} must be a number from 0 to {MAX_INDEX}")]
+    Index(usize),
     /// Its lists are too long altogether.
     #[error("the indexes are too high altogether: lists may have {MAX_MEMBERS} members")]
     TooMany,
     /// It is nested too deeply.
-    #[error("`{0}` is nested deeper than {MAX_DEPTH} keys")]
-    TooDeep(String),
+    #[error("the key of assignment {0} is nested deeper than {MAX_DEPTH} keys")]
+    TooDeep(usize),
     /// A list does not end.
-    #[error("the list of `{0}` does not end with a brace")]
-    OpenList(String),
+    #[error("the list of assignment {0} does not end with a brace")]
+    OpenList(usize),
 }
 
 impl fmt::Display for Step {
@@ -63,15 +64,13 @@ impl fmt::Display for Step {
 
 /// Reads the argument of `--set`, or of `--set-string`, whose values are text.
 pub(super) fn parse(text: &str, as_text: bool, place: &Place) -> Result<Vec<(Vec<Step>, Value)>, SetError> {
-    let mut reader = Reader { rest: text.chars().collect::<Vec<_>>().into_iter().peekable(), members: 0 };
+    let mut reader =
+        Reader { rest: text.chars().collect::<Vec<_>>().into_iter().peekable(), members: 0, number: 0 };
     let mut assignments = Vec::new();
     while reader.rest.peek().is_some() {
-        let assigned = reader.path().and_then(|steps| Ok((reader.value(&steps, as_text, place)?, steps)));
-        let (value, steps) = assigned.map_err(|error| match error {
-            SetError::NoKey | SetError::TooMany => error,
-            _ if assignments.is_empty() => error,
-            _ => SetError::Comma,
-        })?;
+        reader.number += 1;
+        let steps = reader.path()?;
+        let value = reader.value(as_text, place)?;
         assignments.push((steps, value));
     }
     Ok(assignments)
@@ -80,6 +79,8 @@ pub(super) fn parse(text: &str, as_text: bool, place: &Place) -> Result<Vec<(Vec
 struct Reader {
     rest: std::iter::Peekable<std::vec::IntoIter<char>>,
     members: usize,
+    /// Which assignment is being read, counted from 1.
+    number: usize,
 }
 
 impl Reader {
@@ -115,7 +116,7 @@ impl Reader {
                 Some('[') => {
                     let (index, closed) = self.until("]");
                     let index = index.parse().ok().filter(|index| closed.is_some() && *index <= MAX_INDEX);
-                    let index = index.ok_or_else(|| SetError::Index(words(&steps)))?;
+                    let index = index.ok_or(SetError::Index(self.number))?;
                     self.members += index;
                     if self.members > MAX_MEMBERS {
                         return Err(SetError::TooMany);
@@ -123,16 +124,16 @@ impl Reader {
                     steps.push(Step::Index(index));
                 }
                 Some('.') => {}
-                _ => return Err(SetError::NoValue(words(&steps))),
+                _ => return Err(SetError::NoValue(self.number)),
             }
             if steps.len() > MAX_DEPTH {
-                return Err(SetError::TooDeep(words(&steps)));
+                return Err(SetError::TooDeep(self.number));
             }
         }
         Ok(steps)
     }
 
-    fn value(&mut self, steps: &[Step], as_text: bool, place: &Place) -> Result<Value, SetError> {
+    fn value(&mut self, as_text: bool, place: &Place) -> Result<Value, SetError> {
         if self.rest.peek() != Some(&'{') {
             return Ok(typed(self.until(",").0, as_text));
         }
@@ -147,7 +148,7 @@ impl Reader {
             match sign {
                 Some('}') => break,
                 Some(_) => {}
-                None => return Err(SetError::OpenList(words(steps))),
+                None => return Err(SetError::OpenList(self.number)),
             }
         }
         // What stands between the brace and the next comma is nothing.
@@ -158,10 +159,6 @@ impl Reader {
 
 fn unquoted(key: &str) -> &str {
     key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key)
-}
-
-fn words(steps: &[Step]) -> String {
-    steps.iter().map(Step::to_string).collect::<Vec<_>>().join(".")
 }
 
 /// Gives a text the type that Helm gives it.

@@ -144,7 +144,7 @@ fn a_namespace_of_a_real_cluster_is_imported_as_far_as_it_may_be_read() {
         let ran = Space::ours(Some(&kubeconfig), &["import", "-n", &space.name]);
         ran.1.contains("component: webservice").then_some(ran)
     });
-    assert_eq!(code, 0, "{err}");
+    assert_eq!(code, 2, "{err}");
     assert!(!out.contains("registry"), "{out}");
     assert!(err.contains(&format!("note: not looked at: Pods of the namespace {}", space.name)), "{err}");
     assert!(err.contains("orbidden"), "{err}");

@@ -346,7 +346,16 @@ fn the_config_map_of_the_eks_webhook_is_imported() {
         "metadata": {"name": "annotated", "namespace": "gitlab", "annotations": {IRSA: format!("{ARN}/first")}},
     });
     let list = serde_json::json!({"kind": "List", "items": [map(&config), account]}).to_string();
-    let (code, out, err) = run(&["-A", "-f", "-"], &list);
+    let with_map = ["-A", "-f", "-", "--eks-config-map", "kube-system/pod-identity-webhook"];
+    // A ConfigMap of this name that nobody named could be anybody's.
+    let (_, out, err) = run(&["-A", "-f", "-"], &list);
+    assert!(!out.contains("registry") && err.contains("was not looked at"), "{out}{err}");
+    let another = list.replace("pod-identity-webhook", "another");
+    let named = ["-A", "-f", "-", "--eks-config-map", "kube-system/another"];
+    assert!(run(&named, &another).1.contains("serviceAccount: registry"));
+    let (code, _, err) = run(&with_map, &another);
+    assert!(code == 2 && err.contains("the manifests have none"), "{err}");
+    let (code, out, err) = run(&with_map, &list);
     assert_eq!(code, 0, "{err}");
     let want = format!(
         "rules:
@@ -373,14 +382,9 @@ fn the_config_map_of_the_eks_webhook_is_imported() {
         err.contains("entry test-*/x matches no ServiceAccount") && err.contains("entry bad names no"),
         "{err}"
     );
-    let elsewhere = map(&config).to_string().replace("kube-system", "team");
-    let (code, out, err) = run(&["-A", "-f", "-"], &elsewhere);
-    assert!(code == 1 && !out.contains(ARN) && err.contains("name it with --eks-config-map team/"), "{err}");
-    let named = ["-A", "-f", "-", "--eks-config-map", "team/pod-identity-webhook"];
-    assert_eq!(run(&named, &elsewhere).0, 0);
     for broken in ["{", "[]", r#"{"a/b": {"RoleARN": 5}}"#] {
-        let (code, _, err) = run(&["-A", "-f", "-"], &map(broken).to_string());
-        assert!(code == 1 && err.contains("kube-system/pod-identity-webhook could not be read"), "{err}");
+        let (code, _, err) = run(&with_map, &map(broken).to_string());
+        assert!(code == 2 && err.contains("kube-system/pod-identity-webhook could not be read"), "{err}");
     }
 }
 
@@ -435,8 +439,7 @@ fn hostile_texts_stay_texts() {
 #[test]
 fn bad_input_ends_with_2_and_one_sentence() {
     let (values, nowhere) = (["-n", "gitlab", "--values", "-"], "/nowhere/values.yaml");
-    let cases: [(&[&str], &str, &str); 17] = [
-        (&["-n", "g", "--set", "a=1,planted"], "", "behind a comma is no key=value"),
+    let cases: [(&[&str], &str, &str); 18] = [
         (&["-f", "-"], "registry: {annotations: {}}\n", "values of a chart go to --values"),
         (&[], "", "nothing says what to import"),
         (&["--values", "-"], "a: 1", "name the namespace with -n"),
@@ -444,11 +447,13 @@ fn bad_input_ends_with_2_and_one_sentence() {
         (&values, "- a\n", "values are a mapping, and this is a list"),
         (&values, "a: [", "not YAML"),
         (&values, "a: 1\n---\nb: 2\n", "values are one YAML document, and this has 2"),
-        (&["-n", "g", "--set", "a"], "", "`a` has no value"),
-        (&["-n", "g", "--set", "a[x]=1"], "", "the index of `a` must be a number"),
-        (&["-n", "g", "--set", "a[65537]=1"], "", "the index of `a` must be a number"),
+        (&["-n", "g", "--set", "a"], "", "assignment 1 has no value"),
+        (&["-n", "g", "--set", "a=x,planted"], "", "assignment 2 has no value"),
+        (&["-n", "g", "--set", "a=x,planted[x"], "", "the index of a list in assignment 2"),
+        (&["-n", "g", "--set", "a[x]=1"], "", "the index of a list in assignment 1 must be a number"),
+        (&["-n", "g", "--set", "a[65537]=1"], "", "the index of a list in assignment 1 must be a number"),
         (&["-n", "g", "--set", "a[65536]=1,b[65536]=1"], "", "the indexes are too high altogether"),
-        (&["-n", "g", "--set", "a={planted"], "", "the list of `a` does not end"),
+        (&["-n", "g", "--set", "a={planted"], "", "the list of assignment 1 does not end"),
         (&["-n", "g", "--set", "a=1", "--base-role-arn", "x"], "", "is not the beginning of a role's ARN"),
         (&["-n", "g", "--set", "a=1", "--release", "*"], "", "`*` is no name of a release"),
         (&["-f", "-"], "kind: ServiceAccount\nmetadata: {name: x}\n", "some object names no namespace"),
@@ -464,4 +469,50 @@ fn bad_input_ends_with_2_and_one_sentence() {
     let (code, _, err) = run(&values, &long);
     assert!(code == 2 && err.contains("has more than 4194304 bytes"), "{err}");
     assert_eq!(run(&["-n", "g", "--set", "a=1", "--chart-version", "new"], "").0, 2);
+}
+
+#[test]
+fn a_rule_reaches_nothing_that_was_not_read_or_has_ended_or_has_a_role_that_is_none() {
+    let pod = |name: &str, app: &str, more: &str, annotations: &str| {
+        format!(
+            "- {{kind: Pod, metadata: {{name: {name}, namespace: gitlab, annotations: {{{annotations}}}, labels: \
+             {{app: {app}, chart: {app}-9.10.0, release: gitlab}}, ownerReferences: [{{kind: Job, name: j}}]}}, \
+             {more}}}\n"
+        )
+    };
+    let list = |items: &[String]| format!("kind: List\nitems:\n{}", items.concat());
+    let given = pod("one", "kas", "spec: {}", &format!("{POD}: r"));
+    let ended = list(&[given.clone(), pod("two", "kas", "status: {phase: Succeeded}", "")]);
+    assert_eq!(rules_of(&run(&["-f", "-"], &ended).1), "rules: []");
+    // A role that is none keeps the rule of another Pod with the same account away.
+    let account = "spec: {serviceAccountName: shared}";
+    let of_none = pod("bad", "kas", account, &format!("{POD}: 'x y'"));
+    let other = format!(
+        "- {{kind: Pod, metadata: {{name: o, namespace: gitlab, annotations: {{{POD}: r}}}}, {account}}}\n"
+    );
+    let (_, out, err) = run(&["-f", "-"], &list(&[of_none, other]));
+    assert_eq!(rules_of(&out), "rules: []", "{err}");
+    // What was read in part makes no rule by component.
+    let labels = "labels: {app: kas, chart: kas-9.10.0, release: gitlab}";
+    let made_of = format!(
+        "- {{kind: ServiceAccount, metadata: {{name: a, namespace: gitlab, {labels}, annotations: \
+         {{{IRSA}: {ARN}/a, eks.amazonaws.com/audience: vault}}}}}}\n"
+    );
+    let mut inventory = inventory::read(&list(&[given, made_of]), "gitlab").unwrap().inventory;
+    let all = import::from_objects(&inventory, &terms());
+    assert!(all.rules.len() == 2 && all.unread.is_empty(), "{all:?}");
+    assert!(all.rules.iter().all(|rule| !rule.matching.components.is_empty()));
+    assert!(all.remarks.iter().any(|remark| remark.contains("asks for tokens for vault")), "{all:?}");
+    for (what, components, rules) in [
+        ("CronJobs of the namespace gitlab", 1, 1),
+        ("some Pods of all namespaces", 1, 1),
+        ("ServiceAccounts of the namespace gitlab", 1, 2),
+        ("Pods of the namespace other", 2, 2),
+    ] {
+        inventory.unread =
+            vec![inventory::Unread { what: what.to_owned(), why: "410: the list is too old".to_owned() }];
+        let made = import::from_objects(&inventory, &terms());
+        let by_component = made.rules.iter().filter(|rule| !rule.matching.components.is_empty()).count();
+        assert_eq!((by_component, made.rules.len(), made.unread.len()), (components, rules, 1), "{made:?}");
+    }
 }
