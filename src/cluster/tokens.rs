@@ -140,7 +140,7 @@ fn ask(account: &NamespacedName, parameters: &PostParams, audiences: &[&str]) ->
 }
 
 fn failed(doing: &'static str, failure: Failure) -> TokensError {
-    let is_unreachable = matches!(failure, Failure::Call(_) | Failure::TooLate(_));
+    let is_unreachable = matches!(failure, Failure::Call(..) | Failure::TooLate(_));
     TokensError::Asked { doing, is_unreachable, source: Arc::new(failure) }
 }
 
