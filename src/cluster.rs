@@ -37,6 +37,9 @@ mod bundle_exchange;
 pub mod ca_bundle;
 pub mod certificates;
 mod configurations;
+mod connect;
+mod credential_fault;
+mod credential_plugin;
 pub mod default_account;
 pub mod events;
 mod failure;
@@ -62,28 +65,13 @@ pub mod tokens;
 mod watch;
 mod write_throttle;
 
-use std::path::PathBuf;
-
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use kube::api::PatchParams;
-use kube::client::{ClientBuilder, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
-use tower::BoxError;
-use tower::util::MapErrLayer;
 
-use crate::memory::Pool;
+pub use connect::{Access, ConnectError, connect, connect_with};
 pub use read::ApiServer;
 
 /// The field manager of everything that we write.
 const MANAGER: &str = "gitlab-iam-webhook";
-
-/// How many bytes are held of each connection before they are read: at least the longest head of an answer.
-const BUFFER: usize = 16 << 10;
-
-/// How many connections are kept for the next call.
-const IDLE: usize = 4;
 
 /// One object in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,86 +99,6 @@ impl std::str::FromStr for NamespacedName {
             _ => Err("write NAMESPACE/NAME, as in gitlab-iam-webhook/role-mapping".to_owned()),
         }
     }
-}
-
-/// Why the cluster cannot be reached at all.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// There is neither a kubeconfig nor a Pod's credentials.
-    #[error(
-        "found no credentials: set KUBECONFIG to a kubeconfig that can be read, \
-         or run in a Pod of the cluster"
-    )]
-    Credentials,
-    /// The kubeconfig that was named cannot be used.
-    #[error("using the kubeconfig")]
-    Kubeconfig(#[source] KubeconfigError),
-    /// The credentials cannot be used.
-    #[error("using the credentials of the cluster")]
-    Client(#[source] kube::Error),
-}
-
-/// Which kubeconfig is used, and which of its contexts.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// The kubeconfig; `None` for the one that is found.
-    pub kubeconfig: Option<PathBuf>,
-    /// The context; `None` for the current one.
-    pub context: Option<String>,
-}
-
-/// Connects as a person asked for. Nothing is asked of the API server yet. What it answers takes its room in
-/// this pool.
-///
-/// # Errors
-/// When there are no credentials, or they cannot be used.
-pub async fn connect_with(access: &Access, pool: Pool) -> Result<ApiServer, ConnectError> {
-    let Access { kubeconfig, context } = access;
-    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-    let config = match kubeconfig {
-        Some(path) => {
-            let named = Kubeconfig::read_from(path).map_err(ConnectError::Kubeconfig)?;
-            Config::from_custom_kubeconfig(named, &options).await.map_err(ConnectError::Kubeconfig)?
-        }
-        None if context.is_some() => {
-            Config::from_kubeconfig(&options).await.map_err(ConnectError::Kubeconfig)?
-        }
-        None => return connect(pool).await,
-    };
-    Ok(ApiServer::new(client(&config).map_err(ConnectError::Client)?, pool))
-}
-
-/// Connects with KUBECONFIG, or with the credentials of the Pod that this runs in. Nothing is asked of the
-/// API server yet. What it answers takes its room in this pool.
-///
-/// # Errors
-/// When there are neither, or they cannot be used.
-pub async fn connect(pool: Pool) -> Result<ApiServer, ConnectError> {
-    // kube's error names each place twice. Ours names the places as well, so kube's is left out.
-    let config = Config::infer().await.map_err(|_| ConnectError::Credentials)?;
-    let client = client(&config).map_err(ConnectError::Client)?;
-    Ok(ApiServer::new(client, pool))
-}
-
-/// A client without time limits and tries of its own: each caller has them, and must be told to wait rather
-/// than wait unknowingly.
-fn client(config: &Config) -> Result<Client, kube::Error> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    let service = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        // Up to 400 kB would be held for each connection otherwise.
-        .http1_read_buf_exact_size(BUFFER)
-        .pool_max_idle_per_host(IDLE)
-        .build(config.rustls_https_connector_with_connector(connector)?);
-    let builder =
-        ClientBuilder::new(service, &*config.default_namespace).with_layer(&MapErrLayer::new(BoxError::from));
-    let (address, headers) = (config.base_uri_layer(), config.extra_headers_layer()?);
-    Ok(match config.auth_layer()? {
-        Some(credentials) => {
-            builder.with_layer(&headers).with_layer(&credentials).with_layer(&address).build()
-        }
-        None => builder.with_layer(&headers).with_layer(&address).build(),
-    })
 }
 
 /// The parameters of a patch that is written in our name.

@@ -312,7 +312,7 @@ async fn create(api: &ApiServer, Admitted { notice, known_by, .. }: &Admitted) -
         Some(content) => u128::from(*content),
         None => now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos(),
     };
-    let event = serde_json::to_vec(&notice.to_event(id, now)).map_err(Failure::Json)?;
+    let event = serde_json::to_vec(&notice.to_event(id, now)).map_err(Failure::json)?;
     let mut pauses = PAUSES.into_iter();
     loop {
         let request = Request::new(Event::url_path(&(), Some(&notice.regarding.namespace)));

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::ApiServer;
-use super::inventory::CollectError;
+use super::inventory::{CollectError, LONGEST_LIST};
 use super::pages::{Collection, Pages};
 use crate::engine::object::component;
 use crate::engine::object::subject::{INJECT, Kind, Pair};
@@ -76,7 +77,7 @@ async fn look(
     namespace: impl Fn(Metadata) -> Option<String>,
 ) -> Result<(), CollectError> {
     let mut pages = Pages::new(api.clone(), all.metadata_only());
-    let mut count = 0;
+    let (mut count, end) = (0, Instant::now() + LONGEST_LIST);
     let why = loop {
         let page = pages.next(|object: &RawValue| {
             count += 1;
@@ -88,7 +89,7 @@ async fn look(
         });
         match page.await {
             Ok(false) => return Ok(()),
-            Ok(true) if count < MOST && found.namespaces.len() < MOST_NAMESPACES => {}
+            Ok(true) if count < MOST && found.namespaces.len() < MOST_NAMESPACES && Instant::now() < end => {}
             Ok(true) => {
                 break "there are more than this command looks at: name namespaces with -n".to_owned();
             }

@@ -14,6 +14,7 @@ use kube::api::GetParams;
 use kube::core::{Request, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::ApiServer;
 use super::failure::Failure;
@@ -26,6 +27,9 @@ const MOST: usize = 20_000;
 
 /// The most bytes of JSON of all objects that are looked at.
 const MOST_BYTES: usize = 128 << 20;
+
+/// How long one list may take. Somebody may answer slowly for ever.
+pub(super) const LONGEST_LIST: Duration = Duration::from_mins(3);
 
 /// What to collect.
 #[derive(Clone, Debug, Default)]
@@ -185,11 +189,12 @@ impl<F: FnMut(&str)> Collector<'_, F> {
         (self.progress)(what);
         let (mut pages, before) = (Pages::new(self.api.clone(), all), into.len());
         let (mut left, mut is_cut) = (self.left, false);
+        let end = Instant::now() + LONGEST_LIST;
         loop {
             let page = pages
                 .next(|object: &RawValue| {
                     let length = object.get().len();
-                    if into.len() - before >= MOST || left < length {
+                    if into.len() - before >= MOST || left < length || Instant::now() > end {
                         is_cut = true;
                         return Ok(());
                     }
@@ -243,7 +248,7 @@ fn in_words(failure: &Failure) -> String {
 
 /// Whether nobody answers, so that asking for something else is no use.
 fn is_unreachable(failure: &Failure) -> bool {
-    matches!(failure, Failure::Call(_) | Failure::TooLate(_)) || failure.code() == Some(401)
+    matches!(failure, Failure::Call(..) | Failure::TooLate(_)) || failure.code() == Some(401)
 }
 
 /// What is read of a CronJob.

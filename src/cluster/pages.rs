@@ -22,6 +22,9 @@ const PAGE_BYTES: usize = 2 << 20;
 /// How long it may take until a page begins.
 const TIME: Duration = Duration::from_secs(30);
 
+/// How many pages without objects may follow each other. Whoever answers so for ever is no API server.
+const EMPTY_PAGES: u32 = 10;
+
 /// A set of objects, as it is listed and watched.
 #[derive(Clone)]
 pub(super) struct Collection {
@@ -91,12 +94,14 @@ pub(super) struct Pages {
     size: u32,
     from: Option<String>,
     version: Option<String>,
+    empty: u32,
 }
 
+/// `items` may be null, but is never left out: what has none is no list, whatever status it came with.
 #[derive(Deserialize)]
 struct List<'a> {
     metadata: ListMetadata<'a>,
-    #[serde(borrow, default)]
+    #[serde(borrow, deserialize_with = "Option::deserialize")]
     items: Option<Vec<&'a RawValue>>,
 }
 
@@ -113,7 +118,7 @@ impl Pages {
     /// Begins with the first page.
     pub(super) fn new(api: ApiServer, what: Collection) -> Self {
         let size = if what.name.is_some() { 1 } else { PAGE };
-        Self { api, what, size, from: None, version: None }
+        Self { api, what, size, from: None, version: None, empty: 0 }
     }
 
     /// Shows each object of the next page, and returns whether there is another page.
@@ -123,11 +128,17 @@ impl Pages {
     ) -> Result<bool, Failure> {
         let page = self.read().await?;
         let list: List<'_> = page.json()?;
-        for item in list.items.unwrap_or_default() {
-            see(item).map_err(Failure::Json)?;
+        let items = list.items.unwrap_or_default();
+        self.empty = if items.is_empty() { self.empty + 1 } else { 0 };
+        for item in items {
+            see(item).map_err(Failure::json)?;
         }
         self.version = Some(list.metadata.resource_version.into_owned());
-        self.from = Some(list.metadata.rest.into_owned()).filter(|token| !token.is_empty());
+        let next = Some(list.metadata.rest.into_owned()).filter(|token| !token.is_empty());
+        if next.is_some() && (next == self.from || self.empty >= EMPTY_PAGES) {
+            return Err(Failure::Endless);
+        }
+        self.from = next;
         Ok(self.from.is_some())
     }
 
@@ -145,5 +156,41 @@ impl Pages {
                 done => return done,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+    use crate::cluster::read::tests::answering;
+
+    /// What comes of a list where every page is this.
+    async fn listed(page: &'static str) -> Result<usize, Failure> {
+        let (mut pages, mut count) = (Pages::new(answering(200, page), Collection::of::<Pod>(None)), 0);
+        while pages
+            .next(|_| {
+                count += 1;
+                Ok(())
+            })
+            .await?
+        {}
+        Ok(count)
+    }
+
+    #[tokio::test]
+    async fn what_is_no_list_is_not_taken_for_an_empty_one() {
+        for page in [r#"{"kind": "Status", "metadata": {}}"#, r#"{"metadata": {}}"#, "{}"] {
+            assert!(matches!(listed(page).await, Err(Failure::Json(_))), "{page}");
+        }
+        assert_eq!(listed(r#"{"metadata": {}, "items": null}"#).await.unwrap(), 0);
+        assert_eq!(listed(r#"{"metadata": {}, "items": [{}]}"#).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_does_not_go_on_is_left() {
+        let again = r#"{"metadata": {"continue": "again"}, "items": [{}]}"#;
+        assert!(matches!(listed(again).await, Err(Failure::Endless)));
     }
 }

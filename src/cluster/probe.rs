@@ -82,7 +82,7 @@ impl Probe {
     async fn configuration(&self, url: &str) -> Result<Observed<Configuration>, Failure> {
         let request = Request::new(url).get(&self.asked.configuration, &GetParams::default());
         let held = self.api.object_or_none(request).await?;
-        let found = held.map(|held| read(held.json::<&RawValue>()?).map_err(Failure::Json));
+        let found = held.map(|held| read(held.json::<&RawValue>()?).map_err(Failure::json));
         Ok(Observed::from(found.transpose()?))
     }
 

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::failure::{Failure, Refusal};
+use super::failure::{Address, Failure, Refusal};
 use crate::memory::{Lease, Pool};
 
 /// So many bytes of each answer are read without room in the pool.
@@ -55,6 +55,7 @@ pub struct ApiServer {
     pool: Pool,
     /// Long answers are read one at a time, so that they never take all of the pool from the requests.
     turn: Arc<Semaphore>,
+    address: Address,
     /// The label selector of the ServiceAccounts that are sent to the webhook; `None` where all of them are.
     pub(super) service_accounts: Option<Arc<str>>,
 }
@@ -70,7 +71,25 @@ impl ApiServer {
     /// What is read takes its room in this pool.
     #[must_use]
     pub fn new(client: Client, pool: Pool) -> Self {
-        Self { client, pool, turn: Arc::new(Semaphore::new(1)), service_accounts: None }
+        Self {
+            client,
+            pool,
+            turn: Arc::new(Semaphore::new(1)),
+            address: Address::default(),
+            service_accounts: None,
+        }
+    }
+
+    /// Names this address where the API server is not reached.
+    #[must_use]
+    pub(super) fn at(self, address: &http::Uri) -> Self {
+        let (scheme, host) = (address.scheme_str().unwrap_or("http"), address.host().unwrap_or_default());
+        let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Self { address: Address(Some(format!("{scheme}://{host}{port}").into())), ..self }
+    }
+
+    fn failed(&self, error: kube::Error) -> Failure {
+        Failure::call(&self.address, error)
     }
 
     /// Returns the namespace of the kubeconfig's context, or that of the Pod that this runs in.
@@ -103,11 +122,11 @@ impl ApiServer {
         self.collect(answer, OBJECT).await
     }
 
-    /// The same where it may not be there: only a definite 404 says so.
+    /// The same where it may not be there: only the API server's own word says so.
     pub(super) async fn object_or_none(&self, request: Built) -> Result<Option<Held>, Failure> {
         match self.object(request).await {
             Ok(held) => Ok(Some(held)),
-            Err(failure) if failure.code() == Some(404) => Ok(None),
+            Err(failure) if failure.is_not_there() => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -139,9 +158,10 @@ impl ApiServer {
     }
 
     async fn begin(&self, request: Built, time: Duration) -> Result<Body, Failure> {
-        let request = request.map_err(|error| Failure::Call(kube::Error::BuildRequest(error)))?;
+        let request = request.map_err(|error| self.failed(kube::Error::BuildRequest(error)))?;
         let answer = timeout(time, self.client.send(request.map(Body::from))).await;
-        let (head, body) = answer.map_err(|_| Failure::TooLate(time))?.map_err(Failure::Call)?.into_parts();
+        let (head, body) =
+            answer.map_err(|_| Failure::TooLate(time))?.map_err(|error| self.failed(error))?.into_parts();
         if head.status.is_success() {
             return Ok(body);
         }
@@ -157,7 +177,7 @@ impl ApiServer {
         loop {
             let frame = timeout_at(end, body.frame()).await.map_err(|_| Failure::TooLate(BODY))?;
             let Some(frame) = frame else { break };
-            let Ok(data) = frame.map_err(Failure::Call)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|error| self.failed(error))?.into_data() else { continue };
             let length = bytes.len() + data.len();
             if length > most {
                 return Err(Failure::TooLong(most));
@@ -189,7 +209,7 @@ impl ApiServer {
 impl Held {
     /// Reads it as JSON, which may borrow from it.
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.bytes).map_err(Failure::Json)
+        serde_json::from_slice(&self.bytes).map_err(Failure::json)
     }
 }
 
@@ -230,7 +250,7 @@ impl Lines {
             };
             let frame = timeout_at(end, self.body.frame()).await.map_err(|_| Failure::TooLate(time))?;
             let Some(frame) = frame else { return Ok(None) };
-            self.rest = frame.map_err(Failure::Call)?.into_data().unwrap_or_default();
+            self.rest = frame.map_err(|error| self.api.failed(error))?.into_data().unwrap_or_default();
         }
     }
 
@@ -261,6 +281,10 @@ fn grow(held: &mut Vec<u8>, data: &[u8], most: usize) {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Status<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
     code: u16,
     #[serde(borrow)]
     message: Cow<'a, str>,
@@ -282,7 +306,8 @@ impl Status<'_> {
         }
         let asked = self.details.as_ref().map(|details| details.retry_after_seconds).filter(|wait| *wait > 0);
         let wait = asked.or(retry_after).map(Duration::from_secs);
-        Failure::Refused(Refusal::new(code, &self.message, wait))
+        let is_not_there = code == 404 && self.kind == "Status" && matches!(&*self.reason, "" | "NotFound");
+        Failure::Refused(Refusal::new(code, &self.message, wait).not_there(is_not_there))
     }
 }
 
@@ -310,6 +335,28 @@ impl Versioned<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+
+    /// An API server that answers everything with this.
+    pub(in crate::cluster) fn answering(code: u16, body: &'static str) -> ApiServer {
+        let service = tower::service_fn(move |_: http::Request<Body>| async move {
+            let answer = http::Response::builder().status(code);
+            answer
+                .body(http_body_util::Full::new(Bytes::from_static(body.as_bytes())))
+                .map_err(tower::BoxError::from)
+        });
+        ApiServer::new(Client::new(service, "default"), Pool::new(crate::memory::POOL))
+    }
+
+    #[tokio::test]
+    async fn only_the_api_server_itself_says_that_an_object_is_not_there() {
+        let request =
+            || http::Request::get("/x").body(Vec::new()).map_err(kube::core::request::Error::BuildRequest);
+        let not_found = r#"{"kind": "Status", "code": 404, "reason": "NotFound", "message": "not found"}"#;
+        assert!(answering(404, not_found).object_or_none(request()).await.unwrap().is_none());
+        for foreign in ["<html>404</html>", "", r#"{"message": "no such route"}"#] {
+            assert!(answering(404, foreign).object_or_none(request()).await.is_err(), "{foreign}");
+        }
+    }
 
     /// An API server that never answers.
     pub(in crate::cluster) fn nobody() -> ApiServer {

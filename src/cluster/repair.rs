@@ -147,7 +147,7 @@ impl Repair {
             self.api.object(request.patch_metadata(&account.name, &in_our_name(), &nothing)).await?;
         let patched: &RawValue = patched.json()?;
         let read = sync_state(&self.live.load().ruleset, patched, &account.namespace);
-        read.map(|(_, state)| state).map_err(Failure::Json)
+        read.map(|(_, state)| state).map_err(Failure::json)
     }
 }
 

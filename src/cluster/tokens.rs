@@ -145,7 +145,7 @@ fn ask(account: &NamespacedName, parameters: &PostParams, audiences: &[&str]) ->
 struct Misshapen;
 
 fn failed(doing: &'static str, failure: Failure) -> TokensError {
-    let is_unreachable = matches!(failure, Failure::Call(_) | Failure::TooLate(_));
+    let is_unreachable = matches!(failure, Failure::Call(..) | Failure::TooLate(_));
     let source: Arc<dyn std::error::Error + Send + Sync> = match failure {
         // The parser's words may hold the token.
         Failure::Json(_) => Arc::new(Misshapen),

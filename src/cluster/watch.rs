@@ -214,19 +214,19 @@ where
 }
 
 fn parse<T>(line: &[u8], read: impl Fn(&RawValue) -> serde_json::Result<T>) -> Result<Parsed<T>, Failure> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(Failure::Json)?;
+    let line: Line<'_> = serde_json::from_slice(line).map_err(Failure::json)?;
     if line.kind == "ERROR" {
-        let status: Status<'_> = serde_json::from_str(line.object.get()).map_err(Failure::Json)?;
+        let status: Status<'_> = serde_json::from_str(line.object.get()).map_err(Failure::json)?;
         return Err(status.failure(500, None));
     }
-    let object: Versioned<'_> = serde_json::from_str(line.object.get()).map_err(Failure::Json)?;
+    let object: Versioned<'_> = serde_json::from_str(line.object.get()).map_err(Failure::json)?;
     let version = object.version().to_owned();
     Ok(match &*line.kind {
         "BOOKMARK" => Parsed::Bookmark(version),
         "ADDED" | "MODIFIED" => {
-            Parsed::Event(Event::There(read(line.object).map_err(Failure::Json)?), version)
+            Parsed::Event(Event::There(read(line.object).map_err(Failure::json)?), version)
         }
-        "DELETED" => Parsed::Event(Event::Gone(read(line.object).map_err(Failure::Json)?), version),
+        "DELETED" => Parsed::Event(Event::Gone(read(line.object).map_err(Failure::json)?), version),
         _ => Parsed::Unknown,
     })
 }

@@ -552,8 +552,10 @@ fn serve_says_in_one_line_why_it_does_not_start() {
     let watch =
         ["serve", "--log", "off", "--mapping-config-map", "a/b", "--listen", free, "--admin-listen", free];
     let (code, _, err) = finished(binary().args(watch).env("KUBECONFIG", &missing).output().unwrap());
-    let want = "error: connecting to the cluster: found no credentials: set KUBECONFIG to a kubeconfig that can be read, or run in a Pod of the cluster\n";
-    assert_eq!((code, err.as_str()), (2, want));
+    let want = format!(
+        "error: connecting to the cluster: found no credentials: set KUBECONFIG to a kubeconfig that can be read, or run in a Pod of the cluster: {missing}: No such file or directory (os error 2)\n"
+    );
+    assert_eq!((code, err), (2, want));
     for bad in [
         &["--listen", "nowhere"][..],
         &["--tls-cert", &good],

@@ -93,7 +93,7 @@ impl ConfigMaps {
     pub(super) async fn read_last_good(&self) -> Result<Option<Found>, Failure> {
         let request = self.request().get(&self.last_good, &GetParams::default());
         let held = self.api.object_or_none(request).await?;
-        held.map(|held| read(held.json()?).map_err(Failure::Json)).transpose()
+        held.map(|held| read(held.json()?).map_err(Failure::json)).transpose()
     }
 
     /// Keeps the mapping as the last good one, while it is of this version. Every replica does.
@@ -120,8 +120,8 @@ impl ConfigMaps {
         if self.version(&self.place.name).await?.is_some() {
             return Ok(false);
         }
-        let text = RawValue::from_string(serde_json::to_string(STARTER).map_err(Failure::Json)?);
-        match self.write(&self.place.name, None, Some(&*text.map_err(Failure::Json)?)).await {
+        let text = RawValue::from_string(serde_json::to_string(STARTER).map_err(Failure::json)?);
+        match self.write(&self.place.name, None, Some(&*text.map_err(Failure::json)?)).await {
             Ok(()) => Ok(true),
             Err(Failure::Conflict) => Ok(false),
             Err(failure) => Err(failure),
