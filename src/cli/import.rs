@@ -72,8 +72,8 @@ pub(super) struct ImportArgs {
     #[arg(long = "filename", short = 'f', value_name = "FILE", conflicts_with_all = OF_VALUES)]
     files: Vec<PathBuf>,
 
-    /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`. With `-f`, it is taken from
-    /// the manifests.
+    /// The ConfigMap of the EKS webhook, which it reads with `--watch-config-map`. With `-f`, it is taken
+    /// from the manifests.
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",

@@ -1,6 +1,6 @@
 //! Why can credentials of the cluster not be used, in words that repeat none of them?
 //!
-//! kube's own errors quote the kubeconfig, and what a credential plugin got and printed: tokens and passwords.
+//! kube's own errors quote the kubeconfig, and what a credential plugin got and printed: tokens, passwords.
 
 use std::error::Error;
 

@@ -86,8 +86,8 @@ pub async fn greet(api: &ApiServer) -> Result<(), CollectError> {
 /// Collects what is wanted. `progress` is told what is being read.
 ///
 /// # Errors
-/// When the API server cannot be reached, or says that there is no namespace of a name that is wanted. What it
-/// refuses is told in the inventory.
+/// When the API server cannot be reached, or says that there is no namespace of a name that is wanted. What
+/// it refuses is told in the inventory.
 pub async fn collect(
     api: &ApiServer,
     wanted: &Wanted,
@@ -138,8 +138,8 @@ pub async fn collect(
     Ok(inventory)
 }
 
-/// Looks whether there may be a namespace. Only the API server's own word says that there is none: of what may
-/// not be read, nobody knows, and a proxy's 404 is not about namespaces.
+/// Looks whether there may be a namespace. Only the API server's own word says that there is none: of what
+/// may not be read, nobody knows, and a proxy's 404 is not about namespaces.
 ///
 /// # Errors
 /// When there is none.

@@ -173,7 +173,7 @@ impl Installation {
             (format!("Deployment {namespace}/{service}"), self.deployment.unread()),
             (
                 format!(
-                    "which roles {namespace}/{service} allows (allowedRoles), so that all are taken for allowed"
+                    "which roles {namespace}/{service} allows (allowedRoles), so that all count as allowed"
                 ),
                 self.deployment.unread(),
             ),

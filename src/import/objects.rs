@@ -39,8 +39,8 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
         pods.iter().cloned().partition(|pod| partial.contains(pod.namespace));
     for pod in unsure.iter().filter(|pod| pod.carried.is_some() && !pod.is_ours && !pod.is_job) {
         draft.remark(format!(
-            "{} has a role, but not all Pods and CronJobs of its namespace could be read: no rule was made of \
-             it, as it could reach those",
+            "{} has a role, but not all Pods and CronJobs of its namespace could be read: no rule was made \
+             of it, as it could reach those",
             pod.place()
         ));
     }
@@ -51,8 +51,8 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     }
 }
 
-/// Whether some objects of a kind could not be read, so that a rule could reach one of which nothing is known.
-/// In doubt about which namespace is meant, it is this one.
+/// Whether some objects of a kind could not be read, so that a rule could reach one of which nothing is
+/// known. In doubt about which namespace is meant, it is this one.
 fn is_partial(inventory: &Inventory, kind: &str, namespace: &str) -> bool {
     inventory.unread.iter().any(|Unread { what, .. }| {
         let other = what.split_once(" of the namespace ").is_some_and(|(_, other)| other != namespace);

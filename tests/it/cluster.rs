@@ -297,7 +297,7 @@ async fn no_more_namespaces_are_remembered_than_there_is_room_for() {
         let names: Vec<Value> = (0..200).map(|n| namespace(&format!("ns-{page}-{n}"), "4")).collect();
         let mut list = list("5", &names);
         if page < 59 {
-            list["metadata"]["continue"] = "rest".into();
+            list["metadata"]["continue"] = format!("rest-{page}").into();
         }
         script.expect("list", NAMESPACES).await.respond(200, &list);
     }

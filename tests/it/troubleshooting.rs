@@ -237,6 +237,7 @@ fn ask(command: &str, has: Has) -> Said {
     let mut more = Vec::new();
     let metadata = Fake::start(metadata_service);
     variables.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), metadata.url()));
+    variables.push(("KUBERNETES_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned()));
     let (status, code, message) = match has {
         Has::Sts(status, code, message) => (status, code, message),
         _ => (0, "", ""),

@@ -143,7 +143,7 @@ mod tests {
         let found = of(Some("other"));
         assert_eq!((found.is_there, found.missing.as_deref()), (false, Some("other")));
         assert_eq!(found.words, "AWS_PROFILE names the profile other, which no file has");
-        assert_eq!(of(Some("x")).missing, None);
+        assert_eq!(of(Some("x")).missing.as_deref(), Some("x"));
         assert!(!format!("{:?}{:?}", of(None), of(Some("ci"))).contains("planted"));
     }
 

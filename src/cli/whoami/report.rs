@@ -73,13 +73,13 @@ impl Report {
             ),
             Outcome::Absent if !self.is_pod => line(
                 0,
-                "There is no web identity, and this is no Pod (KUBERNETES_SERVICE_HOST is not set): run it in \
-                 one with the ServiceAccount in question, as docs/verify.md shows.",
+                "There is no web identity, and this is no Pod (KUBERNETES_SERVICE_HOST is not set): run it \
+                 in one with the ServiceAccount in question, as docs/verify.md shows.",
             ),
             Outcome::Absent => line(
                 0,
-                "There is no web identity: the Pod's ServiceAccount had no role when it began. Ask `doctor -n \
-                 NAMESPACE`; a Pod older than its ServiceAccount's role must be restarted.",
+                "There is no web identity: the Pod's ServiceAccount had no role when it began. Ask `doctor \
+                 -n NAMESPACE`; a Pod older than its ServiceAccount's role must be restarted.",
             ),
             Outcome::Unusable(why) => line(0, &format!("No SDK could use the web identity: {why}")),
             Outcome::Given(arn) if self.web_identity_wins() => line(0, &format!("STS gives the role: {arn}")),
@@ -108,9 +108,9 @@ impl Report {
             );
         }
         format!(
-            "AWS sees the role of the node, {name}: the Pod has none of its own by IRSA (with kube2iam or kiam, \
-             {name} is the Pod's own). Ask `doctor -n NAMESPACE`; a Pod older than its ServiceAccount's role \
-             must be restarted. There is no web identity for STS to be asked about."
+            "AWS sees the role of the node, {name}: the Pod has none of its own by IRSA (with kube2iam or \
+             kiam, {name} is the Pod's own). Ask `doctor -n NAMESPACE`; a Pod older than its ServiceAccount's \
+             role must be restarted. There is no web identity for STS to be asked about."
         )
     }
 

@@ -79,8 +79,8 @@ pub(super) fn sources(variable: Variable<'_>, profile: &Profile, node: &NodeRole
     let mut notes = Vec::new();
     if profile.missing.is_some() {
         notes.push(
-            "AWS_PROFILE names a profile that no file has: the AWS CLI and boto3 fail before they look at the role: take AWS_PROFILE out of the \
-             Pod's env and envFrom",
+            "AWS_PROFILE names a profile that no file has: the AWS CLI and boto3 fail before they look \
+             at the role: take AWS_PROFILE out of the Pod's env and envFrom",
         );
     }
     if is(Kind::Profile) && variable("AWS_PROFILE").is_some() {

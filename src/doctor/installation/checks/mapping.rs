@@ -55,8 +55,8 @@ fn in_force(checkup: &mut Checkup<'_>) {
         format!("make it: kubectl -n {namespace} create configmap {name} --from-file={CONFIG_MAP_KEY}")
     } else {
         format!(
-            "mend it: kubectl -n {namespace} edit configmap {name}; gitlab-iam-webhook check FILE tells every \
-             problem"
+            "mend it: kubectl -n {namespace} edit configmap {name}; gitlab-iam-webhook check FILE tells \
+             every problem"
         )
     };
     let last_good = match &installation.last_good {

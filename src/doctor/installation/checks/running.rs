@@ -18,8 +18,8 @@ pub(super) fn check(checkup: &mut Checkup<'_>) {
             check: "reach",
             place: format!("webhook configurations {}", checkup.installation.name),
             what: text.clone(),
-            fix: "where no replica is ready, mend that first; otherwise docs/eks.md has a row for what the API \
-                  server says (Does the API server reach the webhook?); then ask again with doctor"
+            fix: "where no replica is ready, mend that first; otherwise docs/eks.md has a row for what the \
+                  API server says (Does the API server reach the webhook?); then ask again with doctor"
                 .to_owned(),
             reference: REACH,
         });
