@@ -109,8 +109,8 @@ impl Report {
         }
         format!(
             "AWS sees the role of the node, {name}: the Pod has none of its own by IRSA (with kube2iam or \
-             kiam, {name} is the Pod's own). Ask `doctor -n NAMESPACE`; a Pod older than its ServiceAccount's \
-             role must be restarted. There is no web identity for STS to be asked about."
+             kiam, {name} is the Pod's own). Ask `doctor -n NAMESPACE`; a Pod older than its \
+             ServiceAccount's role must be restarted. There is no web identity for STS to be asked about."
         )
     }
 
