@@ -2,10 +2,12 @@
 
 mod check;
 mod cluster_args;
+mod completions;
 mod doctor;
 mod explain;
 mod import;
 mod input;
+mod invocation;
 mod output;
 mod probe;
 mod progress;
@@ -16,10 +18,13 @@ mod trust_policy;
 mod verify;
 mod whoami;
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use self::invocation::CalledAs;
 use crate::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 const EXAMPLES: &str = "Examples:
@@ -54,30 +59,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the admission webhook over HTTPS.
-    Serve(Box<serve::ServeArgs>),
+    // The order is that of the help: what a mapping does, what is wrong, where a mapping comes from and goes
+    // to, the webhook itself, the command line itself.
     /// Find everything that is wrong with a mapping.
     ///
     /// The mapping is the text of a file, or stands under the key `mapping.yaml` in the manifest of a
     /// ConfigMap.
     Check(check::CheckArgs),
-    /// Say for each object of a manifest which rule decides, and why the others do not.
+    /// Say for an object which rule decides, and why the others do not.
     ///
-    /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
-    /// lists, or the one of an AdmissionReview in JSON.
-    Explain(explain::ExplainArgs),
-    /// Make a mapping of what there is: values of GitLab's charts, or the objects of a namespace.
+    /// The objects are ServiceAccounts, Pods and workloads of a cluster, those of a manifest in YAML or JSON,
+    /// also in lists, or the one of an AdmissionReview in JSON.
+    Explain(Box<explain::ExplainArgs>),
+    /// Find everything that is wrong where a role does not arrive, or is not used.
     ///
-    /// The rules give the roles that are given today, and never more. What would give more is a decision,
-    /// which stands as a comment at the end of the mapping.
-    Import(Box<import::ImportArgs>),
-    /// Print the JSON Schema of a mapping, with which editors check it while it is written.
-    Schema(schema::SchemaArgs),
-    /// Ask the API server whether it reaches the webhook that is installed.
-    ///
-    /// The API server is asked to write a broken mapping, as a dry run: if it reaches the webhook, the
-    /// webhook refuses that. Readiness cannot see this, because the kubelet reaches Pods by another way.
-    Probe(probe::ProbeArgs),
+    /// The webhook's own installation is looked at, and GitLab: its ServiceAccounts, Pods, ConfigMaps, and
+    /// with --secrets its Secrets. Each finding says what is wrong, where, and how to mend it.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Ask AWS's STS whether it gives each ServiceAccount the role that it has.
     ///
     /// Both sides are proved before any Pod starts again: the API server's issuer, IAM's OIDC provider, and
@@ -85,16 +83,27 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Say inside a Pod who it is for AWS: which credentials an SDK would use, and what STS says of the role.
     Whoami(Box<whoami::WhoamiArgs>),
+    /// Make a mapping of what there is: values of GitLab's charts, or the objects of a namespace.
+    ///
+    /// The rules give the roles that are given today, and never more. What would give more is a decision,
+    /// which stands as a comment at the end of the mapping.
+    Import(Box<import::ImportArgs>),
     /// Print the IAM trust policies that a mapping needs, or compare one that exists.
     ///
     /// A role is given twice: the webhook names it on a ServiceAccount, and the role's trust policy lets
     /// that ServiceAccount in. The policies let in exactly those to whom the mapping gives the role.
     TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
-    /// Find everything that is wrong where a role does not arrive, or is not used.
+    /// Print the JSON Schema of a mapping, with which editors check it while it is written.
+    Schema(schema::SchemaArgs),
+    /// Serve the admission webhook over HTTPS.
+    Serve(Box<serve::ServeArgs>),
+    /// Ask the API server whether it reaches the webhook that is installed.
     ///
-    /// The webhook's own installation is looked at, and GitLab: its ServiceAccounts, Pods, ConfigMaps, and
-    /// with --secrets its Secrets. Each finding says what is wrong, where, and how to mend it.
-    Doctor(Box<doctor::DoctorArgs>),
+    /// The API server is asked to write a broken mapping, as a dry run: if it reaches the webhook, the
+    /// webhook refuses that. Readiness cannot see this, because the kubelet reaches Pods by another way.
+    Probe(probe::ProbeArgs),
+    /// Print what makes a shell complete commands, options and files.
+    Completions(completions::CompletionsArgs),
 }
 
 /// What the operator allows, whatever a mapping says.
@@ -148,23 +157,33 @@ enum OutputFormat {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
-        Command::Serve(args) => serve::run(*args),
-        Command::Check(args) => check::run(&args),
-        Command::Explain(args) => explain::run(&args),
-        Command::Import(args) => import::run(&args),
-        Command::Schema(args) => schema::run(&args),
-        Command::Probe(args) => probe::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Whoami(args) => whoami::run(&args),
-        Command::TrustPolicy(args) => trust_policy::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
-    };
+    let words: Vec<OsString> = env::args_os().collect();
+    let called_as = CalledAs::of(words.first());
+    let done = completions::answer(called_as, &words).unwrap_or_else(|| run(called_as, words));
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));
         ExitCode::from(2)
     })
+}
+
+fn run(called_as: CalledAs, words: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let mut command = called_as.command();
+    let words = invocation::options_behind_the_command(words);
+    let typed = command.try_get_matches_from_mut(words).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut command).exit());
+    match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Whoami(args) => whoami::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::TrustPolicy(args) => trust_policy::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Serve(args) => serve::run(*args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
 }
 
 /// Writes a count with its noun: `1 rule`, `2 rules`.

@@ -30,8 +30,8 @@
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
 //! `EventWriter` what a review found. Commands use [`inventory`], [`installation`] and [`gitlab_namespaces`],
-//! which collect once what they look at, [`tokens`], which gets a token of a ServiceAccount, and [`issuer`],
-//! which asks who issues them.
+//! which collect once what they look at, [`named_object`], which reads what a person names, [`tokens`], which
+//! gets a token of a ServiceAccount, and [`issuer`], which asks who issues them.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -50,6 +50,7 @@ pub mod inventory;
 pub mod issuer;
 pub mod mapping_freshness;
 pub mod mapping_watch;
+pub mod named_object;
 pub mod namespaces;
 pub mod observe;
 pub mod observed;

@@ -207,6 +207,11 @@ impl ApiServer {
 }
 
 impl Held {
+    /// Returns it as text, and gives back its room; `None` where it is none.
+    pub(super) fn into_text(self) -> Option<String> {
+        String::from_utf8(self.bytes).ok()
+    }
+
     /// Reads it as JSON, which may borrow from it.
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         serde_json::from_slice(&self.bytes).map_err(Failure::json)

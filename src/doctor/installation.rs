@@ -6,10 +6,12 @@
 mod checks;
 mod configuration;
 mod deployment;
+mod selection;
 
 pub use checks::{CHECKS, examine, not_installed};
 pub use configuration::{Bundle, Condition, Configuration, Requests, Requirement, Selector, Webhook, served};
 pub use deployment::{Deployment, ServeOptions};
+pub use selection::{Labels, Sent, labels_of_namespace};
 
 use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problems};
 use crate::engine::rules::operator_policy::OperatorPolicy;

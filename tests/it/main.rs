@@ -23,6 +23,7 @@ mod docs;
 mod doctor;
 mod edges;
 mod events;
+mod explain;
 mod fake;
 mod fake_sts;
 #[path = "../gitlab_chart.rs"]
@@ -38,6 +39,7 @@ mod objects;
 mod observe;
 #[path = "../page.rs"]
 mod page;
+mod plugin;
 mod probe;
 mod problems;
 mod properties;

@@ -1,0 +1,207 @@
+//! How is an explanation told to people, in some lines for one object?
+
+use std::fmt::Write as _;
+
+use super::report::{Account, Place, Runs, Shown, in_a_line};
+use super::table;
+use crate::engine::decision::explain::{Explanation, ThroughAccount, Tried};
+use crate::engine::decision::{Edit, Outcome, Verdict};
+use crate::engine::object::component::Component;
+use crate::engine::object::provider::Provider;
+use crate::engine::object::subject::{Kind, Subject, value_of};
+use crate::engine::rules::facts::Facts;
+
+/// Lines, of which none is begun by what others wrote.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, indent: usize, words: &str) {
+        let _ = writeln!(self.0, "{:indent$}{}", "", in_a_line(words));
+    }
+}
+
+pub(super) fn of(shown: &Shown<'_>, named: &[Provider]) -> String {
+    let mut lines = Lines::default();
+    heading(shown, &mut lines);
+    let mut is_told_of_some = false;
+    for verdict in &shown.explanation.decision.verdicts {
+        if is_told(verdict, shown, named) {
+            is_told_of_some = true;
+            provider(verdict, &shown.explanation, &mut lines);
+        }
+        if verdict.provider == Provider::Irsa && is_told_through_account(verdict, shown, named) {
+            is_told_of_some = true;
+            through_account(shown, &mut lines);
+        }
+    }
+    if !is_told_of_some {
+        let kind = shown.subject.kind.name();
+        lines.add(2, &format!("no rule of the mapping is about {kind}s, nothing changes"));
+    }
+    if let Some(runs) = shown.live.as_ref().and_then(|live| live.runs.as_ref()) {
+        lines.add(2, &runs_with(runs, shown));
+    }
+    for Edit { key, value } in &shown.explanation.decision.edits {
+        let sign = if value_of(shown.subject.annotations, key).is_some() { '~' } else { '+' };
+        match value {
+            Some(value) => lines.add(2, &format!("{sign} {key}: {value}")),
+            None => lines.add(2, &format!("- {key}")),
+        }
+    }
+    for warning in &shown.explanation.decision.warnings {
+        lines.add(2, &format!("warning: {warning}"));
+    }
+    lines.0
+}
+
+/// What the object is, for whoever decides.
+fn heading(shown: &Shown<'_>, lines: &mut Lines) {
+    let facts = &shown.explanation.facts;
+    let name = table::name(shown);
+    lines.add(0, &shown.heading.line.map_or_else(|| name.clone(), |line| format!("{name} (line {line})")));
+    let component = facts.component.map_or("none", Component::name);
+    let why_none = match facts {
+        Facts { component: Some(_), .. } => String::new(),
+        Facts { resembles: Some(old), .. } => format!(" ({})", old.resemblance()),
+        _ => missing_labels(shown.subject),
+    };
+    lines.add(2, &format!("component: {component}{why_none}"));
+    if let Some(claimed) = facts.disbelieved {
+        let claimed = claimed.name();
+        lines.add(2, &format!("its labels say {claimed}, which is believed only of a workload controller"));
+    }
+    if shown.is_pod() {
+        lines.add(2, &format!("serviceAccount: {}", shown.subject.service_account));
+    }
+    if let Some(live) = &shown.live {
+        for words in live.requester.iter().chain(&live.not_sent) {
+            lines.add(2, words);
+        }
+    }
+}
+
+/// What was decided for a provider, and the rules that were tried.
+fn provider(verdict: &Verdict<'_>, explanation: &Explanation<'_>, lines: &mut Lines) {
+    lines.add(2, &format!("{}: {}", verdict.provider.name(), in_words(verdict)));
+    let tried = explanation.traces.iter().find(|trace| trace.provider == verdict.provider);
+    for Tried { rule, mismatch } in tried.map(|trace| trace.tried.as_slice()).unwrap_or_default() {
+        let place = format!("line {}, {}", rule.at.line, rule.name);
+        match mismatch {
+            Some(mismatch) => lines.add(4, &format!("no   {place}: {mismatch}")),
+            None => lines.add(4, &format!("yes  {place}")),
+        }
+    }
+}
+
+/// Whether the verdict of a provider is worth a line. A provider that no rule names is left out, and so is
+/// what irsa's rules do with a Pod itself, where the role is on its ServiceAccount.
+pub(super) fn is_told(verdict: &Verdict<'_>, shown: &Shown<'_>, named: &[Provider]) -> bool {
+    let is_named = named.contains(&verdict.provider);
+    let kind = shown.subject.kind;
+    match verdict.outcome {
+        Outcome::NoRule => is_named && (kind == Kind::ServiceAccount || verdict.provider != Provider::Irsa),
+        Outcome::OnServiceAccount => shown.through_account().is_none(),
+        Outcome::OptedOut => is_named,
+        _ => true,
+    }
+}
+
+/// Whether it is worth a line what a Pod gets through its ServiceAccount: where the mapping or somebody else
+/// gives it something there. `verdict` is what was decided for irsa on the Pod itself.
+pub(super) fn is_told_through_account(verdict: &Verdict<'_>, shown: &Shown<'_>, named: &[Provider]) -> bool {
+    let is_named = named.contains(&Provider::Irsa);
+    let Some((_, gets)) = shown.through_account() else { return shown.is_pod() && is_named };
+    let is_nothing = gets.verdict.outcome == Outcome::NoRule && gets.role.is_none();
+    !is_nothing || is_named && verdict.outcome != Outcome::DefaultAccount
+}
+
+/// Says in some lines what a Pod gets through its ServiceAccount.
+fn through_account(shown: &Shown<'_>, lines: &mut Lines) {
+    let (place, gets) = match &shown.account {
+        Account::Known { place, gets } => (*place, gets),
+        Account::Unknown(why) => {
+            return lines.add(2, &format!("irsa, through its ServiceAccount: not known, as {why}"));
+        }
+    };
+    let ThroughAccount { verdict, role, present } = gets;
+    let at = match place {
+        Place::Line { line, .. } => format!(" (line {line})"),
+        Place::Taken => " (not in the input)".to_owned(),
+        Place::Cluster => String::new(),
+    };
+    lines.add(2, &format!("irsa, through its ServiceAccount{at}: {}", in_words(verdict)));
+    if let Some(rule) = verdict.rule {
+        lines.add(4, &format!("yes  line {}, {}", rule.at.line, rule.name));
+    }
+    if *role != verdict.role {
+        lines.add(4, &format!("it carries {}", role.as_deref().unwrap_or("no role")));
+    }
+    let (within, is_stored) = match place {
+        Place::Line { is_stored, .. } => ("in the input it", is_stored),
+        Place::Taken => ("in the input it", false),
+        Place::Cluster => ("now it", true),
+    };
+    match present {
+        Some(present) if role.as_deref() != Some(present) => {
+            lines.add(4, &format!("{within} still carries {present}"));
+        }
+        None if role.is_some() && is_stored => {
+            lines.add(4, &format!("{within} carries no role yet, and Pods get none until it does"));
+        }
+        _ => {}
+    }
+}
+
+/// Says what a Pod runs with, and whether that is what its ServiceAccount carries.
+fn runs_with(runs: &Runs, shown: &Shown<'_>) -> String {
+    let carries = shown.through_account().and_then(|(_, gets)| gets.present);
+    let with = runs.role.as_deref().map_or_else(
+        || "it runs without a role by IRSA (no AWS_ROLE_ARN)".to_owned(),
+        |role| format!("it runs with {role} (AWS_ROLE_ARN)"),
+    );
+    match (runs.is_stale, carries) {
+        (Some(true), Some(carries)) => {
+            format!("{with}, and its ServiceAccount carries {carries}: a restart takes that")
+        }
+        (Some(true), None) => format!("{with}, and its ServiceAccount carries none: a restart takes it off"),
+        (Some(false), _) => format!("{with}, as its ServiceAccount says"),
+        (None, _) => with,
+    }
+}
+
+/// Says which labels of GitLab's charts are missing on an object that has some of them.
+fn missing_labels(subject: &Subject<'_>) -> String {
+    let (present, missing): (Vec<&str>, Vec<&str>) =
+        ["app", "chart", "release"].into_iter().partition(|key| value_of(subject.labels, key).is_some());
+    if present.is_empty() || missing.is_empty() {
+        return String::new();
+    }
+    let missing = missing.join(" and ");
+    format!(" (GitLab's charts write the labels app, chart=NAME-VERSION and release; {missing} is missing)")
+}
+
+/// Says the verdict in a sentence.
+fn in_words(verdict: &Verdict<'_>) -> String {
+    let role = verdict.role.as_deref().unwrap_or("none");
+    match verdict.outcome {
+        Outcome::Undecided => "not decided on".to_owned(),
+        Outcome::NoRule => "no rule matches, nothing changes".to_owned(),
+        Outcome::OnServiceAccount => format!("role {role} belongs on its ServiceAccount, nothing on the Pod"),
+        Outcome::DefaultAccount => format!(
+            "role {role} does not reach it: the Pod runs as `default` (in GitLab's chart, set \
+             global.serviceAccount.enabled=true)"
+        ),
+        Outcome::Skipped => "the rule says skip, nothing changes".to_owned(),
+        Outcome::OptedOut => {
+            "the object says gitlab-iam-webhook/inject: disabled, nothing changes".to_owned()
+        }
+        Outcome::InStep => format!("role {role}, already in step"),
+        Outcome::Orphaned => "no rule matches, values set earlier stay (onNoRule: keep)".to_owned(),
+        Outcome::Set => format!("role {role}"),
+        Outcome::Removed => "annotations come off".to_owned(),
+        Outcome::Kept => format!("role {role}, but another one is there and stays (onConflict: keep)"),
+        Outcome::Replaced => format!("role {role}, in place of another (onConflict: replace)"),
+        Outcome::Refused => "no role can be given".to_owned(),
+    }
+}
