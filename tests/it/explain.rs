@@ -74,7 +74,7 @@ fn many_objects_are_a_table_and_one_that_is_asked_for_is_told_whole() {
   irsa, through its ServiceAccount (line 1): role arn:aws:iam::123456789012:role/registry
     yes  line 3, component=registry
   kube2iam: no rule matches, nothing changes
-    no   line 4, component=webservice: component: `registry` is not webservice
+    no   line 4, component=webservice: component: the object's is `registry`
 ";
     assert!(out.starts_with("Deployment gitlab/gitlab-registry (line 4)\n"), "{out}");
     for line in whole.lines() {

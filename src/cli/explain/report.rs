@@ -164,10 +164,13 @@ impl<'a> Report<'a> {
     }
 
     /// Prints it: what is said first, the table, the objects, and what is said last.
-    pub(super) fn print(self, first: &[String], last: &[String]) -> anyhow::Result<()> {
-        if self.args.output != OutputFormat::Text {
-            return output::print(&format!("{:#}\n", Value::Array(self.values)));
-        }
+    pub(super) fn print(mut self, first: &[String], last: &[String]) -> anyhow::Result<()> {
+        let values = std::mem::take(&mut self.values);
+        let text = || self.as_text(first, last);
+        output::print(&output::formatted(self.args.output, text, || Value::Array(values))?)
+    }
+
+    fn as_text(&self, first: &[String], last: &[String]) -> String {
         let lines = |lines: &[String]| lines.iter().map(|line| format!("{}\n", in_a_line(line))).collect();
         let table = if self.rows.is_empty() { String::new() } else { table::as_text(&self.rows) };
         let hint = if self.is_table && !self.args.trace {
@@ -177,7 +180,7 @@ impl<'a> Report<'a> {
         };
         let parts = [&[lines(first), table, lines(&self.warnings)][..], &self.texts, &[lines(last), hint]];
         let parts: Vec<String> = parts.concat().into_iter().filter(|part| !part.is_empty()).collect();
-        output::print(&parts.join("\n"))
+        parts.join("\n")
     }
 }
 
