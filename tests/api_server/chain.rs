@@ -77,31 +77,43 @@ fn provider(issuer: &str, fetch: impl Fn(&str) -> Option<String> + Send + Sync +
 }
 
 /// An AWS account that believes the tokens of the API server, by its own discovery document and JWKS.
-struct Aws {
+pub(crate) struct Aws {
     sts: Sts,
+    kubeconfig: PathBuf,
     /// The API server answers STS no more.
     silent: Arc<AtomicBool>,
 }
 
 impl Aws {
     fn new() -> Self {
+        Self::of(Cluster::shared())
+    }
+
+    /// Of this cluster.
+    pub(crate) fn of(cluster: &Cluster) -> Self {
         let (sts, silent) = (Sts::start(), Arc::new(AtomicBool::new(false)));
         let is_silent = Arc::clone(&silent);
-        let published = publisher(&Cluster::shared().kubeconfig);
+        let kubeconfig = cluster.kubeconfig.clone();
+        let published = publisher(&kubeconfig);
         let fetch = move |path: &str| published(path).filter(|_| !is_silent.load(Ordering::Relaxed));
         sts.provide(provider(ISSUER, fetch));
-        Self { sts, silent }
+        Self { sts, kubeconfig, silent }
+    }
+
+    /// Where its STS is asked.
+    pub(crate) fn url(&self) -> String {
+        self.sts.url()
     }
 
     /// Makes the roles of a mapping, with the trust policies that `trust-policy` prints for it: for these
     /// issuers, or for the one that the API server says it is.
-    fn make_roles(&self, space: &Space, mapping: &Path, issuers: &[&str]) -> Vec<String> {
+    pub(crate) fn make_roles(&self, space: &Space, mapping: &Path, issuers: &[&str]) -> Vec<String> {
         let mut arguments = vec!["trust-policy", "-m", mapping.to_str().unwrap(), "-n", &space.name];
         arguments.extend(["--output", "json"]);
         for issuer in issuers {
             arguments.extend(["--issuer", issuer]);
         }
-        let (code, printed) = with_kubeconfig(&Cluster::shared().kubeconfig, &arguments);
+        let (code, printed) = with_kubeconfig(&self.kubeconfig, &arguments);
         assert_eq!(code, 0, "{printed}");
         let printed = json(&printed);
         let mut roles = Vec::new();

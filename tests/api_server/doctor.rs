@@ -18,19 +18,24 @@ rules:
 ";
 
 /// A release of our chart whose Pods count as ready although no kubelet runs, and the namespace of a GitLab.
-struct Installed {
-    ours: Space,
-    gitlab: Space,
+pub(crate) struct Installed {
+    pub(crate) ours: Space,
+    pub(crate) gitlab: Space,
     webhook: Webhook,
 }
 
 impl Installed {
-    fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         let (ours, gitlab) = (Space::new(&format!("{test}-ours")), Space::new(&format!("{test}-gitlab")));
         ours.run_anywhere("kubectl", &["label", "namespace", &ours.name, "gitlab-iam-webhook/inject-"], "")
             .good();
+        Self::within(ours, gitlab, MAPPING)
+    }
+
+    /// In these namespaces, with this mapping.
+    pub(crate) fn within(ours: Space, gitlab: Space, mapping: &str) -> Self {
         let file = ours.folder().join("mapping.yaml");
-        fs::write(&file, MAPPING).unwrap();
+        fs::write(&file, mapping).unwrap();
         let sets = [
             format!("fullnameOverride={}", ours.name),
             format!("namespaces[0]={}", gitlab.name),
@@ -58,7 +63,7 @@ impl Installed {
         installed
     }
 
-    fn patch(&self, kind: &str, patch: &Value) {
+    pub(crate) fn patch(&self, kind: &str, patch: &Value) {
         let patch = patch.to_string();
         self.ours.kubectl(&["patch", kind, &self.ours.name, "--type", "json", "-p", &patch]).good();
     }
@@ -264,7 +269,7 @@ fn of_secrets_only_names_of_keys_are_told_also_in_json() {
 }
 
 /// The kubeconfig of an account of this namespace that may do this in it, and nothing else.
-fn viewer(space: &Space, name: &str, may: &[&str]) -> std::path::PathBuf {
+pub(crate) fn viewer(space: &Space, name: &str, may: &[&str]) -> std::path::PathBuf {
     space.kubectl(&["create", "serviceaccount", name]).good();
     if !may.is_empty() {
         let rights = [&["create", "role", name, "--verb=get,list"][..], may].concat();

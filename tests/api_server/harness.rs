@@ -106,6 +106,7 @@ fn a_cluster_ends_with_whoever_started_it_and_leaves_nothing() {
 pub(crate) struct Space {
     pub(crate) name: String,
     folder: TempDir,
+    cluster: &'static Cluster,
 }
 
 impl Space {
@@ -118,7 +119,12 @@ impl Space {
 
     /// With a name that a test shows, and that no other test uses.
     pub(crate) fn named(name: &str, labels: &Value) -> Self {
-        let space = Self { name: name.to_owned(), folder: tempfile::tempdir().unwrap() };
+        Self::within(cluster(), name, labels)
+    }
+
+    /// In a cluster of its own.
+    pub(crate) fn within(cluster: &'static Cluster, name: &str, labels: &Value) -> Self {
+        let space = Self { name: name.to_owned(), folder: tempfile::tempdir().unwrap(), cluster };
         let metadata = json!({"name": name, "labels": labels});
         space.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
         space
@@ -136,19 +142,19 @@ impl Space {
     /// A kubeconfig with the rights of this token, in this space's folder.
     pub(crate) fn kubeconfig(&self, token: &str) -> PathBuf {
         let kubeconfig = self.folder.path().join("kubeconfig");
-        let admin = fs::read_to_string(&cluster().kubeconfig).unwrap();
+        let admin = fs::read_to_string(&self.cluster.kubeconfig).unwrap();
         fs::write(&kubeconfig, admin.replace("admin-token", token)).unwrap();
         kubeconfig
     }
 
     /// In no namespace, or in those that the objects name.
     pub(crate) fn run_anywhere(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
-        run(tool, &cluster().kubeconfig, self.folder.path(), arguments, input)
+        run(tool, &self.cluster.kubeconfig, self.folder.path(), arguments, input)
     }
 
     pub(crate) fn run(&self, tool: &str, arguments: &[&str], input: &str) -> Done {
         let arguments = [arguments, &["--namespace", &self.name]].concat();
-        run(tool, &cluster().kubeconfig, self.folder.path(), &arguments, input)
+        run(tool, &self.cluster.kubeconfig, self.folder.path(), &arguments, input)
     }
 
     /// What a command prints in a terminal, in this space's folder.
@@ -159,7 +165,7 @@ impl Space {
             .args(["-c", &format!("exec 2>&1; {command}")])
             .current_dir(self.folder.path())
             .env("PATH", path)
-            .env("KUBECONFIG", &cluster().kubeconfig)
+            .env("KUBECONFIG", &self.cluster.kubeconfig)
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -176,7 +182,7 @@ impl Space {
         fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let output = Command::new(path_of("kubectl"))
             .args(["edit", "configmap", name, "--namespace", &self.name])
-            .env("KUBECONFIG", &cluster().kubeconfig)
+            .env("KUBECONFIG", &self.cluster.kubeconfig)
             .env("KUBE_EDITOR", &editor)
             .stdin(Stdio::null())
             .output()
@@ -201,7 +207,7 @@ impl Space {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let file = format!("kubeconfig-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let kubeconfig = self.folder.path().join(file);
-        let admin = fs::read_to_string(&cluster().kubeconfig).unwrap();
+        let admin = fs::read_to_string(&self.cluster.kubeconfig).unwrap();
         fs::write(&kubeconfig, admin.replace("admin-token", token)).unwrap();
         kubeconfig
     }
@@ -398,7 +404,7 @@ impl Webhook {
     }
 
     pub(crate) fn start_on(space: &Space, port: u16, arguments: &[&str]) -> Self {
-        Self::start_with(space, port, &cluster().kubeconfig, arguments)
+        Self::start_with(space, port, &space.cluster.kubeconfig, arguments)
     }
 
     /// With the rights of this token, and no more.
@@ -423,7 +429,7 @@ impl Webhook {
             &space.name,
         ];
         all.extend(arguments);
-        Self::spawn(space, port, &cluster().kubeconfig, &all, Vec::new(), tempfile::tempdir().unwrap())
+        Self::spawn(space, port, &space.cluster.kubeconfig, &all, Vec::new(), tempfile::tempdir().unwrap())
     }
 
     /// Reaches the API server in plain HTTP by a port on loopback.

@@ -17,6 +17,7 @@ mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;
 mod doctor;
+mod explain;
 #[path = "../gitlab_chart.rs"]
 mod gitlab_chart;
 mod harness;
@@ -24,6 +25,10 @@ mod import;
 mod install;
 mod mapping;
 mod observe;
+#[expect(dead_code, reason = "the other tests look at more of a page")]
+#[path = "../page.rs"]
+mod page;
+mod plugin;
 mod pods;
 mod probe;
 mod releases;
@@ -32,4 +37,7 @@ mod rights;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+#[path = "../transcript.rs"]
+mod transcript;
+mod transcripts;
 mod values;

@@ -32,6 +32,7 @@ mod hostile;
 mod http;
 mod import;
 mod judges;
+mod krew;
 mod limits;
 mod live;
 mod mapping_watch;
@@ -53,6 +54,9 @@ mod session;
 mod session_picture;
 mod sts;
 mod support;
+#[path = "../transcript.rs"]
+mod transcript;
+mod transcripts;
 mod troubleshooting;
 mod trust;
 mod trust_policy;

@@ -48,7 +48,8 @@ pub(super) async fn gather(args: &ExplainArgs, named: &[NamedObject]) -> anyhow:
         must_exist(&api, &namespace).await.context("asking the cluster")?;
     }
     let labels = seen.map(|metadata| metadata.labels);
-    let found = find(&api, &Look::default(), |what| progress.tell(&format!("reading {what}"))).await;
+    let look = Look { configuration: args.webhook_configuration.clone(), is_deep: false };
+    let found = find(&api, &look, |what| progress.tell(&format!("reading {what}"))).await;
     let found = found.context("asking the cluster")?;
     let mut unread = Vec::new();
     unread.extend(unread_of(&format!("the label of the namespace {namespace}"), labels.unread()));
@@ -118,7 +119,10 @@ fn mapping_of(
     }
     let why = match (found, installation) {
         (Seen::Unread(why), _) => format!("the installation cannot be read: {why}"),
-        (_, None) => "gitlab-iam-webhook is not installed in this cluster".to_owned(),
+        (_, None) => match &args.webhook_configuration {
+            Some(name) => format!("there is no webhook configuration {name}"),
+            None => "gitlab-iam-webhook is not installed in this cluster".to_owned(),
+        },
         (_, Some(one)) => match (one.operator_policy(), one.mapping.unread()) {
             (Err(why), _) => format!("the installation {} has an option that is wrong: {why}", one.name),
             (_, Some(why)) => format!("the mapping of the installation {} cannot be read: {why}", one.name),

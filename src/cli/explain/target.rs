@@ -79,13 +79,16 @@ fn is_of_manifests(extension: &OsStr) -> bool {
     ["yaml", "yml", "json"].iter().any(|known| extension == *known)
 }
 
-/// What can be typed: files, and the kinds of objects.
+/// What can be typed: files, and the kinds of objects. A folder may have the name of a kind.
 pub(super) fn complete(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let kinds = Kind::usual_names().map(|name| format!("{name}/"));
-    let kinds = kinds.filter(|kind| kind.starts_with(&*typed.to_string_lossy()));
-    let kinds =
-        kinds.map(|kind| CompletionCandidate::new(kind).help(Some("An object of the cluster".into())));
-    PathCompleter::file().complete(typed).into_iter().chain(kinds).collect()
+    let mut found = PathCompleter::file().complete(typed);
+    for kind in Kind::usual_names().map(|name| format!("{name}/")) {
+        let is_file = found.iter().any(|file| *file.get_value() == *kind);
+        if kind.starts_with(&*typed.to_string_lossy()) && !is_file {
+            found.push(CompletionCandidate::new(kind).help(Some("An object of the cluster".into())));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
