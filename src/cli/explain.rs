@@ -57,7 +57,12 @@ pub(super) struct ExplainArgs {
 
     /// The file with manifests, of which only the objects that are named are explained; `-` is standard
     /// input.
-    #[arg(long = "filename", short, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    #[arg(
+        long = "filename",
+        short,
+        value_name = "FILE",
+        conflicts_with_all = ["kubeconfig", "context", "as_user"]
+    )]
     file: Option<PathBuf>,
 
     /// The file with the mapping. Without this option, objects of the cluster are explained by the mapping

@@ -47,7 +47,7 @@ impl CalledAs {
         }
     }
 
-    /// The command line. For kubectl its usage and its examples say what is typed there.
+    /// The command line. For kubectl, its usage and its examples say what is typed there.
     pub(super) fn command(self) -> Command {
         let command = Cli::command();
         match self {

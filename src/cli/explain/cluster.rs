@@ -8,7 +8,7 @@ use super::{ExplainArgs, read_mapping};
 use crate::cli::progress::Progress;
 use crate::cluster::ApiServer;
 use crate::cluster::installation::{Look, find};
-use crate::cluster::inventory::{greet, must_exist};
+use crate::cluster::inventory::must_exist;
 use crate::cluster::named_object::{Kind, NamedObject, read, read_namespace};
 use crate::doctor::installation::{Installation, Labels, Seen, Sent, labels_of_namespace};
 use crate::engine::object::manifest;
@@ -40,7 +40,6 @@ pub(super) struct Gathered {
 pub(super) async fn gather(args: &ExplainArgs, named: &[NamedObject]) -> anyhow::Result<Gathered> {
     let mut progress = Progress::new();
     let api = args.cluster.connect().await?;
-    greet(&api).await.context("asking the cluster")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| api.default_namespace().to_owned());
     progress.tell(&format!("reading the namespace {namespace}"));
     let seen = read_namespace(&api, &namespace).await.context("asking the cluster")?;
