@@ -30,9 +30,10 @@ use crate::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:
     gitlab-iam-webhook check mapping.yaml
-  See which role each object of a chart would get, and why:
+  See which role each object of a chart would get; and why an object of the cluster gets its own:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+    gitlab-iam-webhook explain -n gitlab deploy/gitlab-registry
   Find out why a role does not arrive, or is not used; then ask AWS itself:
     gitlab-iam-webhook doctor
     gitlab-iam-webhook verify

@@ -75,8 +75,8 @@ pub(super) struct ExplainArgs {
     #[arg(long, short, value_name = "NAMESPACE", value_parser = cluster_args::namespace)]
     namespace: Option<String>,
 
-    /// The name of the webhook configurations of the installation that decides. Without it, it is the one that
-    /// works in the namespace.
+    /// The name of the webhook configurations of the installation that decides. Without it, it is the one
+    /// that works in the namespace.
     #[arg(long, value_name = "NAME", env = "GITLAB_IAM_WEBHOOK_WEBHOOK_CONFIGURATION")]
     webhook_configuration: Option<String>,
 

@@ -15,9 +15,10 @@ const MAPPING: &str = "rules: [{match: {component: registry, namespace: gitlab},
                        'arn:aws:iam::123456789012:role/registry'}]\n";
 
 /// What each command that asks a cluster is called with. `probe` has words of its own.
-const COMMANDS: [&[&str]; 5] = [
+const COMMANDS: [&[&str]; 6] = [
     &["doctor"],
     &["verify", "-n", "gitlab"],
+    &["explain", "-n", "gitlab", "sa/gitlab-registry"],
     &["import", "-n", "gitlab"],
     &["trust-policy", "-A"],
     &["trust-policy", "-A", "--issuer", "https://oidc.example.com/id/A"],

@@ -39,7 +39,9 @@ pub(super) fn of(shown: &Shown<'_>, named: &[Provider]) -> String {
         let kind = shown.subject.kind.name();
         lines.add(2, &format!("no rule of the mapping is about {kind}s, nothing changes"));
     }
-    if let Some(runs) = shown.live.as_ref().and_then(|live| live.runs.as_ref()) {
+    // Where the mapping has nothing to do with IRSA, it is no news that a Pod runs without it.
+    let is_news = |runs: &&Runs| runs.role.is_some() || named.contains(&Provider::Irsa);
+    if let Some(runs) = shown.live.as_ref().and_then(|live| live.runs.as_ref()).filter(is_news) {
         lines.add(2, &runs_with(runs, shown));
     }
     for Edit { key, value } in &shown.explanation.decision.edits {
