@@ -7,6 +7,7 @@ mod hidden;
 mod manifests;
 mod pod;
 mod subject;
+mod unread;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 pub use hidden::Hidden;
 pub use manifests::{ReadError, Stated, read};
 pub use pod::{Container, EnvSource, EnvVar, Mount, Owner, Pod, PodSpec, ProjectedSource, Volume};
+pub use unread::{Listed, Unread};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -35,15 +37,6 @@ pub struct Inventory {
     pub secrets: Vec<Secret>,
     /// What could not be read.
     pub unread: Vec<Unread>,
-}
-
-/// Something that could not be read, so that nothing can be said about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// What it is, as `Pods of the namespace gitlab`.
-    pub what: String,
-    /// Why, in words.
-    pub why: String,
 }
 
 /// What is read of `metadata`.
@@ -123,6 +116,12 @@ fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -
 }
 
 impl Inventory {
+    /// Whether objects of this kind in this namespace may be missing, as not all could be read.
+    #[must_use]
+    pub fn may_lack(&self, kind: Listed, namespace: &str) -> bool {
+        self.unread.iter().any(|unread| unread.is_about(kind, namespace))
+    }
+
     /// Adds what was read elsewhere.
     pub fn add(&mut self, other: Self) {
         let Self { is_live: _, namespaces, service_accounts, pods, config_maps, secrets, unread } = other;

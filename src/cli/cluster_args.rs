@@ -30,7 +30,13 @@ pub(super) struct ClusterArgs {
     user: Option<String>,
 
     /// A group to act as, with --as. The option can be repeated.
-    #[arg(id = "as_group", long = "as-group", value_name = "GROUP", requires = "as_user", value_parser = sendable)]
+    #[arg(
+        id = "as_group",
+        long = "as-group",
+        value_name = "GROUP",
+        requires = "as_user",
+        value_parser = sendable
+    )]
     groups: Vec<String>,
 }
 
