@@ -15,7 +15,6 @@ use crate::engine::object::manifest;
 use crate::engine::object::subject::{self, INJECT, Requester};
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::Unread;
 
 /// Everything that was read.
 pub(super) struct Gathered {
@@ -33,8 +32,8 @@ pub(super) struct Gathered {
     pub(super) accounts: BTreeMap<String, Seen<String>>,
     /// What was named and is not there, or could not be read; in words.
     pub(super) failed: Vec<String>,
-    /// What could not be read beside that.
-    pub(super) unread: Vec<Unread>,
+    /// What could not be read beside that, and why; in words.
+    pub(super) unread: Vec<String>,
 }
 
 pub(super) async fn gather(args: &ExplainArgs, named: &[NamedObject]) -> anyhow::Result<Gathered> {
@@ -73,8 +72,8 @@ pub(super) async fn gather(args: &ExplainArgs, named: &[NamedObject]) -> anyhow:
     Ok(gathered)
 }
 
-fn unread_of(what: &str, why: Option<&str>) -> Option<Unread> {
-    Some(Unread { what: what.to_owned(), why: why?.to_owned() })
+fn unread_of(what: &str, why: Option<&str>) -> Option<String> {
+    Some(format!("not looked at: {what}: {}", why?))
 }
 
 /// The installation that is sent the objects of the namespace; where none is known to be, the first.

@@ -13,7 +13,7 @@ use crate::doctor::installation::{Labels, Seen, Sent, labels_of_namespace};
 use crate::engine::decision::explain;
 use crate::engine::object::manifest::{self, Object};
 use crate::engine::object::subject::{INJECT, Kind, Pair, Requester, Subject};
-use crate::inventory::{Pod, Unread};
+use crate::inventory::Pod;
 
 /// The variable with which the EKS webhook gives a container its role.
 const ROLE_VARIABLE: &str = "AWS_ROLE_ARN";
@@ -35,21 +35,17 @@ pub(super) fn explain(args: &ExplainArgs, gathered: &Gathered) -> anyhow::Result
         has_pods |= named.kind.name == "Pod";
         show(args, gathered, &accounts, (object, text), &mut report)?;
     }
-    let mut last: Vec<String> = gathered.unread.iter().map(not_read).collect();
+    let mut last = gathered.unread.clone();
     if has_pods {
         let when =
             "A Pod is decided on when it is created: this is what it would get if it were created now.";
         last.push(when.to_owned());
     }
     if args.output != OutputFormat::Text {
-        gathered.unread.iter().for_each(|unread| output::error(&not_read(unread)));
+        gathered.unread.iter().for_each(|unread| output::error(unread));
     }
     report.print(&about_the_namespace(gathered), &last)?;
     Ok(ExitCode::from(if gathered.failed.is_empty() { 0 } else { 2 }))
-}
-
-fn not_read(Unread { what, why }: &Unread) -> String {
-    format!("not looked at: {what}: {why}")
 }
 
 fn accounts_of(seen: &Seen<String>) -> Seen<Vec<Object<'_>>> {
