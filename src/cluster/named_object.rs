@@ -7,8 +7,8 @@ use kube::core::Request;
 
 use super::ApiServer;
 use super::inventory::CollectError;
-use crate::doctor::installation::Seen;
 use crate::engine::object::dns_name::is_dns_name;
+use crate::installation::Seen;
 use crate::inventory::{Metadata, Namespace};
 
 /// The kinds that can be named.

@@ -10,11 +10,11 @@ use crate::cluster::ApiServer;
 use crate::cluster::installation::{Look, find};
 use crate::cluster::inventory::must_exist;
 use crate::cluster::named_object::{Kind, NamedObject, read, read_namespace};
-use crate::doctor::installation::{Installation, Labels, Seen, Sent, labels_of_namespace};
 use crate::engine::object::manifest;
 use crate::engine::object::subject::{self, INJECT, Requester};
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
+use crate::installation::{InForce, Installation, Labels, Seen, Sent, labels_of_namespace};
 
 /// Everything that was read.
 pub(super) struct Gathered {
@@ -53,7 +53,7 @@ pub(super) async fn gather(args: &ExplainArgs, named: &[NamedObject]) -> anyhow:
     unread.extend(unread_of(&format!("the label of the namespace {namespace}"), labels.unread()));
     unread.extend(unread_of("the installation of gitlab-iam-webhook", found.unread()));
     let installation = working_in(&namespace, labels.there(), found.there());
-    let (mapping, ruleset) = mapping_of(args, installation.as_ref(), &found)?;
+    let (mapping, ruleset) = mapping_of(args, installation.as_ref(), &found, &mut unread)?;
     let mut gathered = Gathered {
         namespace,
         labels,
@@ -99,12 +99,21 @@ fn mapping_of(
     args: &ExplainArgs,
     installation: Option<&Installation>,
     found: &Seen<Vec<Installation>>,
+    unread: &mut Vec<String>,
 ) -> anyhow::Result<(String, Ruleset)> {
     let given = OperatorPolicy::from(&args.policy);
     let is_given = !given.allowed_roles.is_empty() || !given.workload_controllers.is_empty();
     if let Some(path) = &args.mapping {
-        let own = installation.and_then(|one| one.operator_policy().ok()).filter(|_| !is_given);
-        return Ok((path.display().to_string(), read_mapping(path, &own.unwrap_or(given))?));
+        let policy = match installation.map(Installation::policy_in_force) {
+            Some(Seen::There(own)) if !is_given => own,
+            Some(Seen::Unread(why)) if !is_given => {
+                let what = "which roles the installation allows, so that all count as allowed";
+                unread.extend(unread_of(what, Some(&why)));
+                given
+            }
+            _ => given,
+        };
+        return Ok((path.display().to_string(), read_mapping(path, &policy)?));
     }
     if is_given {
         bail!(
@@ -112,19 +121,18 @@ fn mapping_of(
              --allowed-role and --workload-controller go with -m FILE only"
         );
     }
-    if let Some(in_force) = installation.and_then(Installation::in_force) {
-        return Ok((format!("{}, in force", in_force.config_map), in_force.ruleset));
-    }
-    let why = match (found, installation) {
-        (Seen::Unread(why), _) => format!("the installation cannot be read: {why}"),
+    let why = match (found, installation.map(|one| (one, one.in_force()))) {
+        (_, Some((_, Seen::There(InForce { config_map, ruleset, .. })))) => {
+            return Ok((format!("{config_map}, in force"), ruleset));
+        }
+        (_, Some((one, Seen::Unread(why)))) => {
+            format!("that of the installation {} is not known: {why}", one.name)
+        }
+        (_, Some((one, Seen::Missing))) => format!("the installation {} has none", one.name),
+        (Seen::Unread(why), None) => format!("the installation cannot be read: {why}"),
         (_, None) => match &args.webhook_configuration {
             Some(name) => format!("there is no webhook configuration {name}"),
             None => "gitlab-iam-webhook is not installed in this cluster".to_owned(),
-        },
-        (_, Some(one)) => match (one.operator_policy(), one.mapping.unread()) {
-            (Err(why), _) => format!("the installation {} has an option that is wrong: {why}", one.name),
-            (_, Some(why)) => format!("the mapping of the installation {} cannot be read: {why}", one.name),
-            _ => format!("the installation {} has no mapping that can be used", one.name),
         },
     };
     bail!("finding the mapping in force: {why}; name a mapping with -m FILE")

@@ -9,10 +9,10 @@ use super::ExplainArgs;
 use super::cluster::Gathered;
 use super::report::{Account, Heading, Live, Place, Report, Runs, Shown, account_of};
 use crate::cli::{OutputFormat, output};
-use crate::doctor::installation::{Labels, Seen, Sent, labels_of_namespace};
 use crate::engine::decision::explain;
 use crate::engine::object::manifest::{self, Object};
 use crate::engine::object::subject::{INJECT, Kind, Pair, Requester, Subject};
+use crate::installation::{Labels, Seen, Sent, labels_of_namespace};
 use crate::inventory::Pod;
 
 /// The variable with which the EKS webhook gives a container its role.
@@ -162,28 +162,16 @@ fn runs(pod: &Pod, account: &Account<'_>) -> Runs {
     Runs { role, is_stale }
 }
 
-/// Who asked for a Pod, as its owner implies. Whoever may create Pods may write any owner: this is for
-/// telling, and decides nothing.
+/// Who asked for a Pod, as its owner implies, and what is told of that.
 fn requester_of(pod: &Pod) -> (Requester<'static>, Option<String>) {
-    let owner = pod.metadata.owner_references.first();
-    let controller = owner.and_then(|owner| match owner.kind.as_str() {
-        "ReplicaSet" => Some("system:serviceaccount:kube-system:replicaset-controller"),
-        "StatefulSet" => Some("system:serviceaccount:kube-system:statefulset-controller"),
-        "DaemonSet" => Some("system:serviceaccount:kube-system:daemon-set-controller"),
-        "Job" => Some("system:serviceaccount:kube-system:job-controller"),
-        _ => None,
-    });
-    let words = match (owner, controller) {
-        (Some(owner), Some(user)) => {
-            format!("asked for by {user}, as its owner {} {} says", owner.kind, owner.name)
+    let requester = pod.requester();
+    let owner = pod.metadata.owner_references.first().map(|owner| format!("{} {}", owner.kind, owner.name));
+    let words = match (requester, owner) {
+        (Requester::User(user), Some(owner)) => format!("asked for by {user}, as its owner {owner} says"),
+        (_, Some(owner)) => {
+            format!("its owner {owner} does not tell who asked for it: say it with --user USER")
         }
-        (Some(owner), None) => format!(
-            "its owner {} {} does not tell who asked for it: say it with --user USER",
-            owner.kind, owner.name
-        ),
-        (None, None | Some(_)) => {
-            "it has no owner, which would tell who asked for it: say it with --user USER".to_owned()
-        }
+        (_, None) => "it has no owner, which would tell who asked for it: say it with --user USER".to_owned(),
     };
-    (Requester::User(controller.unwrap_or_default()), Some(words))
+    (requester, Some(words))
 }
