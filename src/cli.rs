@@ -7,10 +7,12 @@ mod explain;
 mod import;
 mod input;
 mod output;
+mod plain;
 mod probe;
 mod progress;
 mod schema;
 mod serve;
+mod status;
 mod sts_args;
 mod trust_policy;
 mod verify;
@@ -28,6 +30,9 @@ const EXAMPLES: &str = "Examples:
   See which role each object of a chart would get, and why:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+  See which role each ServiceAccount and Pod has, and what a mapping would change, before you apply it:
+    gitlab-iam-webhook status
+    gitlab-iam-webhook status -m mapping.yaml
   Find out why a role does not arrive, or is not used; then ask AWS itself:
     gitlab-iam-webhook doctor
     gitlab-iam-webhook verify
@@ -90,6 +95,11 @@ enum Command {
     /// A role is given twice: the webhook names it on a ServiceAccount, and the role's trust policy lets
     /// that ServiceAccount in. The policies let in exactly those to whom the mapping gives the role.
     TrustPolicy(Box<trust_policy::TrustPolicyArgs>),
+    /// Say which role each ServiceAccount and Pod should have, and which one it has.
+    ///
+    /// With a mapping that is not in force yet, it says what that would change, before anybody applies it.
+    /// Of Pods that run with an older role it prints the commands that restart exactly those.
+    Status(Box<status::StatusArgs>),
     /// Find everything that is wrong where a role does not arrive, or is not used.
     ///
     /// The webhook's own installation is looked at, and GitLab: its ServiceAccounts, Pods, ConfigMaps, and
@@ -160,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::Whoami(args) => whoami::run(&args),
         Command::TrustPolicy(args) => trust_policy::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
     };
     done.unwrap_or_else(|error| {
         output::error(&format!("error: {error:#}"));

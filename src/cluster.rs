@@ -30,7 +30,7 @@
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
 //! `EventWriter` what a review found. Commands use [`inventory`], [`installation`] and [`gitlab_namespaces`],
-//! which collect once what they look at, [`tokens`], which gets a token of a ServiceAccount, and [`issuer`],
+//! which collect once what they look at, [`survey`], which lends one object after the other, [`tokens`], which gets a token of a ServiceAccount, and [`issuer`],
 //! which asks who issues them.
 
 mod bundle_exchange;
@@ -61,6 +61,7 @@ mod retry;
 mod served_certificate;
 mod service_account_watches;
 mod service_accounts;
+pub mod survey;
 pub mod tokens;
 mod watch;
 mod write_throttle;

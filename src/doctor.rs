@@ -21,7 +21,7 @@ mod tests;
 mod values;
 mod view;
 
-pub use findings::{Check, Findings, MAX_FINDINGS, Place};
+pub use findings::{Check, Findings, MAX_FINDINGS, Place, word};
 pub use values::ValuesFile;
 
 use crate::engine::rules::ruleset::Ruleset;

@@ -6,6 +6,7 @@
 mod hidden;
 mod manifests;
 mod pod;
+mod running;
 mod subject;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 pub use hidden::Hidden;
 pub use manifests::{ReadError, Stated, read};
 pub use pod::{Container, EnvSource, EnvVar, Mount, Owner, Pod, PodSpec, ProjectedSource, Volume};
+pub use running::{ROLE_VARIABLE, TOKEN_VARIABLE};
 
 /// What was read.
 #[derive(Debug, Default)]

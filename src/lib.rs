@@ -16,7 +16,8 @@
 //!     ├ mapping_file  follows a mapping on disk
 //!     ├ sts      asks AWS's STS whether it gives a role for a token
 //!     ╰─ all four use
-//!        ├ doctor        finds what is wrong in what was read: it is pure, as the next three are
+//!        ├ doctor        finds what is wrong in what was read: it is pure, as the next four are
+//!        ├ status        compares what each object has with what it should have
 //!        ├ import        makes rules of the roles that people have given
 //!        ├ trust_policy  makes and judges IAM's trust policies
 //!        ├ inventory     holds what a command looks at, from a cluster or from manifests
@@ -42,6 +43,7 @@ pub mod memory;
 pub mod metrics;
 pub mod server;
 pub mod shutdown;
+pub mod status;
 pub mod sts;
 pub mod tasks;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::cluster::{self, Access, ApiServer};
+use crate::doctor;
 use crate::engine::object::dns_name::is_dns_label;
 use crate::memory::{self, Pool};
 
@@ -41,6 +42,15 @@ impl ClusterArgs {
     /// Whether the command line says which cluster.
     pub(super) fn is_named(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
+    }
+
+    /// Returns the flags with which kubectl is about the same cluster, each after a space.
+    pub(super) fn kubectl_flags(&self) -> String {
+        let Self { kubeconfig, context } = self;
+        let kubeconfig = kubeconfig.as_ref().map(|path| path.display().to_string());
+        let flags = [("kubeconfig", kubeconfig.as_ref()), ("context", context.as_ref())];
+        let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        flags.map(|(name, value)| format!(" --{name} {}", doctor::word(value))).collect()
     }
 
     /// Connects to the cluster. Nothing is asked of it yet.

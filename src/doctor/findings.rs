@@ -167,8 +167,8 @@ fn group(pod: &Pod) -> Option<String> {
     if pod.is_template() {
         return None;
     }
-    if let Some((kind, name)) = workload(pod) {
-        return Some(format!("Pods of {kind} {}", shown(&name)));
+    if let Some((kind, name)) = pod.workload() {
+        return Some(format!("Pods of {kind} {}", shown(name)));
     }
     let is_job =
         pod.metadata.labels.keys().any(|key| {
@@ -176,18 +176,6 @@ fn group(pod: &Pod) -> Option<String> {
         });
     let account = shown(pod.service_account());
     is_job.then(|| format!("Pods of CI jobs in {} that run as {account}", shown(&pod.metadata.namespace)))
-}
-
-/// Returns the kind and the name of the workload that a Pod belongs to. For a ReplicaSet of a Deployment it
-/// is the Deployment.
-pub(super) fn workload(pod: &Pod) -> Option<(&str, String)> {
-    let owner = pod.metadata.owner_references.first()?;
-    let hash = pod.metadata.label("pod-template-hash");
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
-    match deployment {
-        Some(name) if owner.kind == "ReplicaSet" => Some(("Deployment", name.to_owned())),
-        _ => Some((&owner.kind, owner.name.clone())),
-    }
 }
 
 /// Returns a text of others in one line of bounded length.
@@ -204,7 +192,8 @@ fn line(text: &str, longest: usize) -> String {
 }
 
 /// Returns a text of others as one word of a shell, so that a command that is pasted does nothing else.
-pub(super) fn word(text: &str) -> String {
+#[must_use]
+pub fn word(text: &str) -> String {
     let text = line(text, MAX_WORD);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -2,7 +2,7 @@
 //!
 //! They are only counted and never named, because anybody may ask who may edit the mapping.
 
-use crate::engine::decision::{self, Outcome};
+use crate::engine::decision::{self, Decision, Outcome};
 use crate::engine::object::subject::Subject;
 use crate::engine::rules::ruleset::Ruleset;
 
@@ -17,7 +17,11 @@ pub struct Impact {
 impl Impact {
     /// Counts one object as it stands in the cluster.
     pub fn add(&mut self, ruleset: &Ruleset, subject: &Subject<'_>) {
-        let decision = decision::decide(ruleset, subject);
+        self.count(&decision::decide(ruleset, subject));
+    }
+
+    /// Counts one object by what was decided on it.
+    pub fn count(&mut self, decision: &Decision<'_>) {
         self.seen += 1;
         if !decision.edits.is_empty() {
             self.changes += 1;
@@ -25,6 +29,24 @@ impl Impact {
         if decision.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Orphaned) {
             self.orphans += 1;
         }
+    }
+
+    /// How many objects were counted.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// How many of them change.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// How many of them are orphans.
+    #[must_use]
+    pub fn orphans(&self) -> usize {
+        self.orphans
     }
 
     /// Returns the counts in words, for whoever edits the mapping: `self` counts the objects that are

@@ -1,0 +1,1 @@
+//! Does each state come of what it should?
