@@ -153,6 +153,8 @@ enum OutputFormat {
     Text,
     /// JSON for programs.
     Json,
+    /// YAML for programs.
+    Yaml,
 }
 
 /// Runs the command line of this process.

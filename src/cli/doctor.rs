@@ -106,11 +106,9 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         from_manifests(args)?
     };
     let told = judge(args, gathered)?;
-    let text = match args.output {
-        OutputFormat::Text => told.as_text(std::io::stdout().is_terminal()),
-        OutputFormat::Json => told.as_json(),
-    };
-    output::print(&text)?;
+    let text =
+        output::formatted(args.output, || told.as_text(std::io::stdout().is_terminal()), || told.as_json());
+    output::print(&text?)?;
     let is_strictly_found = told.warnings() > 0 || told.has_gaps();
     let is_found = told.problems() > 0 || told.has_more() || args.strict && is_strictly_found;
     Ok(ExitCode::from(u8::from(is_found)))

@@ -147,15 +147,10 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if let Err(problems) = mapping::compile(&text, &OperatorPolicy::default()) {
         bail!("writing the mapping: {problems}; look into fewer namespaces");
     }
-    match args.output {
-        OutputFormat::Text => {
-            output::print(&text)?;
-            let told = as_text(&import);
-            if !told.is_empty() {
-                output::error(told.trim_end());
-            }
-        }
-        OutputFormat::Json => output::print(&format!("{:#}\n", as_json(&import, &text)))?,
+    output::print(&output::formatted(args.output, || text.clone(), || as_json(&import, &text))?)?;
+    let told = as_text(&import);
+    if args.output == OutputFormat::Text && !told.is_empty() {
+        output::error(told.trim_end());
     }
     if let Some(first) = import.unread.first() {
         let more = match import.unread.len() - 1 {

@@ -117,10 +117,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let ruleset = args.mapping.as_ref().map(|path| read_mapping(path, &args.policy)).transpose()?;
     let sts = args.sts.sts()?;
     let report = cluster_args::block_on(ask(args, ruleset.as_ref(), &sts))?;
-    output::print(&match args.output {
-        OutputFormat::Text => report.as_text(),
-        OutputFormat::Json => format!("{:#}\n", report.as_json()),
-    })?;
+    output::print(&output::formatted(args.output, || report.as_text(), || report.as_json())?)?;
     if report.refused() > 0 {
         return Ok(ExitCode::from(1));
     }

@@ -591,7 +591,7 @@ fn what_is_no_policy_or_of_another_role_is_an_error() {
         (&[], &long, "it has more than"),
         (&[], &bare, "does not say whose policy it is: name the role with --role ARN"),
         (&["--role", "arn:aws:iam::123456789012:role/backup"], &get_role(&json!([])), "has the policy of"),
-        (&["--output", "terraform"], &bare, "--verify prints text or JSON"),
+        (&["--output", "terraform"], &bare, "--verify prints no templates: use --output text, json or yaml"),
     ] {
         let (code, out, err) = files.run(&[&base[..], arguments].concat(), input);
         assert_eq!((code, out.as_str()), (2, ""), "{err}");

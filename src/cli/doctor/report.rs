@@ -92,7 +92,7 @@ impl Told {
         text
     }
 
-    pub(super) fn as_json(&self) -> String {
+    pub(super) fn as_json(&self) -> Value {
         let finding = |Finding { severity, check, place, what, fix, reference }: &Finding| {
             json!({
                 "severity": word(*severity), "check": check, "place": in_a_line(place),
@@ -100,15 +100,14 @@ impl Told {
             })
         };
         let unread = |Unread { what, why }: &Unread| json!({"what": in_a_line(what), "why": in_a_line(why)});
-        let all = json!({
+        json!({
             "lookedAt": self.looked_at.as_json(),
             "problems": self.problems(),
             "warnings": self.warnings(),
             "moreFindings": self.more,
             "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
             "notLookedAt": self.unread.iter().map(unread).collect::<Vec<_>>(),
-        });
-        format!("{all:#}\n")
+        })
     }
 }
 
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(told.as_text(false), want);
         let found = "problem: check: Pod a/b: ?[2Jz\n  Fix: mend it\n  See docs/x.md\nwarning: ";
         assert!(told.as_text(true).contains(found), "{}", told.as_text(true));
-        let value: Value = serde_json::from_str(&told.as_json()).unwrap();
+        let value = told.as_json();
         assert_eq!(value["findings"][0]["severity"], "problem");
         assert_eq!(value["problems"], 1);
     }

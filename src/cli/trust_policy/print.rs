@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{Format, Made, TrustPolicyArgs, texts, visible};
+use crate::cli::output;
 use crate::trust_policy::policy::QUOTA;
 use crate::trust_policy::{
     Account, Trust, Trusts, cloudformation, subject, terraform_associations, terraform_document,
@@ -12,23 +13,29 @@ use crate::trust_policy::{
 };
 
 /// Prints all policies in the format that was asked for.
-pub(super) fn all(args: &TrustPolicyArgs, made: &[Made<'_>], trusts: &Trusts, warnings: &[String]) -> String {
+pub(super) fn all(
+    args: &TrustPolicyArgs,
+    made: &[Made<'_>],
+    trusts: &Trusts,
+    warnings: &[String],
+) -> anyhow::Result<String> {
     let cluster = args.eks_cluster.as_deref();
-    match args.output {
+    let value = || {
+        let roles: Vec<Value> = made.iter().map(|made| as_json(made, cluster)).collect();
+        json!({
+            "roles": roles,
+            "missing": texts(&trusts.missing).collect::<Vec<_>>(),
+            "unmatched": texts(&trusts.unmatched).collect::<Vec<_>>(),
+            "warnings": warnings,
+        })
+    };
+    Ok(match args.output {
         Format::Text => made.iter().map(|made| as_text(made, cluster)).collect::<Vec<_>>().join("\n"),
-        Format::Json => {
-            let roles: Vec<Value> = made.iter().map(|made| as_json(made, cluster)).collect();
-            let all = json!({
-                "roles": roles,
-                "missing": texts(&trusts.missing).collect::<Vec<_>>(),
-                "unmatched": texts(&trusts.unmatched).collect::<Vec<_>>(),
-                "warnings": warnings,
-            });
-            format!("{all:#}\n")
-        }
+        Format::Json => output::json(&value()),
+        Format::Yaml => output::yaml(&value())?,
         Format::Terraform => as_terraform(made, cluster),
         Format::Cloudformation => as_cloudformation(made, cluster),
-    }
+    })
 }
 
 /// Returns the ServiceAccounts of a role, which are known by name wherever EKS Pod Identity is asked for.
