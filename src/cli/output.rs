@@ -79,16 +79,6 @@ fn is_turning(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Writes a value as JSON.
-pub(super) fn json(value: &serde_json::Value) -> String {
-    format!("{value:#}\n")
-}
-
-/// Writes a value as YAML.
-pub(super) fn yaml(value: &serde_json::Value) -> anyhow::Result<String> {
-    anyhow::bail!("not yet: {value}")
-}
-
 /// Prints to standard output. It is no error when the reader has gone, as in `| head`.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     print_while_read(text).map(drop)

@@ -3,8 +3,8 @@
 use super::mending::Mend;
 use super::row::{self, Row};
 use super::state::State;
-use super::survey::{Effect, Rules, Survey};
-use crate::engine::decision::{Decision, Outcome, decide, forecast};
+use super::survey::{Rules, Survey};
+use crate::engine::decision::{Decision, Outcome, decide};
 use crate::engine::object::provider::{IRSA_ROLE, Provider};
 use crate::engine::object::subject::Subject;
 use crate::inventory::ServiceAccount;
@@ -63,43 +63,40 @@ impl Survey<'_> {
             component: decision.component,
             provider: Some(Provider::Irsa),
             rule,
-            wanted: wanted.map(row::role),
+            wanted: if self.is_candidate() { after } else { wanted }.map(row::role),
             actual: present.map(row::role),
             state,
             would_be: None,
-            detail: self.detail(state, &decision, subject),
+            detail: detail(state, &decision, subject),
             is_newly_covered,
-            mend: mend(state),
+            mend: mend(state).filter(|_| self.is_live),
         };
         (row, role)
     }
+}
 
-    /// What the columns do not say.
-    fn detail(&self, state: State, decision: &Decision<'_>, subject: &Subject<'_>) -> String {
-        let is_rehearsal = self.is_candidate() || self.place.effect == Effect::Observed || !self.is_live;
-        match state {
-            State::NoRule | State::InStep | State::Skipped | State::OptedOut => String::new(),
-            State::Refused => told(decision),
-            State::Contested => {
-                "something else changed its role back again and again, as an Event RoleChangedBack says"
-                    .to_owned()
-            }
-            _ if is_rehearsal => forecast::sentence(decision, subject),
-            State::Drift => differs(decision, subject),
-            _ => String::new(),
+/// What the columns do not say.
+fn detail(state: State, decision: &Decision<'_>, subject: &Subject<'_>) -> String {
+    match state {
+        State::Refused => told(decision),
+        State::Contested => {
+            "something else changed its role back again and again, as an Event RoleChangedBack says"
+                .to_owned()
         }
+        State::Drift | State::Changes => differs(decision, subject).to_owned(),
+        _ => String::new(),
     }
 }
 
-/// Says what differs of a ServiceAccount that is not as decided.
-fn differs(decision: &Decision<'_>, subject: &Subject<'_>) -> String {
+/// Says what differs of a ServiceAccount that is not as decided, where the two roles do not say it.
+fn differs(decision: &Decision<'_>, subject: &Subject<'_>) -> &'static str {
     let present = subject.annotation(IRSA_ROLE);
     let after = decision.after(IRSA_ROLE, present);
-    match (present, after) {
-        _ if present == after => "it lacks annotations that go with its role in the mapping".to_owned(),
-        (_, None) => "the mapping takes its role off".to_owned(),
-        (None, _) => "it has no role yet".to_owned(),
-        _ => "it has another role".to_owned(),
+    match (present, after, decision.outcome()) {
+        _ if present == after => "it lacks annotations that go with its role in the mapping",
+        (_, None, _) => "the mapping takes its role off",
+        (_, _, Outcome::Replaced) => "somebody else's role gives way",
+        _ => "",
     }
 }
 

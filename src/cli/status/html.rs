@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::mend;
 use super::report::{Report, effect_name};
-use super::table::{note, short};
+use super::table::{SHORTENED, note, short};
 use crate::cli::counted;
 use crate::cli::plain::plain;
 use crate::engine::object::component::Component;
@@ -17,7 +17,7 @@ use crate::status::{Row, State};
 const STYLE: &str = include_str!("page.css");
 
 /// The SHA-256 of the style sheet in base64, as the policy names it. A test compares the two.
-const STYLE_HASH: &str = "sha256-kkUxnM/kcW4zLbWQeHAti6pP7Dz1vEb3G+6vKox6W98=";
+const STYLE_HASH: &str = "sha256-6pHNCv7Jedf1qLz4zXEENJGFeGIIJzsVA6Fe87i1e7I=";
 
 /// Writes the page.
 pub(super) fn page(report: &Report) -> String {
@@ -132,10 +132,13 @@ fn problems(page: &mut String, report: &Report) {
         return;
     }
     let (wanted, actual) = if report.status.is_candidate { ("After", "Before") } else { ("Wanted", "Has") };
+    let prefix = report.common_prefix();
+    explain_short(page, prefix);
     table(page, &["State", "Namespace", "Object", "Component", "Rule", actual, wanted, "Note"], |page| {
         for row in rows {
             let note = note(row);
-            let roles = [row.actual.as_deref(), row.wanted.as_deref()].map(Option::unwrap_or_default);
+            let [actual, wanted] = [row.actual.as_deref(), row.wanted.as_deref()]
+                .map(|role| short(role.unwrap_or_default(), prefix));
             let component = row.component.map_or("", Component::name);
             let object = format!("{} {}", row.kind, row.name);
             let cells = [
@@ -143,8 +146,8 @@ fn problems(page: &mut String, report: &Report) {
                 &*object,
                 component,
                 row.rule.as_deref().unwrap_or_default(),
-                roles[0],
-                roles[1],
+                &*actual,
+                &*wanted,
                 &note,
             ];
             let _ = write!(page, "<tr><td class=\"state\">{}</td>", marked(row.state));
@@ -174,6 +177,12 @@ fn table(page: &mut String, heads: &[&str], body: impl FnOnce(&mut String)) {
     page.push_str("</tr></thead>\n<tbody>\n");
     body(page);
     page.push_str("</tbody></table></div>\n");
+}
+
+fn explain_short(page: &mut String, prefix: Option<&str>) {
+    if let Some(prefix) = prefix {
+        let _ = writeln!(page, "<p class=\"soft\">{SHORTENED} stands for {}</p>", escaped(prefix));
+    }
 }
 
 /// Which objects have each role now.
@@ -221,15 +230,13 @@ fn by_component(page: &mut String, report: &Report) {
     }
     let prefix = report.common_prefix();
     let _ = writeln!(page, "<h2>By component</h2>");
-    if let Some(prefix) = prefix {
-        let _ = writeln!(page, "<p class=\"soft\">Each role begins with {}</p>", escaped(prefix));
-    }
+    explain_short(page, prefix);
     table(page, &["Component", "Namespace", "Role", "ServiceAccounts", "Pods"], |page| {
         for ((component, namespace, role), (accounts, pods)) in lines {
             let role = if role.is_empty() {
                 "<span class=\"soft\">none</span>".to_owned()
             } else {
-                escaped(short(role, prefix))
+                escaped(&short(role, prefix))
             };
             let _ = writeln!(
                 page,

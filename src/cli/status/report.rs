@@ -1,5 +1,6 @@
 //! What is reported, whatever the format?
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -42,14 +43,15 @@ impl Report {
         ExitCode::from(u8::from(self.status.has_drift() || is_strict && !self.unread.is_empty()))
     }
 
-    /// Returns what all ARNs of roles begin with, where they are of one account, so that it need be said
-    /// once.
+    /// Returns what most ARNs of roles begin with, without the last slash, so that it need be said once.
     pub(super) fn common_prefix(&self) -> Option<&str> {
         let rows = self.status.rows.iter();
-        let mut roles = rows.flat_map(|row| [row.wanted.as_deref(), row.actual.as_deref()]).flatten();
-        let first = roles.next()?;
-        let prefix = first.get(..first.find(":role/")? + ":role/".len())?;
-        (first.starts_with("arn:") && roles.all(|role| role.starts_with(prefix))).then_some(prefix)
+        let roles = rows.flat_map(|row| [row.wanted.as_deref(), row.actual.as_deref()]).flatten();
+        let arns = roles.filter(|role| role.starts_with("arn:"));
+        let prefixes = arns.filter_map(|role| role.get(..role.find(":role/")? + ":role".len()));
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        prefixes.for_each(|prefix| *counts.entry(prefix).or_default() += 1);
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(prefix, _)| prefix)
     }
 
     /// Returns the counts in words, the worst first: `2 drift, 3 in-step`.

@@ -1,5 +1,6 @@
 //! How is the report of `status` printed for people?
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::mend;
@@ -38,7 +39,7 @@ fn head(report: &Report) -> String {
     }
     line("namespaces:", &namespaces(&at.namespaces));
     if let Some(prefix) = report.common_prefix() {
-        line("roles:", &format!("{prefix}..."));
+        line("roles:", &format!("{SHORTENED} stands for {prefix}"));
     }
     text.push('\n');
     text
@@ -124,17 +125,29 @@ fn colour(state: State) -> Option<u8> {
 }
 
 fn cells(row: &Row, prefix: Option<&str>) -> [String; COLUMNS] {
-    let role = |role: &Option<String>| role.as_deref().map_or_else(none, |role| plain(short(role, prefix)));
+    let role = |role: &Option<String>| {
+        role.as_deref().map_or_else(none, |role| capped(&plain(&short(role, prefix))))
+    };
+    let name = |text: &str| capped(&plain(text));
     [
-        plain(&row.namespace),
-        plain(&format!("{}/{}", short_kind(&row.kind), row.name)),
+        name(&row.namespace),
+        name(&format!("{}/{}", short_kind(&row.kind), row.name)),
         row.component.map_or_else(none, |component| component.name().to_owned()),
-        row.rule.as_deref().map_or_else(none, plain),
+        row.rule.as_deref().map_or_else(none, name),
         role(&row.actual),
         role(&row.wanted),
         row.state.name().to_owned(),
         plain(&note(row)),
     ]
+}
+
+/// A cell of the table. Only mischief makes longer ones, which --output json has whole.
+fn capped(text: &str) -> String {
+    const MOST: usize = 120;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// What stands in the last column.
@@ -148,9 +161,15 @@ fn none() -> String {
     "-".to_owned()
 }
 
-/// A role without what all of them begin with.
-pub(super) fn short<'r>(role: &'r str, prefix: Option<&str>) -> &'r str {
-    prefix.and_then(|prefix| role.strip_prefix(prefix)).unwrap_or(role)
+/// What stands for the beginning of most roles. No role begins so.
+pub(super) const SHORTENED: &str = "…";
+
+/// A role with that in place of what most of them begin with.
+pub(super) fn short<'r>(role: &'r str, prefix: Option<&str>) -> Cow<'r, str> {
+    match prefix.and_then(|prefix| role.strip_prefix(prefix)) {
+        Some(rest) => Cow::Owned(format!("{SHORTENED}{rest}")),
+        None => Cow::Borrowed(role),
+    }
 }
 
 /// The name of a kind as kubectl abbreviates it, and as `explain` takes it.
