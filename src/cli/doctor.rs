@@ -52,7 +52,7 @@ pub(super) struct DoctorArgs {
         long = "filename",
         short,
         value_name = "FILE",
-        conflicts_with_all = ["all_namespaces", "kubeconfig", "context"]
+        conflicts_with_all = ["all_namespaces", "kubeconfig", "context", "as_user"]
     )]
     files: Vec<PathBuf>,
 
@@ -251,8 +251,8 @@ fn from_manifests(args: &DoctorArgs) -> anyhow::Result<Gathered> {
 
 async fn from_cluster(args: &DoctorArgs) -> anyhow::Result<Gathered> {
     let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    inventory::greet(&api).await.context("asking the cluster")?;
     let look = Look { configuration: args.webhook_configuration.clone(), is_deep: true };
     let installations = find(&api, &look, |what| progress.tell(what)).await.context("asking the cluster")?;
     let (namespaces, unread) = chosen(args, &api, &mut progress).await?;

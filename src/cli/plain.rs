@@ -1,18 +1,23 @@
 //! How is a text of others shown, so that it neither steers a terminal nor deceives who reads it?
 
-/// Whether a character moves the cursor of a terminal, or turns or hides what stands beside it.
-pub(super) fn is_steering(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+use super::output::is_steering;
+
+/// Whether a character is not seen, so that two texts look alike.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}')
+        || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Returns the text with its code in place of each character that steers: `\u{202e}`.
+fn is_shown_as_code(c: char) -> bool {
+    is_steering(c) || is_hidden(c)
+}
+
+/// Returns the text with its code in place of each character that steers or hides: `\u{202e}`.
 pub(super) fn plain(text: &str) -> String {
-    if !text.contains(is_steering) {
+    if !text.contains(is_shown_as_code) {
         return text.to_owned();
     }
-    let shown = |c: char| if is_steering(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    let shown = |c: char| if is_shown_as_code(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
 

@@ -107,7 +107,7 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let report = if args.files.is_empty() {
         cluster_args::block_on(async {
             let mut progress = Progress::new();
-            let api = gather::connect(args).await?;
+            let api = args.cluster.connect().await?;
             gather::from_cluster(args, &api, |what| progress.tell(what)).await
         })?
     } else {

@@ -17,7 +17,7 @@ use super::cluster_args::{self, ClusterArgs, NamespacesArgs};
 use super::progress::Progress;
 use super::sts_args::StsArgs;
 use super::{OperatorPolicyArgs, OutputFormat, input, output};
-use crate::cluster::inventory::{Wanted, collect, greet, must_exist};
+use crate::cluster::inventory::{Wanted, collect, must_exist};
 use crate::cluster::tokens::Tokens;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::engine::mapping;
@@ -156,8 +156,8 @@ fn read_mapping(path: &std::path::Path, policy: &OperatorPolicyArgs) -> anyhow::
 
 async fn ask(args: &VerifyArgs, ruleset: Option<&Ruleset>, sts: &Sts) -> anyhow::Result<Report> {
     let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    greet(&api).await.context("asking the cluster")?;
     let tokens = Tokens::new(api.clone());
     let (accounts, unread): (Vec<ServiceAccount>, _) = match &args.service_account {
         Some(name) => (vec![one(args, &api, &tokens, name).await?], Vec::new()),

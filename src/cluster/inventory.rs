@@ -61,28 +61,6 @@ pub enum CollectError {
     NoNamespace(String),
 }
 
-/// How long a first answer may take. A person waits for it.
-const GREETING: Duration = Duration::from_secs(8);
-
-/// The longest first answer, in bytes.
-const LONGEST_GREETING: usize = 64 << 10;
-
-/// Asks whether somebody answers, before anything else is asked that may take long.
-///
-/// # Errors
-/// When nobody does, or the API server does not know who asks.
-pub async fn greet(api: &ApiServer) -> Result<(), CollectError> {
-    let request = http::Request::get("/version").body(Vec::new());
-    let request = request.map_err(kube::core::request::Error::BuildRequest);
-    match api.ask(request, GREETING, LONGEST_GREETING).await {
-        Err(failure) if is_unreachable(&failure) => {
-            Err(CollectError::unreachable("version of the API server", failure))
-        }
-        // That it is forbidden is an answer.
-        _ => Ok(()),
-    }
-}
-
 /// Collects what is wanted. `progress` is told what is being read.
 ///
 /// # Errors
@@ -206,11 +184,11 @@ impl<F: FnMut(&str)> Collector<'_, F> {
             match page {
                 Ok(true) if !is_cut => {}
                 Ok(_) => break,
-                Err(failure) if is_unreachable(&failure) => {
+                Err(failure) if failure.is_unreachable() => {
                     return Err(CollectError::unreachable(what, failure));
                 }
                 Err(failure) => {
-                    self.unread.push(Unread { what: what.to_owned(), why: in_words(&failure) });
+                    self.unread.push(Unread { what: what.to_owned(), why: causes(&failure) });
                     break;
                 }
             }
@@ -231,24 +209,11 @@ impl CollectError {
 
     /// Returns why something could not be read, or the error where nobody answers at all.
     pub(super) fn unless_refused(what: &str, failure: Failure) -> Result<String, Self> {
-        if is_unreachable(&failure) {
+        if failure.is_unreachable() {
             return Err(Self::unreachable(what, failure));
         }
-        Ok(in_words(&failure))
+        Ok(causes(&failure))
     }
-}
-
-/// Says why something could not be read. The parser's words are left out: they may hold a secret's value.
-fn in_words(failure: &Failure) -> String {
-    match failure {
-        Failure::Json(_) => "the answer does not have the shape of the API server's".to_owned(),
-        failure => causes(failure),
-    }
-}
-
-/// Whether nobody answers, so that asking for something else is no use.
-fn is_unreachable(failure: &Failure) -> bool {
-    matches!(failure, Failure::Call(..) | Failure::TooLate(_)) || failure.code() == Some(401)
 }
 
 /// What is read of a CronJob.

@@ -88,13 +88,18 @@ impl ApiServer {
         Self { address: Address(Some(format!("{scheme}://{host}{port}").into())), ..self }
     }
 
+    /// Where the API server is.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     fn failed(&self, error: kube::Error) -> Failure {
         Failure::call(&self.address, error)
     }
 
     /// Returns where it is, as `https://HOST:PORT`, where that is known.
     #[must_use]
-    pub fn address(&self) -> Option<&str> {
+    pub fn url(&self) -> Option<&str> {
         self.address.0.as_deref()
     }
 

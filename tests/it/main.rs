@@ -27,6 +27,7 @@ mod fake;
 mod fake_sts;
 #[path = "../gitlab_chart.rs"]
 mod gitlab_chart;
+mod greeting;
 mod hostile;
 mod http;
 mod import;
@@ -49,6 +50,7 @@ mod scripted_api;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod status;
 mod sts;
 mod support;
 mod troubleshooting;

@@ -10,7 +10,6 @@ use super::report::{LookedAt, Report};
 use crate::cli::input;
 use crate::cluster::ApiServer;
 use crate::cluster::installation::{Look, find};
-use crate::cluster::inventory;
 use crate::cluster::namespaces::Scope;
 use crate::cluster::survey::{look, places};
 use crate::doctor::installation::{InForce, Installation, Seen};
@@ -24,12 +23,6 @@ use crate::status::{Effect, Rules, Survey};
 const MOST_BYTES: usize = 64 << 20;
 
 const ASKING: &str = "asking the cluster";
-
-pub(super) async fn connect(args: &StatusArgs) -> anyhow::Result<ApiServer> {
-    let api = args.cluster.connect().await?;
-    inventory::greet(&api).await.context(ASKING)?;
-    Ok(api)
-}
 
 pub(super) fn from_manifests(args: &StatusArgs) -> anyhow::Result<Report> {
     let namespace = args.namespaces.namespaces.first().map_or("default", String::as_str);
@@ -95,7 +88,7 @@ pub(super) async fn from_cluster(
     let ruleset = candidate.as_ref().map(|(_, ruleset)| ruleset);
     let rules = ruleset.or(in_force.as_ref().map(|held| &held.ruleset));
     let looked_at = LookedAt {
-        cluster: api.address().map(str::to_owned),
+        cluster: api.url().map(str::to_owned),
         mapping: in_force.as_ref().map(|held| format!("ConfigMap {}", held.config_map)),
         rules: rules.map_or(0, |rules| rules.rules().len()),
         candidate: candidate.map(|(name, _)| name),

@@ -70,7 +70,8 @@ fn head(page: &mut String, report: &Report) {
     if let Some(candidate) = &at.candidate {
         line("Candidate", candidate);
     }
-    line("Mapping in force", at.mapping.as_deref().unwrap_or("not known"));
+    let name = if at.manifests.is_empty() { "Mapping in force" } else { "Mapping" };
+    line(name, at.mapping.as_deref().unwrap_or("not known"));
     line("Rules", &at.rules.to_string());
     if !at.manifests.is_empty() {
         line("Manifests", &at.manifests.join(", "));

@@ -25,7 +25,7 @@ pub(super) async fn follow(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.output != Format::Text {
         bail!("following the cluster: --watch prints text only: take --output off");
     }
-    let api = gather::connect(args).await?;
+    let api = args.cluster.connect().await?;
     let is_terminal = std::io::stdout().is_terminal();
     // The first round must work. Later ones may fail: the cluster may be gone for a while.
     let mut last = gather::from_cluster(args, &api, |_| ()).await?;

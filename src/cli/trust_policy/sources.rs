@@ -1,11 +1,10 @@
 //! Where do the issuers and the ServiceAccounts come from?
 
-use std::io::{self, IsTerminal};
-
 use anyhow::{Context, bail};
 
 use super::{TrustPolicyArgs, gives_by_irsa, visible};
 use crate::cli::cluster_args::block_on;
+use crate::cli::progress::Progress;
 use crate::cli::{input, output};
 use crate::cluster::inventory::{Wanted, collect};
 use crate::cluster::issuer::{IssuerFailure, issuer};
@@ -97,8 +96,13 @@ async fn ask_cluster(
     needs_issuer: bool,
     gathered: &mut Gathered,
 ) -> anyhow::Result<()> {
+    let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    match issuer(&api).await {
+    progress.tell("asking for the issuer");
+    let answer = issuer(&api).await;
+    progress.clear();
+    match answer {
         Ok(found) => {
             let found: Issuer =
                 found.parse().with_context(|| format!("using the cluster's issuer {}", visible(&found)))?;
@@ -122,13 +126,8 @@ async fn ask_cluster(
         pods: needs_pods(args),
         ..Wanted::default()
     };
-    let is_watched = io::stderr().is_terminal();
-    let progress = |what: &str| {
-        if is_watched {
-            output::error(&format!("reading the {what}"));
-        }
-    };
-    let inventory = collect(&api, &wanted, progress).await?;
+    let inventory = collect(&api, &wanted, |what| progress.tell(&format!("reading {what}"))).await?;
+    drop(progress);
     for unread in &inventory.unread {
         let (what, why) = (visible(&unread.what), visible(&unread.why));
         output::error(&format!("warning: could not read the {what}: {why}"));
