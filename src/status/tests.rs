@@ -14,7 +14,7 @@ use crate::inventory::{Pod, ServiceAccount};
 const MAPPING: &str = "account: \"123456789012\"
 rules:
   - {match: {component: registry}, role: registry}
-  - {match: {component: kas}, role: \"{project}\"}
+  - {match: {component: kas}, role: \"{component}\"}
   - {match: {component: toolbox}, skip: true}
   - {match: {component: sidekiq}, provider: kube2iam, role: sidekiq}
 ";
@@ -23,7 +23,10 @@ const OLD: &str = "arn:aws:iam::123456789012:role/old";
 const IRSA: &str = "eks.amazonaws.com/role-arn";
 
 fn rules(text: &str) -> Ruleset {
-    mapping::compile(text, &OperatorPolicy::default()).unwrap()
+    let allowed = ["registry", "sidekiq", "gitaly", "r"];
+    let allowed = allowed.map(|name| format!("arn:aws:iam::*:role/{name}").parse().unwrap());
+    let policy = OperatorPolicy { allowed_roles: allowed.into(), ..OperatorPolicy::default() };
+    mapping::compile(text, &policy).unwrap()
 }
 
 fn labels(component: &str) -> Value {
