@@ -18,14 +18,19 @@ rules:
 ";
 
 /// A release of our chart whose Pods count as ready although no kubelet runs, and the namespace of a GitLab.
-struct Installed {
-    ours: Space,
-    gitlab: Space,
-    webhook: Webhook,
+pub(crate) struct Installed {
+    pub(crate) ours: Space,
+    pub(crate) gitlab: Space,
+    pub(crate) webhook: Webhook,
 }
 
 impl Installed {
     fn new(test: &str) -> Self {
+        Self::with(test, &[])
+    }
+
+    /// The same with more arguments for `serve`.
+    pub(crate) fn with(test: &str, arguments: &[&str]) -> Self {
         let (ours, gitlab) = (Space::new(&format!("{test}-ours")), Space::new(&format!("{test}-gitlab")));
         ours.run_anywhere("kubectl", &["label", "namespace", &ours.name, "gitlab-iam-webhook/inject-"], "")
             .good();
@@ -47,7 +52,8 @@ impl Installed {
             "webhooks.pods.failurePolicy.create=Ignore",
         ];
         ours.run_anywhere("helm", &[&install[..], &values].concat(), "").good();
-        let webhook = Webhook::start(&ours, &["--webhook-configuration", &ours.name]);
+        let own = ["--webhook-configuration", &ours.name, "--watch-namespace", &gitlab.name];
+        let webhook = Webhook::start(&ours, &[&own[..], arguments].concat());
         let installed = Self { ours, gitlab, webhook };
         installed.lead_to_the_webhook();
         installed.make_ready();
@@ -58,7 +64,7 @@ impl Installed {
         installed
     }
 
-    fn patch(&self, kind: &str, patch: &Value) {
+    pub(crate) fn patch(&self, kind: &str, patch: &Value) {
         let patch = patch.to_string();
         self.ours.kubectl(&["patch", kind, &self.ours.name, "--type", "json", "-p", &patch]).good();
     }
@@ -264,7 +270,7 @@ fn of_secrets_only_names_of_keys_are_told_also_in_json() {
 }
 
 /// The kubeconfig of an account of this namespace that may do this in it, and nothing else.
-fn viewer(space: &Space, name: &str, may: &[&str]) -> std::path::PathBuf {
+pub(crate) fn viewer(space: &Space, name: &str, may: &[&str]) -> std::path::PathBuf {
     space.kubectl(&["create", "serviceaccount", name]).good();
     if !may.is_empty() {
         let rights = [&["create", "role", name, "--verb=get,list"][..], may].concat();

@@ -32,4 +32,5 @@ mod rights;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod status;
 mod values;

@@ -199,7 +199,8 @@ fn tail(report: &Report) -> String {
     if status.is_candidate {
         let is_complete = report.unread.is_empty();
         for warning in status.impact.warnings(status.observed_impact.as_ref(), is_complete) {
-            let _ = writeln!(text, "{}", warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(&warning));
+            let told = warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(&warning);
+            let _ = writeln!(text, "{}", told.split(';').next().unwrap_or(told));
         }
         let _ = writeln!(text, "newly covered {}", counted(status.counts.newly_covered, "ServiceAccount"));
     }

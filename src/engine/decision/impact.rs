@@ -55,13 +55,14 @@ impl Impact {
     pub fn warnings(&self, observed: Option<&Self>, complete: bool) -> Vec<String> {
         let least = if complete { "" } else { "at least " };
         let all = if complete { "" } else { " looked at in time" };
-        let Self { seen, changes, orphans } = self;
-        let sum = format!("{least}changes {changes}, orphans {orphans} of {seen} ServiceAccounts{all}");
-        let observed = observed.map(|Self { seen, changes, orphans }| {
-            format!(
-                "observed: would change {least}{changes}, orphans {orphans} of {seen} ServiceAccounts{all}"
-            )
-        });
+        let told = |Self { seen, changes, orphans }: &Self, would: &str| {
+            // Where all of it was counted, there is room to say what names them.
+            let names = if complete && changes + orphans > 0 { "; see `status -m FILE`" } else { "" };
+            format!("{would} {changes}, orphans {orphans} of {seen} ServiceAccounts{all}{names}")
+        };
+        let sum = told(self, &format!("{least}changes"));
+        let observed =
+            observed.map(|counts| told(counts, format!("observed: would change {least}").trim_end()));
         [Some(sum), observed].into_iter().flatten().map(decision::warning).collect()
     }
 }
@@ -95,15 +96,22 @@ mod tests {
             };
             impact.add(&ruleset, &subject);
         }
-        let changes = "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts";
+        let changes = "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts; see `status -m FILE`";
         assert_eq!(impact.warnings(None, true), [changes]);
+        let nothing = Impact::default().warnings(None, true);
+        assert_eq!(nothing, ["gitlab-iam-webhook: changes 0, orphans 0 of 0 ServiceAccounts"]);
+        let most = Impact { seen: 100_000, changes: 100_000, orphans: 100_000 }.warnings(Some(&impact), true);
+        assert!(most.iter().all(|warning| !warning.ends_with('…')), "{most:?}");
         assert_eq!(
             impact.warnings(None, false).first().unwrap(),
             "gitlab-iam-webhook: at least changes 4, orphans 1 of 5 ServiceAccounts looked at in time"
         );
         assert_eq!(
             impact.warnings(Some(&impact), true),
-            [changes, "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts"]
+            [
+                changes,
+                "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts; see `status -m FILE`"
+            ]
         );
     }
 }
