@@ -8,6 +8,7 @@ mod manifests;
 mod pod;
 mod running;
 mod subject;
+mod unread;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use hidden::Hidden;
 pub use manifests::{ReadError, Stated, read};
 pub use pod::{Container, EnvSource, EnvVar, Mount, Owner, Pod, PodSpec, ProjectedSource, Volume};
 pub use running::{ROLE_VARIABLE, TOKEN_VARIABLE};
+pub use unread::{Listed, Unread};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -37,15 +39,6 @@ pub struct Inventory {
     pub secrets: Vec<Secret>,
     /// What could not be read.
     pub unread: Vec<Unread>,
-}
-
-/// Something that could not be read, so that nothing can be said about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// What it is, as `Pods of the namespace gitlab`.
-    pub what: String,
-    /// Why, in words.
-    pub why: String,
 }
 
 /// What is read of `metadata`.
@@ -125,6 +118,12 @@ fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -
 }
 
 impl Inventory {
+    /// Whether objects of this kind in this namespace may be missing, as not all could be read.
+    #[must_use]
+    pub fn may_lack(&self, kind: Listed, namespace: &str) -> bool {
+        self.unread.iter().any(|unread| unread.is_about(kind, namespace))
+    }
+
     /// Adds what was read elsewhere.
     pub fn add(&mut self, other: Self) {
         let Self { is_live: _, namespaces, service_accounts, pods, config_maps, secrets, unread } = other;

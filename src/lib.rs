@@ -25,6 +25,7 @@
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
 //!        ├ tasks, telemetry, shutdown  run, log and end the process
 //!        ├ live, health, metrics  hold the mapping in force, readiness and what is counted
+//!        ├ shell    quotes words of commands that are told
 //!        ├ memory   is the pool of memory that transient work shares
 //!        └ engine   decides: it is pure, without I/O, clock or async
 //! ```
@@ -42,6 +43,7 @@ pub mod mapping_loader;
 pub mod memory;
 pub mod metrics;
 pub mod server;
+pub mod shell;
 pub mod shutdown;
 pub mod status;
 pub mod sts;

@@ -7,9 +7,9 @@ use clap::Args;
 
 use crate::cluster::greeting::greet;
 use crate::cluster::{self, Access, ApiServer};
-use crate::doctor;
 use crate::engine::object::dns_name::is_dns_label;
 use crate::memory::{self, Pool};
+use crate::shell;
 
 const CONNECTING: &str = "connecting to the cluster";
 
@@ -31,7 +31,13 @@ pub(super) struct ClusterArgs {
     user: Option<String>,
 
     /// A group to act as, with --as. The option can be repeated.
-    #[arg(id = "as_group", long = "as-group", value_name = "GROUP", requires = "as_user", value_parser = sendable)]
+    #[arg(
+        id = "as_group",
+        long = "as-group",
+        value_name = "GROUP",
+        requires = "as_user",
+        value_parser = sendable
+    )]
     groups: Vec<String>,
 }
 
@@ -60,7 +66,7 @@ impl ClusterArgs {
         let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
         let flags = [("kubeconfig", kubeconfig.as_ref()), ("context", self.context.as_ref())];
         let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        flags.map(|(name, value)| format!(" --{name} {}", doctor::word(value))).collect()
+        flags.map(|(name, value)| format!(" --{name} {}", shell::word(value))).collect()
     }
 
     /// Connects to the cluster, and makes sure within seconds that it answers.

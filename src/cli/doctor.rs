@@ -17,10 +17,10 @@ use crate::cluster::installation::{Look, find};
 use crate::cluster::inventory::{self, Wanted};
 use crate::cluster::{ApiServer, gitlab_namespaces};
 use crate::doctor::installation::{self, Installation, Seen};
-use crate::doctor::{self, Findings, Report, Scene, Severity, ValuesFile};
+use crate::doctor::{self, Findings, Gap, Report, Scene, Severity, ValuesFile};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{Hidden, Inventory, Unread, read};
+use crate::inventory::{Hidden, Inventory, read};
 use report::{LookedAt, Told};
 
 const EXAMPLES: &str = "Examples:
@@ -94,7 +94,7 @@ struct Gathered {
     /// What is known of our installations; `None` where manifests are looked at.
     installations: Option<Seen<Vec<Installation>>>,
     /// What was not looked at, beside what the inventory and the installations say.
-    unread: Vec<Unread>,
+    unread: Vec<Gap>,
     /// What was looked into.
     namespaces: Vec<String>,
 }
@@ -146,10 +146,10 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     report.more += gitlab.more;
     if ruleset.is_none() && !matches!(installations, Some(Seen::Missing)) {
         let why = "no mapping is known: name one with --mapping".to_owned();
-        report.unread.push(Unread { what: "what the mapping decides".to_owned(), why });
+        report.unread.push(Gap { what: "what the mapping decides".to_owned(), why });
     }
     report.unread.extend(unread);
-    report.unread.extend(inventory.unread.iter().cloned());
+    report.unread.extend(inventory.unread.iter().map(Gap::from));
     let looked_at = LookedAt {
         installations: found.iter().map(|one| format!("{}/{}", one.namespace, one.service)).collect(),
         mapping,
@@ -169,7 +169,7 @@ fn about_installations(
 ) {
     let mut unread = |why: &str| {
         let what = "the installation of gitlab-iam-webhook".to_owned();
-        report.unread.push(Unread { what, why: why.to_owned() });
+        report.unread.push(Gap { what, why: why.to_owned() });
     };
     let found = match installations {
         None => return unread(report::NO_CLUSTER),
@@ -189,7 +189,7 @@ fn about_installations(
             let why =
                 "the mapping of the first installation was used: name this one with --webhook-configuration";
             let what = format!("GitLab by the mapping of {}/{}", one.namespace, one.service);
-            report.unread.push(Unread { what, why: why.to_owned() });
+            report.unread.push(Gap { what, why: why.to_owned() });
         }
     }
 }
@@ -270,7 +270,7 @@ async fn from_cluster(args: &DoctorArgs) -> anyhow::Result<Gathered> {
         } else {
             ""
         };
-        bail!("looking at the cluster: nothing may be read: {}: {}{advice}", first.what, first.why);
+        bail!("looking at the cluster: nothing may be read: {first}: {}{advice}", first.why);
     }
     Ok(Gathered { inventory, installations: Some(installations), unread, namespaces })
 }
@@ -280,7 +280,7 @@ async fn chosen(
     args: &DoctorArgs,
     api: &ApiServer,
     progress: &mut Progress,
-) -> anyhow::Result<(Vec<String>, Vec<Unread>)> {
+) -> anyhow::Result<(Vec<String>, Vec<Gap>)> {
     let NamespacesArgs { namespaces, all_namespaces } = &args.namespaces;
     if *all_namespaces || !namespaces.is_empty() {
         let mut once: Vec<String> = Vec::new();
@@ -294,13 +294,13 @@ async fn chosen(
     let found = gitlab_namespaces::find(api, |what| progress.tell(what)).await;
     let gitlab_namespaces::Found { namespaces, unread } = found.context("asking the cluster")?;
     if !namespaces.is_empty() {
-        return Ok((namespaces.into_iter().collect(), unread));
+        return Ok((namespaces.into_iter().collect(), unread.iter().map(Gap::from).collect()));
     }
     let own = api.own_namespace().to_owned();
     let why = format!(
         "no namespace that may be read has our label or objects of GitLab's charts, so only {own} was looked \
          into: name GitLab's namespace with -n"
     );
-    let nothing = Unread { what: "GitLab".to_owned(), why };
-    Ok((vec![own], unread.into_iter().chain([nothing]).collect()))
+    let nothing = Gap { what: "GitLab".to_owned(), why };
+    Ok((vec![own], unread.iter().map(Gap::from).chain([nothing]).collect()))
 }

@@ -22,7 +22,7 @@ use crate::cluster::tokens::Tokens;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{ServiceAccount, Unread};
+use crate::inventory::{Listed, ServiceAccount, Unread};
 use crate::sts::{About, Ask, AskError, Claims, Endpoint, RoleArn, Sts, Token, explain};
 use crate::telemetry::causes;
 use cases::Case;
@@ -212,7 +212,7 @@ async fn all(
     let inventory = collect(api, &wanted, |what| progress.tell(&format!("reading {what}"))).await?;
     let mut unread = inventory.unread;
     // Nothing here looks at the Namespaces themselves.
-    unread.retain(|unread| !unread.what.starts_with("Namespace"));
+    unread.retain(|unread| unread.kind != Listed::Namespaces);
     Ok((inventory.service_accounts, unread))
 }
 

@@ -69,7 +69,8 @@ fn in_words(failure: &Failure, there: &str) -> Option<String> {
             format!("{there} cannot answer now ({refusal}): try again, or {OTHER}")
         }
         Failure::Refused(refusal) => format!(
-            "what answers at {there} is no API server ({refusal}): correct `server` in the kubeconfig, or {OTHER}"
+            "what answers at {there} is no API server ({refusal}): correct `server` in the kubeconfig, or \
+             {OTHER}"
         ),
         Failure::Json(_) | Failure::TooLong(_) | Failure::Endless => format!(
             "what answers at {there} is no API server, as it does not say its version: correct `server` in \

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::ApiServer;
 use super::failure::Failure;
 use super::pages::{Collection, Pages};
-use crate::inventory::{self, Inventory, Metadata, Unread};
+use crate::inventory::{self, Inventory, Listed, Metadata, Unread};
 use crate::telemetry::causes;
 
 /// The most objects of a kind in a namespace that are looked at.
@@ -84,32 +84,30 @@ pub async fn collect(
         some => some.iter().map(|name| Some(name.as_str())).collect(),
     };
     for place in places {
-        let within =
-            place.map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {name}"));
-        let all = Collection::of::<ClusterServiceAccount>(place).metadata_only();
-        let what = format!("ServiceAccounts of {within}");
-        collector.list(all, &what, &mut inventory.service_accounts, |object| object).await?;
+        let accounts = Collection::of::<ClusterServiceAccount>(place).metadata_only();
+        let of = |kind| Place { kind, namespace: place };
+        collector
+            .list(accounts, of(Listed::ServiceAccounts), &mut inventory.service_accounts, |object| object)
+            .await?;
         if wanted.pods {
-            let what = format!("Pods of {within}");
             let as_pod = |mut pod: inventory::Pod| {
                 "Pod".clone_into(&mut pod.written_kind);
                 pod
             };
-            collector.list(Collection::of::<Pod>(place), &what, &mut inventory.pods, as_pod).await?;
-            let what = format!("CronJobs of {within}");
+            let pods = Collection::of::<Pod>(place);
+            collector.list(pods, of(Listed::Pods), &mut inventory.pods, as_pod).await?;
             let mut jobs = Vec::new();
-            collector.list(Collection::of::<CronJob>(place), &what, &mut jobs, |object| object).await?;
+            let all = Collection::of::<CronJob>(place);
+            collector.list(all, of(Listed::CronJobs), &mut jobs, |object| object).await?;
             inventory.pods.extend(jobs.into_iter().filter_map(pod_of));
         }
         if wanted.config_maps {
-            let what = format!("ConfigMaps of {within}");
-            let all = Collection::of::<ConfigMap>(place);
-            collector.list(all, &what, &mut inventory.config_maps, |object| object).await?;
+            let maps = Collection::of::<ConfigMap>(place);
+            collector.list(maps, of(Listed::ConfigMaps), &mut inventory.config_maps, |object| object).await?;
         }
         if wanted.secrets {
-            let what = format!("Secrets of {within}");
-            let all = Collection::of::<ClusterSecret>(place);
-            collector.list(all, &what, &mut inventory.secrets, |object| object).await?;
+            let secrets = Collection::of::<ClusterSecret>(place);
+            collector.list(secrets, of(Listed::Secrets), &mut inventory.secrets, |object| object).await?;
         }
     }
     inventory.unread = collector.unread;
@@ -133,6 +131,14 @@ pub async fn must_exist(api: &ApiServer, name: &str) -> Result<(), CollectError>
     }
 }
 
+/// What is listed, and where.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    kind: Listed,
+    /// The namespace, or for Namespaces the only one; `None` for all of them.
+    namespace: Option<&'a str>,
+}
+
 struct Collector<'a, F> {
     api: &'a ApiServer,
     progress: F,
@@ -146,12 +152,12 @@ impl<F: FnMut(&str)> Collector<'_, F> {
     async fn namespaces(&mut self, wanted: &Wanted, inventory: &mut Inventory) -> Result<(), CollectError> {
         let before = self.unread.len();
         let all = Collection::of::<Namespace>(None).metadata_only();
-        self.list(all, "Namespaces", &mut inventory.namespaces, |object| object).await?;
+        let of = |namespace| Place { kind: Listed::Namespaces, namespace };
+        self.list(all, of(None), &mut inventory.namespaces, |object| object).await?;
         if self.unread.len() > before {
             for name in &wanted.namespaces {
                 let one = Collection::of::<Namespace>(None).metadata_only().named(name);
-                let what = format!("Namespace {name}");
-                self.list(one, &what, &mut inventory.namespaces, |object| object).await?;
+                self.list(one, of(Some(name)), &mut inventory.namespaces, |object| object).await?;
             }
         }
         Ok(())
@@ -160,11 +166,18 @@ impl<F: FnMut(&str)> Collector<'_, F> {
     async fn list<O: DeserializeOwned, T>(
         &mut self,
         all: Collection,
-        what: &str,
+        place: Place<'_>,
         into: &mut Vec<T>,
         made: impl Fn(O) -> T,
     ) -> Result<(), CollectError> {
-        (self.progress)(what);
+        let what = place.kind.within(place.namespace);
+        (self.progress)(&what);
+        let unread = |is_partial, why| Unread {
+            kind: place.kind,
+            namespace: place.namespace.map(str::to_owned),
+            is_partial,
+            why,
+        };
         let (mut pages, before) = (Pages::new(self.api.clone(), all), into.len());
         let (mut left, mut is_cut) = (self.left, false);
         let end = Instant::now() + LONGEST_LIST;
@@ -185,10 +198,10 @@ impl<F: FnMut(&str)> Collector<'_, F> {
                 Ok(true) if !is_cut => {}
                 Ok(_) => break,
                 Err(failure) if failure.is_unreachable() => {
-                    return Err(CollectError::unreachable(what, failure));
+                    return Err(CollectError::unreachable(&what, failure));
                 }
                 Err(failure) => {
-                    self.unread.push(Unread { what: what.to_owned(), why: causes(&failure) });
+                    self.unread.push(unread(false, causes(&failure)));
                     break;
                 }
             }
@@ -196,7 +209,7 @@ impl<F: FnMut(&str)> Collector<'_, F> {
         self.left = left;
         if is_cut {
             let why = "there are more than this command looks at: name fewer namespaces with -n".to_owned();
-            self.unread.push(Unread { what: format!("some {what}"), why });
+            self.unread.push(unread(true, why));
         }
         Ok(())
     }

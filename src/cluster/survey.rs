@@ -17,7 +17,7 @@ use super::pages::{Collection, Pages};
 use super::repair::CHANGED_BACK;
 use super::{ApiServer, MANAGER, service_accounts};
 use crate::engine::object::subject::INJECT;
-use crate::inventory::{Namespace, Pod, ServiceAccount, Unread};
+use crate::inventory::{Listed, Namespace, Pod, ServiceAccount, Unread};
 use crate::status::{self, Place, Survey};
 
 /// The most objects of a kind in a namespace that are looked at.
@@ -34,7 +34,9 @@ const MOST_EVENTS: usize = 5_000;
 pub struct Places {
     /// The namespaces in which the webhook does something, in the order of their names.
     pub namespaces: BTreeMap<String, status::Effect>,
-    /// What narrows this, and why.
+    /// Those that a person named and in which it does nothing, with the reason.
+    pub idle: Vec<(String, String)>,
+    /// What could not be read.
     pub unread: Vec<Unread>,
 }
 
@@ -52,7 +54,7 @@ pub async fn places(api: &ApiServer, scope: &Scope, named: &[String]) -> Result<
     let all = Collection::of::<ClusterNamespace>(None).metadata_only();
     let only = if named.is_empty() { &scope.only } else { named };
     if only.is_empty() {
-        let what = "Namespaces with our label";
+        let what = (Listed::Namespaces, None);
         let namespaces = &mut found.namespaces;
         let see = |namespace: Namespace| insert(namespaces, scope, &namespace);
         let read = show(api, all.labelled(labelled), MOST_NAMESPACES, what, see).await?;
@@ -61,8 +63,8 @@ pub async fn places(api: &ApiServer, scope: &Scope, named: &[String]) -> Result<
     }
     for name in only {
         let mut seen = None;
-        let what = format!("Namespace {name}");
-        let read = show(api, all.clone().named(name), 1, &what, |namespace| seen = Some(namespace)).await?;
+        let what = (Listed::Namespaces, Some(name.as_str()));
+        let read = show(api, all.clone().named(name), 1, what, |namespace| seen = Some(namespace)).await?;
         match (read, seen) {
             (Some(unread), _) => {
                 must_exist(api, name).await?;
@@ -72,8 +74,7 @@ pub async fn places(api: &ApiServer, scope: &Scope, named: &[String]) -> Result<
             }
             (None, Some(namespace)) => {
                 if !insert(&mut found.namespaces, scope, &namespace) && !named.is_empty() {
-                    let why = format!("the webhook does nothing there: {}", why_not(scope, &namespace));
-                    found.unread.push(Unread { what: format!("the namespace {name}"), why });
+                    found.idle.push((name.clone(), why_not(scope, &namespace)));
                 }
             }
             (None, None) => must_exist(api, name).await?,
@@ -121,30 +122,30 @@ pub async fn look(
 ) -> Result<Vec<Unread>, CollectError> {
     let mut unread = Vec::new();
     for (name, effect) in places {
-        let within = |kind: &str| format!("{kind} of the namespace {name}");
-        let what = within("Events");
-        progress(&what);
+        let mut begin = |kind: Listed| {
+            progress(&kind.within(Some(name)));
+            (kind, Some(name.as_str()))
+        };
+        let what = begin(Listed::Events);
         let mut contested = BTreeSet::new();
         let fields = format!("reason={CHANGED_BACK},reportingController={MANAGER}");
         let events = Collection::of::<Event>(Some(name)).selected(&fields);
         let see = |event: Told| contested.extend(event.contested(name));
-        unread.extend(show(api, events, MOST_EVENTS, &what, see).await?);
+        unread.extend(show(api, events, MOST_EVENTS, what, see).await?);
         survey.enter(Place { name: name.clone(), effect: *effect, contested });
-        let what = within("ServiceAccounts");
-        progress(&what);
+        let what = begin(Listed::ServiceAccounts);
         let accounts = service_accounts::collection(api, name);
         let see = |account: ServiceAccount| survey.account(&account);
-        if let Some(gap) = show(api, accounts, MOST, &what, see).await? {
+        if let Some(gap) = show(api, accounts, MOST, what, see).await? {
             survey.accounts_are_incomplete();
             unread.push(gap);
         }
-        let what = within("Pods");
-        progress(&what);
+        let what = begin(Listed::Pods);
         let see = |mut pod: Pod| {
             "Pod".clone_into(&mut pod.written_kind);
             survey.pod(&pod);
         };
-        unread.extend(show(api, Collection::of::<ClusterPod>(Some(name)), MOST, &what, see).await?);
+        unread.extend(show(api, Collection::of::<ClusterPod>(Some(name)), MOST, what, see).await?);
     }
     Ok(unread)
 }
@@ -154,10 +155,11 @@ async fn show<O: DeserializeOwned, T>(
     api: &ApiServer,
     all: Collection,
     most: usize,
-    what: &str,
+    (kind, namespace): (Listed, Option<&str>),
     mut see: impl FnMut(O) -> T,
 ) -> Result<Option<Unread>, CollectError> {
     let (mut pages, mut count) = (Pages::new(api.clone(), all), 0);
+    let unread = |is_partial, why| Unread { kind, namespace: namespace.map(str::to_owned), is_partial, why };
     let end = Instant::now() + LONGEST_LIST;
     loop {
         let page = pages.next(|object: &RawValue| {
@@ -173,13 +175,13 @@ async fn show<O: DeserializeOwned, T>(
             Ok(true) if Instant::now() < end => {}
             Ok(true) => break,
             Err(failure) => {
-                let why = CollectError::unless_refused(what, failure)?;
-                return Ok(Some(Unread { what: what.to_owned(), why }));
+                let why = CollectError::unless_refused(&kind.within(namespace), failure)?;
+                return Ok(Some(unread(false, why)));
             }
         }
     }
     let why = "there are more than this command looks at: name fewer namespaces with -n".to_owned();
-    Ok(Some(Unread { what: format!("some {what}"), why }))
+    Ok(Some(unread(true, why)))
 }
 
 /// What is read of an Event. Whoever may write Events can write one that looks like ours.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, Report, Severity};
-use crate::inventory::{Metadata, Pod, Unread};
+use super::{Finding, Gap, Report, Severity};
+use crate::inventory::{Metadata, Pod};
+use crate::shell;
 
 /// The most findings of one check in one namespace that are told: whoever may write many objects hides no
 /// other check's, and no other namespace's.
@@ -52,7 +53,7 @@ pub struct Findings {
     /// How many entries each check has in each namespace.
     of_check: BTreeMap<(&'static str, String), usize>,
     more: usize,
-    unread: Vec<Unread>,
+    unread: Vec<Gap>,
 }
 
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Findings {
 
     /// Tells that something was not looked at. The same is told once.
     pub fn unread(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        let unread = Unread { what: what.into(), why: why.into() };
+        let unread = Gap { what: what.into(), why: why.into() };
         if self.unread.len() < MAX_UNREAD && !self.unread.contains(&unread) {
             self.unread.push(unread);
         }
@@ -192,15 +193,8 @@ fn line(text: &str, longest: usize) -> String {
 }
 
 /// Returns a text of others as one word of a shell, so that a command that is pasted does nothing else.
-#[must_use]
-pub fn word(text: &str) -> String {
-    let text = line(text, MAX_WORD);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+pub(super) fn word(text: &str) -> String {
+    shell::word(&line(text, MAX_WORD))
 }
 
 /// Joins names for a sentence, and cuts what is too long.
@@ -217,13 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_of_others_stays_one_word_in_a_shell() {
-        assert_eq!(word("gitlab-web_1.x/y:z=1,@"), "gitlab-web_1.x/y:z=1,@");
-        for text in ["", "$(touch x)", "a b", "'; touch x; '", "a\\", "#", "~", "`x`", "é", "\"$x\""] {
-            let script = format!("printf %s {}", word(text));
-            let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8(shell.stdout).unwrap(), text, "{script}");
-        }
+    fn a_word_of_others_is_one_line_of_one_word() {
         assert_eq!(word("a\nb"), "'a?b'");
     }
 }

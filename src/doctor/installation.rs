@@ -11,10 +11,10 @@ pub use checks::{CHECKS, examine, not_installed};
 pub use configuration::{Bundle, Condition, Configuration, Requests, Requirement, Selector, Webhook, served};
 pub use deployment::{Deployment, ServeOptions};
 
+use super::Gap;
 use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problems};
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::Unread;
 
 /// What came of looking for something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +163,7 @@ impl Installation {
 
     /// Tells what could not be read.
     #[must_use]
-    pub fn unread(&self) -> Vec<Unread> {
+    pub fn unread(&self) -> Vec<Gap> {
         let Self { name, namespace, service, .. } = self;
         let replicas = self.replicas.there().map(Vec::as_slice).unwrap_or_default();
         let unread = [
@@ -196,7 +196,7 @@ impl Installation {
             (format!("the caBundle of the entry {}", webhook.name), Some("it is longer than 64 KiB"))
         });
         let unread = unread.into_iter().chain(served).chain(long);
-        unread.filter_map(|(what, why)| Some(Unread { what, why: why?.to_owned() })).collect()
+        unread.filter_map(|(what, why)| Some(Gap { what, why: why?.to_owned() })).collect()
     }
 }
 

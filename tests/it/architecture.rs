@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 12] = [
     &["tasks"],
     &["telemetry", "shutdown"],
     &["live", "health", "metrics"],
-    &["memory"],
+    &["memory", "shell"],
     &["engine"],
 ];
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 
 use super::StatusArgs;
-use super::report::{LookedAt, Report};
+use super::report::{Gap, LookedAt, Report};
 use crate::cli::input;
 use crate::cluster::ApiServer;
 use crate::cluster::installation::{Look, find};
@@ -16,7 +16,7 @@ use crate::doctor::installation::{InForce, Installation, Seen};
 use crate::engine::mapping;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{Inventory, Unread, read};
+use crate::inventory::{Inventory, Listed, read};
 use crate::status::{Effect, Rules, Survey};
 
 /// The most bytes of a file that are read.
@@ -47,7 +47,14 @@ pub(super) fn from_manifests(args: &StatusArgs) -> anyhow::Result<Report> {
         ..LookedAt::default()
     };
     let at = SystemTime::now();
-    Ok(Report { at, looked_at, status: survey.finish(), unread: Vec::new(), flags: String::new() })
+    Ok(Report {
+        at,
+        looked_at,
+        status: survey.finish(),
+        unread: Vec::new(),
+        lacks_accounts: false,
+        flags: String::new(),
+    })
 }
 
 pub(super) async fn from_cluster(
@@ -73,18 +80,24 @@ pub(super) async fn from_cluster(
     if let Some(first) = found.unread.first().filter(|_| is_blind) {
         bail!(
             "looking for namespaces: {}: {}; where you may read some namespaces only, name them with -n",
-            first.what,
+            first,
             first.why
         );
     }
-    unread.extend(found.unread);
+    let is_blind_to_some = found.unread.iter().any(|one| one.namespace.is_none());
+    let idle = found.idle.into_iter().map(|(name, why)| Gap {
+        what: format!("the namespace {name}"),
+        why: format!("the webhook does nothing there: {why}"),
+    });
+    unread.extend(idle.chain(found.unread.into_iter().map(Gap::from)));
     let mut survey = Survey::new(rules, true, has_eks_webhook);
     let unseen = look(&api, &found.namespaces, &mut survey, progress).await.context(ASKING)?;
     let status = survey.finish();
     if let Some(first) = unseen.first().filter(|_| status.rows.is_empty()) {
-        bail!("looking at the cluster: nothing may be read: {}: {}", first.what, first.why);
+        bail!("looking at the cluster: nothing may be read: {first}: {}", first.why);
     }
-    unread.extend(unseen);
+    let lacks_accounts = unseen.iter().any(|one| one.kind == Listed::ServiceAccounts) || is_blind_to_some;
+    unread.extend(unseen.into_iter().map(Gap::from));
     let ruleset = candidate.as_ref().map(|(_, ruleset)| ruleset);
     let rules = ruleset.or(in_force.as_ref().map(|held| &held.ruleset));
     let looked_at = LookedAt {
@@ -95,7 +108,7 @@ pub(super) async fn from_cluster(
         namespaces: found.namespaces.into_iter().collect(),
         manifests: Vec::new(),
     };
-    Ok(Report { at, looked_at, status, unread, flags: args.cluster.kubectl_flags() })
+    Ok(Report { at, looked_at, status, unread, lacks_accounts, flags: args.cluster.kubectl_flags() })
 }
 
 /// Reads a mapping that was given.
@@ -114,7 +127,7 @@ struct Installed {
     has_eks_webhook: Option<bool>,
     /// Which ServiceAccounts are sent to the webhook.
     selector: Option<String>,
-    unread: Vec<Unread>,
+    unread: Vec<Gap>,
 }
 
 impl Installed {
@@ -140,12 +153,12 @@ impl Installed {
                 None => nothing,
             }),
             Seen::Unread(why) => {
-                nothing.unread.push(Unread { what, why });
+                nothing.unread.push(Gap { what, why });
                 Ok(nothing)
             }
             Seen::Missing => {
                 let why = "no webhook configuration is of it, so nothing writes roles here".to_owned();
-                nothing.unread.push(Unread { what, why });
+                nothing.unread.push(Gap { what, why });
                 Ok(nothing)
             }
         }
@@ -156,7 +169,7 @@ impl Installed {
         let place = |one: &Installation| format!("{}/{}", one.namespace, one.service);
         for other in others {
             let why = "the first installation was looked at: name this one with --webhook-configuration";
-            unread.push(Unread { what: format!("the installation {}", place(other)), why: why.to_owned() });
+            unread.push(Gap { what: format!("the installation {}", place(other)), why: why.to_owned() });
         }
         let options = first.options();
         if let Some(why) = first.deployment.unread() {
@@ -164,15 +177,15 @@ impl Installed {
                 "the Deployment {}, which says which roles are allowed and in which namespaces it works",
                 place(first)
             );
-            unread.push(Unread { what, why: why.to_owned() });
+            unread.push(Gap { what, why: why.to_owned() });
         }
         if let Some(why) = first.mapping.unread() {
-            unread.push(Unread { what: format!("the mapping of {}", place(first)), why: why.to_owned() });
+            unread.push(Gap { what: format!("the mapping of {}", place(first)), why: why.to_owned() });
         }
         let policy = match first.deployment.there().map(|_| first.operator_policy()) {
             Some(Ok(policy)) => policy,
             Some(Err(why)) => {
-                unread.push(Unread { what: format!("the roles that {} allows", place(first)), why });
+                unread.push(Gap { what: format!("the roles that {} allows", place(first)), why });
                 OperatorPolicy::from(&args.policy)
             }
             None => OperatorPolicy::from(&args.policy),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::report::Report;
 use crate::cli::plain::plain;
-use crate::doctor::word;
+use crate::shell::word;
 
 /// The most lines of one kind. The rest is counted.
 const MOST: usize = 200;

@@ -16,9 +16,25 @@ pub(super) struct Report {
     /// What came of it.
     pub(super) status: Status,
     /// What was not looked at.
-    pub(super) unread: Vec<Unread>,
+    pub(super) unread: Vec<Gap>,
+    /// Whether ServiceAccounts may be missing, as not all could be read.
+    pub(super) lacks_accounts: bool,
     /// What a command of kubectl needs to be about the same cluster: ` --context x`.
     pub(super) flags: String,
+}
+
+/// Something that was not looked at.
+pub(super) struct Gap {
+    /// What it is.
+    pub(super) what: String,
+    /// Why, in words.
+    pub(super) why: String,
+}
+
+impl From<Unread> for Gap {
+    fn from(unread: Unread) -> Self {
+        Self { what: unread.to_string(), why: unread.why }
+    }
 }
 
 /// What was looked at.

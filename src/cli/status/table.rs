@@ -197,8 +197,7 @@ fn tail(report: &Report) -> String {
         let _ = writeln!(text, "not shown: {}", counted(status.more, "more row"));
     }
     if status.is_candidate {
-        let is_complete = report.unread.is_empty();
-        for warning in status.impact.warnings(status.observed_impact.as_ref(), is_complete) {
+        for warning in status.impact.warnings(status.observed_impact.as_ref(), !report.lacks_accounts) {
             let told = warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(&warning);
             let _ = writeln!(text, "{}", told.split(';').next().unwrap_or(told));
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Format, Made, TrustPolicyArgs, texts, visible};
 use crate::cli::output;
+use crate::shell;
 use crate::trust_policy::policy::QUOTA;
 use crate::trust_policy::{
     Account, Trust, Trusts, cloudformation, subject, terraform_associations, terraform_document,
@@ -56,10 +57,10 @@ fn as_text(made: &Made<'_>, cluster: Option<&str>) -> String {
             text,
             "aws eks create-pod-identity-association --cluster-name {} --namespace {} --service-account {} \
              --role-arn {}",
-            shell(cluster.unwrap_or_default()),
-            shell(namespace),
-            shell(service_account),
-            shell(made.role)
+            shell::word(cluster.unwrap_or_default()),
+            shell::word(namespace),
+            shell::word(service_account),
+            shell::word(made.role)
         );
     }
     text
@@ -113,10 +114,4 @@ fn as_cloudformation(made: &[Made<'_>], cluster: Option<&str>) -> String {
         .flat_map(|(cluster, made)| accounts(made).map(move |account| (made.role, cluster, account)))
         .collect();
     format!("{:#}\n", cloudformation(&roles, &associations))
-}
-
-/// Quotes a word for a shell, where it needs it: the path of a role may hold nearly anything.
-fn shell(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+=,".contains(c);
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

@@ -10,7 +10,7 @@ use crate::cluster::inventory::{Wanted, collect};
 use crate::cluster::issuer::{IssuerFailure, issuer};
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{self, Inventory};
+use crate::inventory::{self, Inventory, Listed};
 use crate::trust_policy::Issuer;
 
 /// The longest file with manifests, in bytes.
@@ -129,22 +129,20 @@ async fn ask_cluster(
     let inventory = collect(&api, &wanted, |what| progress.tell(&format!("reading {what}"))).await?;
     drop(progress);
     for unread in &inventory.unread {
-        let (what, why) = (visible(&unread.what), visible(&unread.why));
-        output::error(&format!("warning: could not read the {what}: {why}"));
+        let why = visible(&unread.why);
+        output::error(&format!("warning: could not read the {unread}: {why}"));
     }
     // What could not be read is not known to be absent: then nothing that is said of it is complete.
-    let unread = inventory.unread.iter().filter(|unread| unread.what.contains("ServiceAccounts"));
+    let unread = inventory.unread.iter().filter(|unread| unread.kind == Listed::ServiceAccounts);
     if args.namespaces.namespaces.is_empty()
-        && inventory.unread.iter().any(|unread| unread.what.contains("Namespaces"))
+        && inventory.unread.iter().any(|unread| unread.kind == Listed::Namespaces)
     {
         gathered.unread.push(
             "the Namespaces cannot be read, so it is not known which have opted in: name yours with -n"
                 .to_owned(),
         );
     }
-    gathered
-        .unread
-        .extend(unread.map(|unread| format!("the {} cannot be read, and may need a role", unread.what)));
+    gathered.unread.extend(unread.map(|unread| format!("the {unread} cannot be read, and may need a role")));
     gathered.inventory = Some(inventory);
     Ok(())
 }
