@@ -66,6 +66,9 @@ pub struct Metadata {
     /// When it was created, as RFC 3339; empty in manifests.
     #[serde(deserialize_with = "nullable")]
     pub creation_timestamp: String,
+    /// When it was told to go, as RFC 3339; empty where it was not.
+    #[serde(deserialize_with = "nullable")]
+    pub deletion_timestamp: String,
 }
 
 /// A Namespace.
@@ -113,7 +116,9 @@ pub struct Secret {
 }
 
 /// Reads null as the default: the API server takes it as if the key were absent.
-fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+pub(crate) fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 

@@ -20,6 +20,7 @@
 //!        ├ status        compares what each object has with what it should have
 //!        ├ import        makes rules of the roles that people have given
 //!        ├ trust_policy  makes and judges IAM's trust policies
+//!        ├ installation  holds what is read of our own installation, and what it decides by
 //!        ├ inventory     holds what a command looks at, from a cluster or from manifests
 //!        ├ tls   makes, loads, rotates, serves and checks certificates
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
@@ -36,6 +37,7 @@ pub mod doctor;
 pub mod engine;
 pub mod health;
 pub mod import;
+pub mod installation;
 pub mod inventory;
 pub mod live;
 pub mod mapping_file;

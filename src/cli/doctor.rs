@@ -16,10 +16,11 @@ use super::{OutputFormat, input, output};
 use crate::cluster::installation::{Look, find};
 use crate::cluster::inventory::{self, Wanted};
 use crate::cluster::{ApiServer, gitlab_namespaces};
-use crate::doctor::installation::{self, Installation, Seen};
+use crate::doctor::installation;
 use crate::doctor::{self, Findings, Gap, Report, Scene, Severity, ValuesFile};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
+use crate::installation::{Installation, Seen};
 use crate::inventory::{Hidden, Inventory, read};
 use report::{LookedAt, Told};
 
@@ -181,10 +182,10 @@ fn about_installations(
         Some(Seen::There(found)) => found,
     };
     for (index, one) in found.iter().enumerate() {
-        let own = if index == 0 { None } else { one.in_force() };
-        let ruleset = if index == 0 { ruleset } else { own.as_ref().map(|own| &own.ruleset) };
+        let own = if index == 0 { Seen::Missing } else { one.in_force() };
+        let ruleset = if index == 0 { ruleset } else { own.there().map(|own| &own.ruleset) };
         report.findings.extend(installation::examine(one, ruleset, SystemTime::now()));
-        report.unread.extend(one.unread());
+        report.unread.extend(installation::gaps(one));
         if index > 0 {
             let why =
                 "the mapping of the first installation was used: name this one with --webhook-configuration";
@@ -200,7 +201,11 @@ fn mapping_of(
     found: &[Installation],
 ) -> anyhow::Result<(Option<String>, Option<Ruleset>)> {
     let Some(path) = &args.mapping else {
-        let in_force = found.first().and_then(Installation::in_force);
+        let in_force = found.first().map(Installation::in_force);
+        let in_force = match in_force {
+            Some(Seen::There(held)) => Some(held),
+            _ => None,
+        };
         return Ok(in_force.map(|held| (held.config_map, held.ruleset)).unzip());
     };
     let policy = found.first().and_then(|one| one.operator_policy().ok());

@@ -1,4 +1,4 @@
-//! Which role does a Pod run with, and what makes it anew?
+//! Which role does a Pod run with, and who gave it that?
 
 use super::{Container, Pod};
 
@@ -46,19 +46,6 @@ impl Pod {
             let role = container.env(ROLE_VARIABLE)?.value.as_deref()?;
             Some((container, role))
         })
-    }
-
-    /// Returns the kind and the name of the workload that it belongs to. For a ReplicaSet of a Deployment it
-    /// is the Deployment: the ReplicaSet's name is the Deployment's with the hash that the Pod's label says.
-    #[must_use]
-    pub fn workload(&self) -> Option<(&str, &str)> {
-        let owner = self.metadata.owner_references.first()?;
-        let hash = self.metadata.label("pod-template-hash");
-        let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
-        match deployment {
-            Some(name) if owner.kind == "ReplicaSet" => Some(("Deployment", name)),
-            _ => Some((&owner.kind, &owner.name)),
-        }
     }
 
     fn audiences(&self) -> impl Iterator<Item = &str> {

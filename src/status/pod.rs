@@ -9,7 +9,6 @@ use crate::engine::decision::{Decision, Outcome, Verdict, decide};
 use crate::engine::object::component::Component;
 use crate::engine::object::dns_name::is_dns_name;
 use crate::engine::object::provider::{POD_ROLE, Provider};
-use crate::engine::object::subject::Requester;
 use crate::inventory::Pod;
 
 /// The label of a Pod that keeps the EKS webhook away.
@@ -32,7 +31,7 @@ impl Survey<'_> {
         }
         self.count_pod();
         let ruleset = self.ruleset();
-        let rows = pod.with_subject(requester(pod), |subject| {
+        let rows = pod.with_subject(pod.requester(), |subject| {
             let decision = decide(ruleset, subject);
             let facts = ruleset.facts(subject);
             let component = decision.component.or(facts.resembles);
@@ -248,20 +247,4 @@ fn is_skip_for_all(survey: &Survey<'_>, verdict: &Verdict<'_>) -> bool {
 fn advice(component: Option<Component>) -> &'static str {
     const NONE: &str = "give its workload a ServiceAccount of its own, which a rule matches";
     component.and_then(Component::account_advice).unwrap_or(NONE)
-}
-
-/// Who requested a Pod, as its owner implies. A Pod's author can name any owner: this is a report, and gives
-/// nobody anything.
-fn requester(pod: &Pod) -> Requester<'static> {
-    if pod.is_template() {
-        return Requester::Assumed;
-    }
-    let owner = pod.metadata.owner_references.first().map_or("", |owner| owner.kind.as_str());
-    Requester::User(match owner {
-        "ReplicaSet" => "system:serviceaccount:kube-system:replicaset-controller",
-        "StatefulSet" => "system:serviceaccount:kube-system:statefulset-controller",
-        "DaemonSet" => "system:serviceaccount:kube-system:daemon-set-controller",
-        "Job" => "system:serviceaccount:kube-system:job-controller",
-        _ => "system:anonymous",
-    })
 }

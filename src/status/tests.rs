@@ -75,6 +75,10 @@ fn pod(component: &str, role: Option<&str>) -> Value {
     })
 }
 
+fn api_of(kind: &str) -> &'static str {
+    if kind == "Job" { "batch/v1" } else { "apps/v1" }
+}
+
 fn live(pod: &Value) -> Pod {
     let mut pod: Pod = serde_json::from_value(pod.clone()).unwrap();
     "Pod".clone_into(&mut pod.written_kind);
@@ -204,7 +208,7 @@ fn what_a_restart_does_not_mend_has_no_restart() {
         ("StatefulSet", "x; rm -rf /", None),
         ("StatefulSet", "$(x)", None),
     ] {
-        let owner = json!([{"kind": kind, "name": name, "controller": true}]);
+        let owner = json!([{"apiVersion": api_of(kind), "kind": kind, "name": name, "controller": true}]);
         let status = survey(&rules, std::slice::from_ref(&good), &[with("/metadata/ownerReferences", owner)]);
         let restart = status.mending().restart;
         let lines: Vec<_> = restart.iter().map(|(_, resource, name)| format!("{resource}/{name}")).collect();
@@ -213,7 +217,7 @@ fn what_a_restart_does_not_mend_has_no_restart() {
     for (kind, words) in
         [("Job", "let the Job end"), ("ReplicaSet", "its controller"), ("Thing", "its controller")]
     {
-        let owner = json!([{"kind": kind, "name": "other", "controller": true}]);
+        let owner = json!([{"apiVersion": api_of(kind), "kind": kind, "name": "other", "controller": true}]);
         let status = survey(&rules, std::slice::from_ref(&good), &[with("/metadata/ownerReferences", owner)]);
         let by_hand = status.mending().by_hand;
         assert!(by_hand.iter().any(|(what, ..)| what.contains(words)), "{kind}: {by_hand:?}");

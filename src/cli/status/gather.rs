@@ -12,10 +12,10 @@ use crate::cluster::ApiServer;
 use crate::cluster::installation::{Look, find};
 use crate::cluster::namespaces::Scope;
 use crate::cluster::survey::{look, places};
-use crate::doctor::installation::{InForce, Installation, Seen};
 use crate::engine::mapping;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
+use crate::installation::{InForce, Installation, Seen};
 use crate::inventory::{Inventory, Listed, read};
 use crate::status::{Effect, Rules, Survey};
 
@@ -179,9 +179,18 @@ impl Installed {
             );
             unread.push(Gap { what, why: why.to_owned() });
         }
-        if let Some(why) = first.mapping.unread() {
-            unread.push(Gap { what: format!("the mapping of {}", place(first)), why: why.to_owned() });
-        }
+        let in_force = match first.in_force() {
+            Seen::There(held) => Some(held),
+            Seen::Missing => {
+                let why = "there is none, so nothing is decided".to_owned();
+                unread.push(Gap { what: format!("the mapping of {}", place(first)), why });
+                None
+            }
+            Seen::Unread(why) => {
+                unread.push(Gap { what: format!("the mapping of {}", place(first)), why });
+                None
+            }
+        };
         let policy = match first.deployment.there().map(|_| first.operator_policy()) {
             Some(Ok(policy)) => policy,
             Some(Err(why)) => {
@@ -202,6 +211,6 @@ impl Installed {
             Seen::Unread(_) => None,
         };
         let selector = options.service_account_selector;
-        Self { scope, policy, in_force: first.in_force(), has_eks_webhook, selector, unread }
+        Self { scope, policy, in_force, has_eks_webhook, selector, unread }
     }
 }

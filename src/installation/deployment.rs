@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
+use super::Selector;
+
 /// The beginning of the names of the environment variables that hold options.
 const VARIABLE: &str = "GITLAB_IAM_WEBHOOK_";
 
@@ -55,12 +57,6 @@ struct Spec {
     replicas: Option<u32>,
     selector: Selector,
     template: Template,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Selector {
-    match_labels: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
