@@ -9,10 +9,12 @@ mod import;
 mod input;
 mod invocation;
 mod output;
+mod plain;
 mod probe;
 mod progress;
 mod schema;
 mod serve;
+mod status;
 mod sts_args;
 mod trust_policy;
 mod verify;
@@ -34,6 +36,9 @@ const EXAMPLES: &str = "Examples:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
     gitlab-iam-webhook explain -n gitlab deploy/gitlab-registry
+  See which role each ServiceAccount and Pod has, and what a mapping would change, before you apply it:
+    gitlab-iam-webhook status
+    gitlab-iam-webhook status -m mapping.yaml
   Find out why a role does not arrive, or is not used; then ask AWS itself:
     gitlab-iam-webhook doctor
     gitlab-iam-webhook verify
@@ -72,6 +77,11 @@ enum Command {
     /// The objects are ServiceAccounts, Pods and workloads of a cluster, those of a manifest in YAML or JSON,
     /// also in lists, or the one of an AdmissionReview in JSON.
     Explain(Box<explain::ExplainArgs>),
+    /// Say which role each ServiceAccount and Pod should have, and which one it has.
+    ///
+    /// With a mapping that is not in force yet, it says what that would change, before anybody applies it.
+    /// Of Pods that run with an older role it prints the commands that restart exactly those.
+    Status(Box<status::StatusArgs>),
     /// Find everything that is wrong where a role does not arrive, or is not used.
     ///
     /// The webhook's own installation is looked at, and GitLab: its ServiceAccounts, Pods, ConfigMaps, and
@@ -178,6 +188,7 @@ fn run(called_as: CalledAs, words: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Whoami(args) => whoami::run(&args),
         Command::Import(args) => import::run(&args),

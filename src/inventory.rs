@@ -6,6 +6,7 @@
 mod hidden;
 mod manifests;
 mod pod;
+mod running;
 mod subject;
 mod unread;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 pub use hidden::Hidden;
 pub use manifests::{ReadError, Stated, read};
 pub use pod::{Container, EnvSource, EnvVar, Mount, Owner, Pod, PodSpec, ProjectedSource, Volume};
+pub use running::{ROLE_VARIABLE, TOKEN_VARIABLE};
 pub use unread::{Listed, Unread};
 
 /// What was read.

@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! main          runs the command line
-//!  └ cli        has one file for each command: check, explain, doctor, verify, whoami, import, trust-policy,
-//!     │         schema, serve, probe, completions
+//!  └ cli        has one file for each command: check, explain, status, doctor, verify, whoami, import,
+//!     │         trust-policy, schema, serve, probe, completions
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted;
@@ -17,6 +17,7 @@
 //!     ├ sts      asks AWS's STS whether it gives a role for a token
 //!     ╰─ all four use
 //!        ├ doctor        finds what is wrong in what was read: it is pure, as the next four are
+//!        ├ status        compares what each object has with what it should have
 //!        ├ import        makes rules of the roles that people have given
 //!        ├ trust_policy  makes and judges IAM's trust policies
 //!        ├ installation  holds what is read of our own installation, and what it decides by
@@ -46,6 +47,7 @@ pub mod metrics;
 pub mod server;
 pub mod shell;
 pub mod shutdown;
+pub mod status;
 pub mod sts;
 pub mod tasks;
 pub mod telemetry;

@@ -9,6 +9,7 @@ use crate::cluster::greeting::greet;
 use crate::cluster::{self, Access, ApiServer};
 use crate::engine::object::dns_name::is_dns_label;
 use crate::memory::{self, Pool};
+use crate::shell;
 
 const CONNECTING: &str = "connecting to the cluster";
 
@@ -58,6 +59,14 @@ impl ClusterArgs {
     /// Whether the command line says which cluster.
     pub(super) fn is_named(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
+    }
+
+    /// Returns the flags with which kubectl is about the same cluster, each after a space.
+    pub(super) fn kubectl_flags(&self) -> String {
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
+        let flags = [("kubeconfig", kubeconfig.as_ref()), ("context", self.context.as_ref())];
+        let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        flags.map(|(name, value)| format!(" --{name} {}", shell::word(value))).collect()
     }
 
     /// Connects to the cluster, and makes sure within seconds that it answers.

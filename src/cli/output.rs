@@ -81,10 +81,15 @@ fn is_turning(c: char) -> bool {
 
 /// Prints to standard output. It is no error when the reader has gone, as in `| head`.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    print_while_read(text).map(drop)
+}
+
+/// Prints to standard output. Returns whether somebody still reads it.
+pub(super) fn print_while_read(text: &str) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done.context("writing to standard output"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        done => done.context("writing to standard output").map(|()| true),
     }
 }
 

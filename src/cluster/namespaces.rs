@@ -20,7 +20,8 @@ use super::pages::Collection;
 use super::watch::{Event, follow as follow_all};
 use crate::engine::object::subject::INJECT;
 use crate::metrics::Metrics;
-use label::{Effect, FutileLabels, LabelledNamespace};
+pub(super) use label::Effect;
+use label::{FutileLabels, LabelledNamespace};
 
 /// The most namespaces that are looked after.
 const MOST: usize = 10_000;

@@ -31,13 +31,20 @@ pub(super) struct Collection {
     url: String,
     labels: Option<String>,
     name: Option<String>,
+    fields: Option<String>,
     metadata_only: bool,
 }
 
 impl Collection {
     /// The whole objects of a kind, in one namespace or in all of them.
     pub(super) fn of<K: Resource<DynamicType = ()>>(namespace: Option<&str>) -> Self {
-        Self { url: K::url_path(&(), namespace), labels: None, name: None, metadata_only: false }
+        Self {
+            url: K::url_path(&(), namespace),
+            labels: None,
+            name: None,
+            fields: None,
+            metadata_only: false,
+        }
     }
 
     /// Of each object only its metadata is asked for.
@@ -50,13 +57,19 @@ impl Collection {
         Self { name: Some(name.to_owned()), ..self }
     }
 
+    /// Only the objects that this field selector selects.
+    pub(super) fn selected(self, fields: &str) -> Self {
+        Self { fields: Some(fields.to_owned()), ..self }
+    }
+
     /// Only the objects that this label selector selects.
     pub(super) fn labelled(self, selector: String) -> Self {
         Self { labels: Some(selector), ..self }
     }
 
     fn fields(&self) -> Option<String> {
-        self.name.as_ref().map(|name| format!("metadata.name={name}"))
+        let name = self.name.as_ref().map(|name| format!("metadata.name={name}"));
+        name.or_else(|| self.fields.clone())
     }
 
     /// The request that watches them from this version on.

@@ -97,6 +97,12 @@ impl ApiServer {
         Failure::call(&self.address, error)
     }
 
+    /// Returns where it is, as `https://HOST:PORT`, where that is known.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.address.0.as_deref()
+    }
+
     /// Returns the namespace of the kubeconfig's context, or that of the Pod that this runs in.
     #[must_use]
     pub fn default_namespace(&self) -> &str {

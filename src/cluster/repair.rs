@@ -44,6 +44,9 @@ use crate::telemetry::{causes, duration_in_words};
 use backoff::{TIMES, WINDOW};
 use queue::{Action, Attempt, JITTER, Observation, RepairQueue, ServiceAccountRef, SyncState};
 
+/// The reason of the Event that tells of a ServiceAccount whose role is changed back again and again.
+pub(super) const CHANGED_BACK: &str = "RoleChangedBack";
+
 /// How often what was done is logged.
 const REPORT: Duration = Duration::from_secs(10);
 
@@ -263,7 +266,7 @@ impl Driver {
         self.repair.events.tell(Notice {
             regarding: Regarding::service_account(Arc::clone(namespace), Arc::clone(name)),
             importance: Importance::Warning,
-            reason: "RoleChangedBack",
+            reason: CHANGED_BACK,
             action: "Repair",
             note: format!(
                 "its role annotations were changed back {TIMES} times in {} minutes, so they are left alone \

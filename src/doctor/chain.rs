@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use super::credentials::ONCE_VERIFIED;
 use super::findings::{Check, Findings, Place, listed, shown};
-use super::stale::has_pod_identity;
 use super::view::{PodView, View};
 use super::{REFERENCE, SECRETS_NOT_ASKED, Severity};
 use crate::inventory::{Container, EnvSource, Hidden, Pod};
@@ -210,7 +209,7 @@ fn has_no_vault_agent(pod: &PodView<'_>, findings: &mut Findings) {
 }
 
 fn has_no_pod_identity(pod: &PodView<'_>, findings: &mut Findings) {
-    if !has_pod_identity(pod.pod) {
+    if !pod.pod.has_pod_identity() {
         return;
     }
     let account = shown(pod.pod.service_account());

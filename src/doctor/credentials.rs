@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::{Check, Findings, Place, listed, shown};
 use super::secrets::{self, Content, Keys};
-use super::stale::has_pod_identity;
 use super::view::{PodView, View};
 use super::{REFERENCE, SECRETS_NOT_ASKED, Severity};
 use crate::engine::object::component::Component;
@@ -207,7 +206,7 @@ fn s3cmd(keys: &Keys, place: &Place, pods: &[&PodView<'_>], findings: &mut Findi
             format!("{ONCE_VERIFIED}take {names} out of it, and leave bucket_location"),
         );
     }
-    if pods.iter().any(|pod| has_pod_identity(pod.pod)) {
+    if pods.iter().any(|pod| pod.pod.has_pod_identity()) {
         findings.add(
             &S3CMD_POD_IDENTITY,
             place.clone(),

@@ -10,7 +10,6 @@ use super::Severity;
 use super::credentials::mounted;
 use super::findings::{Check, Findings, Place, shown};
 use super::secrets;
-use super::stale::has_pod_identity;
 use super::view::{PodView, View};
 use crate::inventory::Pod;
 
@@ -220,7 +219,7 @@ fn has_the_new_adapter(runner: &Table, place: &Place, managers: &[&PodView<'_>],
     if !is_flagged && !is_in_environment && !in_env(managers, FLAG) {
         return;
     }
-    let reason = if managers.iter().any(|pod| has_pod_identity(pod.pod)) {
+    let reason = if managers.iter().any(|pod| pod.pod.has_pod_identity()) {
         "and its manager has EKS Pod Identity, which that adapter refuses (uri host is not a loopback \
          address)"
     } else if in_env(managers, "AWS_ENDPOINT_URL_STS") || in_env(managers, "AWS_ENDPOINT_URL") {

@@ -4,7 +4,7 @@ use super::findings::{Check, Findings, Place, shown, word};
 use super::view::{PodView, View};
 use super::{REFERENCE, Severity};
 use crate::engine::object::provider::POD_ROLE;
-use crate::inventory::{Container, Pod};
+use crate::inventory::{Pod, ROLE_VARIABLE as ROLE, TOKEN_VARIABLE as TOKEN};
 
 /// A Pod that runs has not the role that its ServiceAccount or the mapping gives it.
 pub(super) const WITHOUT_ROLE: Check = Check {
@@ -24,8 +24,6 @@ pub(super) const OTHER_ROLE: Check = Check {
 pub(super) const ROLE_BY_HAND: Check =
     Check { id: "role-by-hand", severity: Severity::Problem, reference: REFERENCE.irsa };
 
-const ROLE: &str = "AWS_ROLE_ARN";
-const TOKEN: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const SKIP: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
 const SKIPPED_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
 
@@ -35,46 +33,18 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         if !view.scene.inventory.is_live || pod.pod.is_template() {
             continue;
         }
-        if !by_hand && !has_pod_identity(pod.pod) {
+        if !by_hand && !pod.pod.has_pod_identity() {
             has_the_role_of_its_account(view, pod, findings);
         }
         has_the_pod_role(view, pod, findings);
     }
 }
 
-/// Whether EKS Pod Identity gives this Pod its credentials.
-pub(super) fn has_pod_identity(pod: &Pod) -> bool {
-    pod.metadata.label("eks.amazonaws.com/pod-identity").is_some()
-        || pod.containers().any(|container| is_set(container, "AWS_CONTAINER_CREDENTIALS_FULL_URI"))
-        || audiences(pod).any(|audience| audience == "pods.eks.amazonaws.com")
-}
-
-fn is_set(container: &Container, name: &str) -> bool {
-    container.env(name).is_some_and(|variable| variable.is_set)
-}
-
-fn audiences(pod: &Pod) -> impl Iterator<Item = &str> {
-    let sources = pod.spec.volumes.iter().flat_map(|volume| &volume.projected.sources);
-    sources.filter_map(|source| source.service_account_token.as_ref()).map(|token| token.audience.as_str())
-}
-
-/// Whether the Pod has a token for somebody else than the API server.
-fn has_token(pod: &Pod) -> bool {
-    audiences(pod).any(|audience| !audience.is_empty())
-}
-
 fn writes_the_variables_by_hand(view: &PodView<'_>, findings: &mut Findings) -> bool {
     let pod = view.pod;
     let Some(role) = &view.irsa else { return false };
-    let names: Vec<&str> = pod
-        .containers()
-        .filter(|container| {
-            let both = is_set(container, ROLE) && is_set(container, TOKEN);
-            let one = is_set(container, ROLE) || is_set(container, TOKEN);
-            one && !(both && has_token(pod))
-        })
-        .map(|container| container.name.as_str())
-        .collect();
+    let names: Vec<&str> =
+        pod.containers_with_role_by_hand().map(|container| container.name.as_str()).collect();
     if names.is_empty() {
         return false;
     }
@@ -98,11 +68,9 @@ fn has_the_role_of_its_account(view: &View<'_>, pod: &PodView<'_>, findings: &mu
     };
     let others: Vec<(&str, &str)> = pod
         .pod
-        .containers()
-        .filter_map(|container| {
-            let found = container.env(ROLE)?.value.as_deref()?;
-            (found != role).then_some((container.name.as_str(), found))
-        })
+        .roles()
+        .filter(|(_, found)| *found != role)
+        .map(|(container, found)| (container.name.as_str(), found))
         .collect();
     let account = shown(pod.pod.service_account());
     if let Some((_, other)) = others.first() {
@@ -117,7 +85,7 @@ fn has_the_role_of_its_account(view: &View<'_>, pod: &PodView<'_>, findings: &mu
             ),
             restart(pod.pod),
         );
-    } else if !pod.pod.containers().any(|container| is_set(container, ROLE)) {
+    } else if !pod.pod.containers().any(|container| container.is_set(ROLE)) {
         let place = Place::of_pod(pod.pod);
         if pod.pod.metadata.label(SKIP).is_some() {
             let fix = format!("take the label {SKIP} off the Pods of its workload");

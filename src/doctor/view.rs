@@ -170,12 +170,6 @@ fn key(metadata: &Metadata) -> Key<'_> {
     (&metadata.namespace, &metadata.name)
 }
 
-/// Returns the value of an annotation once a decision is carried out.
-fn decided(decision: &Decision<'_>, key: &str, present: Option<&str>) -> Option<String> {
-    let edit = decision.edits.iter().find(|edit| edit.key == key);
-    edit.map_or_else(|| present.map(str::to_owned), |edit| edit.value.as_deref().map(str::to_owned))
-}
-
 /// Returns the rule that decides for irsa, and the role that it gives.
 fn irsa_rule(decision: &Decision<'_>) -> Option<(String, String)> {
     let verdict = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa)?;
@@ -194,17 +188,17 @@ impl<'a> AccountView<'a> {
         let present = account.metadata.annotation(IRSA_ROLE);
         account.with_subject(|subject| {
             let decision = decide(ruleset, subject);
-            let regional = decided(&decision, REGIONAL, account.metadata.annotation(REGIONAL));
+            let regional = decision.after(REGIONAL, account.metadata.annotation(REGIONAL));
             Self {
                 account,
                 component: decision.component,
                 present,
-                role: decided(&decision, IRSA_ROLE, present),
+                role: decision.after(IRSA_ROLE, present).map(str::to_owned),
                 outcome: decision.outcome(),
                 told: told(&decision),
                 rule: irsa_rule(&decision),
                 has_rule: decision.verdicts.iter().any(|verdict| verdict.rule.is_some()),
-                has_regional_sts: regional.as_deref() == Some("true"),
+                has_regional_sts: regional == Some("true"),
             }
         })
     }
@@ -223,7 +217,7 @@ impl<'a> PodView<'a> {
             let decision = decide(ruleset, subject);
             let of_irsa = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa);
             let irsa_rule = irsa_rule(&decision);
-            let pod_role = decided(&decision, POD_ROLE, pod.metadata.annotation(POD_ROLE));
+            let pod_role = decision.after(POD_ROLE, pod.metadata.annotation(POD_ROLE)).map(str::to_owned);
             let component = decision.component.or_else(|| ruleset.facts(subject).resembles);
             let is_mapped = irsa.is_some() || pod_role.is_some() || irsa_rule.is_some();
             let is_user = component.is_some_and(|component| USERS.contains(&component));

@@ -33,6 +33,12 @@ pub struct ServeOptions {
     pub certificate_secret: Option<String>,
     /// `--watch-namespace`
     pub watch_namespaces: Vec<String>,
+    /// `--except-namespace`
+    pub except_namespaces: Vec<String>,
+    /// `--namespace-selector`
+    pub namespace_selector: Option<String>,
+    /// `--service-account-selector`
+    pub service_account_selector: Option<String>,
     /// `--allowed-role`
     pub allowed_roles: Vec<String>,
     /// `--workload-controller`
@@ -141,10 +147,17 @@ impl ServeOptions {
             let text = held.and_then(|variable| variable.value.as_deref()).unwrap_or_default();
             text.split(' ').filter(|value| !value.is_empty()).map(str::to_owned).collect()
         };
+        // A selector is one value that may hold spaces.
+        let selector = |option: &str, variable: &str| {
+            Some(all(option, variable).join(" ")).filter(|selector| !selector.is_empty())
+        };
         Self {
             mapping_config_map: all("mapping-config-map", "MAPPING_CONFIG_MAP").pop(),
             certificate_secret: all("certificate-secret", "CERTIFICATE_SECRET").pop(),
             watch_namespaces: all("watch-namespace", "WATCH_NAMESPACES"),
+            except_namespaces: all("except-namespace", "EXCEPT_NAMESPACES"),
+            namespace_selector: selector("namespace-selector", "NAMESPACE_SELECTOR"),
+            service_account_selector: selector("service-account-selector", "SERVICE_ACCOUNT_SELECTOR"),
             allowed_roles: all("allowed-role", "ALLOWED_ROLES"),
             workload_controllers: all("workload-controller", "WORKLOAD_CONTROLLERS"),
         }
@@ -199,6 +212,7 @@ mod tests {
             "b",
             "--watch-namespaces-of-others=c",
             "--allowed-role=gitlab=arn:aws:iam::*:role/x",
+            "--service-account-selector=app in (a, b),!c",
         ];
         let env = [
             ("GITLAB_IAM_WEBHOOK_WATCH_NAMESPACES", "ignored"),
@@ -214,7 +228,8 @@ mod tests {
         assert_eq!(options.watch_namespaces, ["a", "b"]);
         assert_eq!(options.allowed_roles, ["gitlab=arn:aws:iam::*:role/x"]);
         assert_eq!(options.workload_controllers, ["one", "two"]);
-        assert_eq!(options.certificate_secret, None);
+        assert_eq!(options.service_account_selector.as_deref(), Some("app in (a, b),!c"));
+        assert_eq!((options.certificate_secret, options.namespace_selector), (None, None));
         assert_eq!(serde_json::from_value::<Deployment>(json!({})).unwrap().replicas, 1);
     }
 }

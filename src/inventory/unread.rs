@@ -17,6 +17,8 @@ pub enum Listed {
     ConfigMaps,
     /// Secrets.
     Secrets,
+    /// Events.
+    Events,
 }
 
 /// Objects that could not be read, or not all of them. They are never taken for objects that are not there.
@@ -51,6 +53,7 @@ impl Listed {
             Self::CronJobs => "CronJobs",
             Self::ConfigMaps => "ConfigMaps",
             Self::Secrets => "Secrets",
+            Self::Events => "Events",
         }
     }
 

@@ -21,11 +21,16 @@ rules:
 pub(crate) struct Installed {
     pub(crate) ours: Space,
     pub(crate) gitlab: Space,
-    webhook: Webhook,
+    pub(crate) webhook: Webhook,
 }
 
 impl Installed {
     pub(crate) fn new(test: &str) -> Self {
+        Self::with(test, &[])
+    }
+
+    /// The same with more arguments for `serve`.
+    pub(crate) fn with(test: &str, arguments: &[&str]) -> Self {
         let (ours, gitlab) = (Space::new(&format!("{test}-ours")), Space::new(&format!("{test}-gitlab")));
         ours.run_anywhere("kubectl", &["label", "namespace", &ours.name, "gitlab-iam-webhook/inject-"], "")
             .good();
@@ -52,7 +57,8 @@ impl Installed {
             "webhooks.pods.failurePolicy.create=Ignore",
         ];
         ours.run_anywhere("helm", &[&install[..], &values].concat(), "").good();
-        let webhook = Webhook::start(&ours, &["--webhook-configuration", &ours.name]);
+        let own = ["--webhook-configuration", &ours.name, "--watch-namespace", &gitlab.name];
+        let webhook = Webhook::start(&ours, &[&own[..], arguments].concat());
         let installed = Self { ours, gitlab, webhook };
         installed.lead_to_the_webhook();
         installed.make_ready();

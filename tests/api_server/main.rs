@@ -37,6 +37,7 @@ mod rights;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod status;
 #[path = "../transcript.rs"]
 mod transcript;
 mod transcripts;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["server", "cluster", "mapping_file", "sts"],
-    &["doctor"],
+    &["doctor", "status"],
     &["import", "trust_policy"],
     &["installation"],
     &["inventory"],

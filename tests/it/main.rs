@@ -53,6 +53,7 @@ mod scripted_api;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+mod status;
 mod sts;
 mod support;
 #[path = "../transcript.rs"]

@@ -21,7 +21,7 @@ pub(super) struct LabelledNamespace {
 
 /// What the label does in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(in crate::cluster) enum Effect {
     /// ServiceAccounts and Pods get their roles.
     Enabled,
     /// What they would get is told, and nothing is written.
@@ -55,7 +55,7 @@ impl LabelledNamespace {
 
 impl Effect {
     /// What this value does. In a namespace that is excepted none does anything.
-    pub(super) fn of(value: &str, is_excepted: bool) -> Self {
+    pub(in crate::cluster) fn of(value: &str, is_excepted: bool) -> Self {
         match value {
             _ if is_excepted => Self::Nothing,
             "enabled" => Self::Enabled,

@@ -2,7 +2,7 @@
 //!
 //! They are only counted and never named, because anybody may ask who may edit the mapping.
 
-use crate::engine::decision::{self, Outcome};
+use crate::engine::decision::{self, Decision, Outcome};
 use crate::engine::object::subject::Subject;
 use crate::engine::rules::ruleset::Ruleset;
 
@@ -17,7 +17,11 @@ pub struct Impact {
 impl Impact {
     /// Counts one object as it stands in the cluster.
     pub fn add(&mut self, ruleset: &Ruleset, subject: &Subject<'_>) {
-        let decision = decision::decide(ruleset, subject);
+        self.count(&decision::decide(ruleset, subject));
+    }
+
+    /// Counts one object by what was decided on it.
+    pub fn count(&mut self, decision: &Decision<'_>) {
         self.seen += 1;
         if !decision.edits.is_empty() {
             self.changes += 1;
@@ -27,19 +31,38 @@ impl Impact {
         }
     }
 
+    /// How many objects were counted.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// How many of them change.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// How many of them are orphans.
+    #[must_use]
+    pub fn orphans(&self) -> usize {
+        self.orphans
+    }
+
     /// Returns the counts in words, for whoever edits the mapping: `self` counts the objects that are
     /// written, and `observed` those that are not. `complete` says whether every object was counted.
     #[must_use]
     pub fn warnings(&self, observed: Option<&Self>, complete: bool) -> Vec<String> {
         let least = if complete { "" } else { "at least " };
         let all = if complete { "" } else { " looked at in time" };
-        let Self { seen, changes, orphans } = self;
-        let sum = format!("{least}changes {changes}, orphans {orphans} of {seen} ServiceAccounts{all}");
-        let observed = observed.map(|Self { seen, changes, orphans }| {
-            format!(
-                "observed: would change {least}{changes}, orphans {orphans} of {seen} ServiceAccounts{all}"
-            )
-        });
+        let told = |Self { seen, changes, orphans }: &Self, would: &str| {
+            // Where all of it was counted, there is room to say what names them.
+            let names = if complete && changes + orphans > 0 { "; see `status -m FILE`" } else { "" };
+            format!("{would} {changes}, orphans {orphans} of {seen} ServiceAccounts{all}{names}")
+        };
+        let sum = told(self, &format!("{least}changes"));
+        let observed =
+            observed.map(|counts| told(counts, format!("observed: would change {least}").trim_end()));
         [Some(sum), observed].into_iter().flatten().map(decision::warning).collect()
     }
 }
@@ -73,15 +96,22 @@ mod tests {
             };
             impact.add(&ruleset, &subject);
         }
-        let changes = "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts";
+        let changes = "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts; see `status -m FILE`";
         assert_eq!(impact.warnings(None, true), [changes]);
+        let nothing = Impact::default().warnings(None, true);
+        assert_eq!(nothing, ["gitlab-iam-webhook: changes 0, orphans 0 of 0 ServiceAccounts"]);
+        let most = Impact { seen: 100_000, changes: 100_000, orphans: 100_000 }.warnings(Some(&impact), true);
+        assert!(most.iter().all(|warning| !warning.ends_with('…')), "{most:?}");
         assert_eq!(
             impact.warnings(None, false).first().unwrap(),
             "gitlab-iam-webhook: at least changes 4, orphans 1 of 5 ServiceAccounts looked at in time"
         );
         assert_eq!(
             impact.warnings(Some(&impact), true),
-            [changes, "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts"]
+            [
+                changes,
+                "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts; see `status -m FILE`"
+            ]
         );
     }
 }

@@ -130,6 +130,13 @@ impl Decision<'_> {
         self.verdicts.iter().map(|verdict| verdict.outcome).max().unwrap_or(Outcome::NoRule)
     }
 
+    /// Returns the value of an annotation once this is carried out. `present` is the one that it has now.
+    #[must_use]
+    pub fn after<'d>(&'d self, key: &str, present: Option<&'d str>) -> Option<&'d str> {
+        let edit = self.edits.iter().find(|edit| edit.key == key);
+        edit.map_or(present, |edit| edit.value.as_deref())
+    }
+
     /// Returns the verdict that is most worth telling.
     #[must_use]
     pub fn leading(&self) -> Option<&Verdict<'_>> {

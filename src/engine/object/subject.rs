@@ -92,7 +92,13 @@ pub const WAS: &str = "gitlab-iam-webhook/was";
 /// same key on a namespace opts the namespace in.
 pub const INJECT: &str = "gitlab-iam-webhook/inject";
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// Returns the annotation of this key.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&'a str> {
+        value_of(self.annotations, key)
+    }
+
     /// Whether the object has the label or annotation `gitlab-iam-webhook/inject: disabled`.
     #[must_use]
     pub fn is_opted_out(&self) -> bool {

@@ -1,0 +1,211 @@
+//! How is the report of `status` printed for people?
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::mend;
+use super::report::{Report, effect_name};
+use crate::cli::counted;
+use crate::cli::plain::plain;
+use crate::status::{Effect, Row, State};
+
+/// Writes the report as text: what was looked at, the table, what is to be done, and the counts at last.
+pub(super) fn text(report: &Report, has_colour: bool) -> String {
+    let mut text = head(report);
+    text.push_str(&table(report, has_colour));
+    text.push_str(&mend::text(report));
+    text.push_str(&tail(report));
+    text
+}
+
+fn head(report: &Report) -> String {
+    let mut text = String::new();
+    let at = &report.looked_at;
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:<12}{}", plain(value));
+    };
+    match (&at.candidate, &at.mapping) {
+        (Some(candidate), mapping) => {
+            line("candidate:", &format!("{candidate}, {}", counted(at.rules, "rule")));
+            line("in force:", mapping.as_deref().unwrap_or("not known"));
+        }
+        (None, mapping) => {
+            let mapping = mapping.as_deref().unwrap_or("not known");
+            line("mapping:", &format!("{mapping}, {}", counted(at.rules, "rule")));
+        }
+    }
+    if !at.manifests.is_empty() {
+        line("manifests:", &at.manifests.join(", "));
+    }
+    line("namespaces:", &namespaces(&at.namespaces));
+    if let Some(prefix) = report.common_prefix() {
+        line("roles:", &format!("{SHORTENED} stands for {prefix}"));
+    }
+    text.push('\n');
+    text
+}
+
+/// Names the namespaces; of many, only some.
+fn namespaces(all: &[(String, Effect)]) -> String {
+    const MOST: usize = 10;
+    if all.is_empty() {
+        return "none has the label gitlab-iam-webhook/inject=enabled or =observe".to_owned();
+    }
+    let name = |(name, effect): &(String, Effect)| match effect {
+        Effect::Enabled => name.clone(),
+        Effect::Observed => format!("{name} ({})", effect_name(*effect)),
+    };
+    let mut names: Vec<String> = all.iter().take(MOST).map(name).collect();
+    if all.len() > MOST {
+        names.push(format!("and {} more", all.len() - MOST));
+    }
+    names.join(", ")
+}
+
+/// The columns of a row.
+const COLUMNS: usize = 8;
+
+fn table(report: &Report, has_colour: bool) -> String {
+    let is_candidate = report.status.is_candidate;
+    let (wanted, actual) = if is_candidate { ("AFTER", "BEFORE") } else { ("WANTED", "HAS") };
+    let heads = ["NAMESPACE", "OBJECT", "COMPONENT", "RULE", actual, wanted, "STATE", "NOTE"];
+    let prefix = report.common_prefix();
+    let shown: Vec<&Row> = report.status.rows.iter().filter(|row| !is_candidate || is_touched(row)).collect();
+    if shown.is_empty() {
+        return String::new();
+    }
+    let cells: Vec<[String; COLUMNS]> = shown.iter().map(|row| cells(row, prefix)).collect();
+    let width = |column: usize| {
+        let all = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        all.chain(heads.get(column).map(|head| head.len())).max().unwrap_or_default()
+    };
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = line(&heads.map(str::to_owned), &widths, None);
+    for (row, cells) in shown.iter().zip(&cells) {
+        text.push_str(&line(cells, &widths, has_colour.then_some(row.state)));
+    }
+    text.push('\n');
+    text
+}
+
+/// Whether a candidate does something to it, or something keeps it from doing so.
+fn is_touched(row: &Row) -> bool {
+    let untouched = [State::InStep, State::NoRule, State::Skipped, State::OptedOut];
+    !untouched.contains(&row.would_be.unwrap_or(row.state)) || row.is_newly_covered == Some(true)
+}
+
+fn line(cells: &[String; COLUMNS], widths: &[usize; COLUMNS], state: Option<State>) -> String {
+    const STATE: usize = 6;
+    let mut text = String::new();
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let padded = format!("{cell:<width$}");
+        match state.filter(|_| column == STATE).and_then(colour) {
+            Some(colour) => {
+                let _ = write!(text, "\x1b[{colour}m{padded}\x1b[0m   ");
+            }
+            None => {
+                let _ = write!(text, "{padded}   ");
+            }
+        }
+    }
+    format!("{}\n", text.trim_end())
+}
+
+/// The colour of a state, as terminals number them.
+fn colour(state: State) -> Option<u8> {
+    const RED: u8 = 31;
+    const GREEN: u8 = 32;
+    const YELLOW: u8 = 33;
+    match state {
+        State::Contested | State::Drift | State::Stale | State::OnDefault | State::Refused => Some(RED),
+        State::Changes | State::Conflict | State::Orphaned | State::Observed | State::Unknown => Some(YELLOW),
+        State::InStep => Some(GREEN),
+        State::Skipped | State::OptedOut | State::NoRule => None,
+    }
+}
+
+fn cells(row: &Row, prefix: Option<&str>) -> [String; COLUMNS] {
+    let role = |role: &Option<String>| {
+        role.as_deref().map_or_else(none, |role| capped(&plain(&short(role, prefix))))
+    };
+    let name = |text: &str| capped(&plain(text));
+    [
+        name(&row.namespace),
+        name(&format!("{}/{}", short_kind(&row.kind), row.name)),
+        row.component.map_or_else(none, |component| component.name().to_owned()),
+        row.rule.as_deref().map_or_else(none, name),
+        role(&row.actual),
+        role(&row.wanted),
+        row.state.name().to_owned(),
+        plain(&note(row)),
+    ]
+}
+
+/// A cell of the table. Only mischief makes longer ones, which --output json has whole.
+fn capped(text: &str) -> String {
+    const MOST: usize = 120;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// What stands in the last column.
+pub(super) fn note(row: &Row) -> String {
+    let new = if row.is_newly_covered == Some(true) { "newly covered" } else { "" };
+    let parts = [new, &row.detail];
+    parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("; ")
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+/// What stands for the beginning of most roles. No role begins so.
+pub(super) const SHORTENED: &str = "…";
+
+/// A role with that in place of what most of them begin with.
+pub(super) fn short<'r>(role: &'r str, prefix: Option<&str>) -> Cow<'r, str> {
+    match prefix.and_then(|prefix| role.strip_prefix(prefix)) {
+        Some(rest) => Cow::Owned(format!("{SHORTENED}{rest}")),
+        None => Cow::Borrowed(role),
+    }
+}
+
+/// The name of a kind as kubectl abbreviates it, and as `explain` takes it.
+fn short_kind(kind: &str) -> &str {
+    match kind {
+        "ServiceAccount" => "sa",
+        "Pod" => "pod",
+        "Deployment" => "deploy",
+        "StatefulSet" => "sts",
+        "DaemonSet" => "ds",
+        "ReplicaSet" => "rs",
+        "Job" => "job",
+        "CronJob" => "cj",
+        other => other,
+    }
+}
+
+fn tail(report: &Report) -> String {
+    let mut text = String::new();
+    for one in &report.unread {
+        let _ = writeln!(text, "not looked at: {}: {}", plain(&one.what), plain(&one.why));
+    }
+    let status = &report.status;
+    if status.more > 0 {
+        let _ = writeln!(text, "not shown: {}", counted(status.more, "more row"));
+    }
+    if status.is_candidate {
+        for warning in status.impact.warnings(status.observed_impact.as_ref(), !report.lacks_accounts) {
+            let told = warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(&warning);
+            let _ = writeln!(text, "{}", told.split(';').next().unwrap_or(told));
+        }
+        let _ = writeln!(text, "newly covered {}", counted(status.counts.newly_covered, "ServiceAccount"));
+    }
+    let counts: Vec<String> = report.counts().iter().map(|(count, name)| format!("{count} {name}")).collect();
+    let rows = if counts.is_empty() { "nothing to look at".to_owned() } else { counts.join(", ") };
+    let accounts = counted(status.counts.service_accounts, "ServiceAccount");
+    let _ = writeln!(text, "{accounts}, {}: {rows}", counted(status.counts.pods, "Pod"));
+    text
+}

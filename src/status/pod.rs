@@ -1,0 +1,250 @@
+//! How does a Pod stand, or the Pod that a template makes?
+
+use super::account::{AccountRole, settled, told};
+use super::mending::{Mend, is_first};
+use super::row::{self, Row};
+use super::state::State;
+use super::survey::{Effect, Survey};
+use crate::engine::decision::{Decision, Outcome, Verdict, decide};
+use crate::engine::object::component::Component;
+use crate::engine::object::dns_name::is_dns_name;
+use crate::engine::object::provider::{POD_ROLE, Provider};
+use crate::inventory::Pod;
+
+/// The label of a Pod that keeps the EKS webhook away.
+const SKIP: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
+/// The containers of a Pod that the EKS webhook leaves alone.
+const SKIPPED_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
+
+/// What is known of a Pod before its roles are compared.
+struct Look<'p> {
+    pod: &'p Pod,
+    component: Option<Component>,
+    is_job: bool,
+}
+
+impl Survey<'_> {
+    /// Looks at a Pod, or at the template of one. A Pod that has ended is left out.
+    pub fn pod(&mut self, pod: &Pod) {
+        if pod.has_ended() {
+            return;
+        }
+        self.count_pod();
+        let ruleset = self.ruleset();
+        let rows = pod.with_subject(pod.requester(), |subject| {
+            let decision = decide(ruleset, subject);
+            let facts = ruleset.facts(subject);
+            let component = decision.component.or(facts.resembles);
+            let look = Look { pod, component, is_job: facts.is_job };
+            let by_annotation = self.by_annotation(&look, &decision);
+            let by_account = self.by_account(&look, &decision);
+            match (by_annotation, by_account) {
+                (None, None) => vec![self.row(&look, None, State::NoRule)],
+                rows => [rows.0, rows.1].into_iter().flatten().collect(),
+            }
+        });
+        rows.into_iter().for_each(|row| self.keep(row));
+    }
+
+    fn row(&self, look: &Look<'_>, provider: Option<Provider>, state: State) -> Row {
+        Row {
+            namespace: row::name(&self.place.name),
+            kind: row::name(&look.pod.written_kind),
+            name: row::name(&look.pod.metadata.name),
+            component: look.component,
+            provider,
+            rule: None,
+            wanted: None,
+            actual: None,
+            state,
+            would_be: None,
+            detail: String::new(),
+            is_newly_covered: None,
+            mend: None,
+        }
+    }
+
+    /// The role that kube2iam or kiam gives it, by its own annotation. `None` where there is nothing to say.
+    fn by_annotation(&self, look: &Look<'_>, decision: &Decision<'_>) -> Option<Row> {
+        let provider = self.ruleset().pod_provider();
+        let verdict = decision.verdicts.iter().find(|verdict| verdict.provider == provider)?;
+        let present = look.pod.metadata.annotation(POD_ROLE);
+        let is_about = verdict.rule.is_some() && !is_skip_for_all(self, verdict);
+        let is_unknown = look.is_job && self.names_runners && self.ruleset().names_provider(provider);
+        if !is_about && !is_unknown && present.is_none() {
+            return None;
+        }
+        let mut row = self.row(look, Some(provider), State::Unknown);
+        row.actual = present.map(row::role);
+        if is_unknown {
+            row.detail =
+                "its rules ask which runner requested it, which cannot be seen afterwards".to_owned();
+            return Some(row);
+        }
+        row.rule = verdict.rule.map(|rule| rule.name.to_string());
+        row.wanted = verdict.role.as_deref().map(row::role);
+        let after = decision.after(POD_ROLE, present);
+        let is_pending = matches!(verdict.outcome, Outcome::Set | Outcome::Replaced | Outcome::Removed)
+            || present != after;
+        row.state = match (is_pending, self.is_template(look)) {
+            (false, _) => settled(verdict.outcome),
+            (true, true) => self.pending(),
+            (true, false) if self.is_candidate() => State::Changes,
+            (true, false) => State::Stale,
+        };
+        match row.state {
+            State::Refused => row.detail = told(decision),
+            State::Stale => {
+                row.detail = "a Pod that runs is never changed".to_owned();
+                row.mend = self.restart(look, State::InStep);
+            }
+            _ => {}
+        }
+        Some(row)
+    }
+
+    /// The role that the EKS webhook gave it, by its ServiceAccount. `None` where there is nothing to say.
+    fn by_account(&self, look: &Look<'_>, decision: &Decision<'_>) -> Option<Row> {
+        let pod = look.pod;
+        let running: Vec<String> = pod.roles().map(|(_, role)| row::role(role)).collect();
+        let mut row = self.row(look, Some(Provider::Irsa), State::Unknown);
+        row.actual = running.first().cloned();
+        let verdict = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa);
+        if let Some(verdict) = verdict.filter(|verdict| verdict.outcome == Outcome::DefaultAccount) {
+            row.rule = verdict.rule.map(|rule| rule.name.to_string());
+            row.wanted = verdict.role.as_deref().map(row::role);
+            row.state = State::OnDefault;
+            row.detail = "it runs as default, which gets no role".to_owned();
+            row.mend = Some(Mend::ByHand(advice(look.component)));
+            return Some(row);
+        }
+        let Some(account) = self.accounts.get(pod.service_account()) else {
+            if look.component.is_none() && running.is_empty() {
+                return None;
+            }
+            row.detail = self.why_unknown();
+            return Some(row);
+        };
+        if account.state == State::NoRule && running.is_empty() && account.present.is_none() {
+            return None;
+        }
+        row.rule.clone_from(&account.rule);
+        row.wanted.clone_from(&account.after);
+        if self.is_template(look) {
+            let keys = Provider::Irsa.pod_keys();
+            let is_pending = decision.edits.iter().any(|edit| keys.iter().any(|key| key == edit.key));
+            row.actual.clone_from(&account.present);
+            row.state = if is_pending { self.pending() } else { account.state };
+            return Some(row);
+        }
+        self.compare(look, account, &running, &mut row);
+        Some(row)
+    }
+
+    /// Compares what a Pod runs with to what its ServiceAccount gives, or will give.
+    fn compare(&self, look: &Look<'_>, account: &AccountRole, running: &[String], row: &mut Row) {
+        let pod = look.pod;
+        let wanted = account.after.as_deref();
+        let other = running.iter().find(|role| wanted != Some(role));
+        if let Some(other) = other {
+            row.actual = Some(other.clone());
+        }
+        let has_it = other.is_none() && (wanted.is_none() || !running.is_empty());
+        (row.state, row.detail) = match account.state {
+            State::NoRule | State::Skipped | State::OptedOut => (account.state, String::new()),
+            state if has_it => (
+                if is_first(state) || state == State::Changes { State::InStep } else { state },
+                String::new(),
+            ),
+            _ if pod.containers_with_role_by_hand().next().is_some() => {
+                (State::Conflict, "its template sets the variables of a role by hand".to_owned())
+            }
+            _ if pod.has_pod_identity() => {
+                (State::Conflict, "EKS Pod Identity gives it its credentials".to_owned())
+            }
+            _ if running.is_empty() && pod.metadata.label(SKIP).is_some() => {
+                (State::Skipped, format!("its label {SKIP} keeps the EKS webhook away"))
+            }
+            _ if running.is_empty() && pod.metadata.annotation(SKIPPED_CONTAINERS).is_some() => {
+                (State::Skipped, format!("its annotation {SKIPPED_CONTAINERS} names its containers"))
+            }
+            _ if self.is_candidate() => {
+                (State::Changes, "it keeps what it runs with until it starts again".to_owned())
+            }
+            state => {
+                // Without the webhook of EKS a Pod that starts again gets no role either.
+                if self.has_eks_webhook != Some(false) {
+                    row.mend = self.restart(look, state);
+                }
+                (State::Stale, self.why_stale(account, running))
+            }
+        };
+    }
+
+    fn why_stale(&self, account: &AccountRole, running: &[String]) -> String {
+        if self.has_eks_webhook == Some(false) {
+            return "this cluster has no webhook of EKS, which puts the role into Pods".to_owned();
+        }
+        let rest = if is_first(account.state) { ", which is not in step itself" } else { "" };
+        let what = if running.is_empty() { "it has no role" } else { "it has an older role" };
+        format!("{what}: it started before its ServiceAccount had this one{rest}")
+    }
+
+    fn why_unknown(&self) -> String {
+        let why = match (self.knows_accounts, self.is_live) {
+            (false, _) => "its ServiceAccount could not be read",
+            (true, true) => "its ServiceAccount is not there, or not sent to the webhook",
+            (true, false) => "its ServiceAccount is in none of the manifests",
+        };
+        why.to_owned()
+    }
+
+    fn is_template(&self, look: &Look<'_>) -> bool {
+        !self.is_live || look.pod.is_template()
+    }
+
+    /// What makes the Pod anew. `account` is how its ServiceAccount stands.
+    fn restart(&self, look: &Look<'_>, account: State) -> Option<Mend> {
+        if self.place.effect == Effect::Observed {
+            return None;
+        }
+        if look.is_job {
+            return Some(Mend::ByHand(
+                "nothing: a CI job ends by itself, and the next one starts with the role",
+            ));
+        }
+        let resource = match look.pod.workload() {
+            Some(("Deployment", _)) => "deployment",
+            Some(("StatefulSet", _)) => "statefulset",
+            Some(("DaemonSet", _)) => "daemonset",
+            Some(("Job", _)) => {
+                return Some(Mend::ByHand(
+                    "let the Job end, or delete it and have it made again (helm upgrade)",
+                ));
+            }
+            Some(_) => return Some(Mend::ByHand("delete the Pod: its controller makes it again")),
+            None => return Some(Mend::ByHand("delete the Pod and make it again: no controller does")),
+        };
+        let name = look.pod.workload().map(|(_, name)| name.to_owned()).unwrap_or_default();
+        // A Pod's author writes what its owner is called, and the line is to be pasted into a shell.
+        if !is_dns_name(&name) {
+            return None;
+        }
+        Some(if is_first(account) {
+            Mend::AfterAccount { resource, name }
+        } else {
+            Mend::Restart { resource, name }
+        })
+    }
+}
+
+/// A `skip` that stands for all providers is said where the role is: on the ServiceAccount.
+fn is_skip_for_all(survey: &Survey<'_>, verdict: &Verdict<'_>) -> bool {
+    verdict.outcome == Outcome::Skipped && !survey.ruleset().names_provider(verdict.provider)
+}
+
+/// What gives a Pod a ServiceAccount of its own.
+fn advice(component: Option<Component>) -> &'static str {
+    const NONE: &str = "give its workload a ServiceAccount of its own, which a rule matches";
+    component.and_then(Component::account_advice).unwrap_or(NONE)
+}

@@ -1,0 +1,59 @@
+//! What is kept of one object?
+
+use super::mending::Mend;
+use super::state::State;
+use crate::engine::object::component::Component;
+use crate::engine::object::provider::Provider;
+use crate::engine::rules::arn::MAX_ARN;
+
+/// One object, and for a Pod one provider. A Pod that gets roles from two providers has two rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The namespace.
+    pub namespace: String,
+    /// `ServiceAccount`, `Pod`, or the kind of the workload whose template it is.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+    /// The part of GitLab that it is, or looks like.
+    pub component: Option<Component>,
+    /// Whose role it is about. `None` for a Pod that has none and is to have none.
+    pub provider: Option<Provider>,
+    /// The rule that decides.
+    pub rule: Option<String>,
+    /// The role that it should have.
+    pub wanted: Option<String>,
+    /// The role that it has.
+    pub actual: Option<String>,
+    /// How the two compare.
+    pub state: State,
+    /// How they would compare if its namespace were not only observed.
+    pub would_be: Option<State>,
+    /// What the columns do not say, in a sentence without a full stop; it may be empty.
+    pub detail: String,
+    /// Whether the mapping in force has no rule for it and the candidate has one. `None` where the mapping in
+    /// force is not known, or no candidate is looked at.
+    pub is_newly_covered: Option<bool>,
+    /// What brings it in step.
+    pub mend: Option<Mend>,
+}
+
+/// The longest name that is kept, in bytes. The API server takes no longer one, and manifests may have any.
+const MAX_NAME: usize = 253;
+
+/// Keeps a role of others. Annotations may be longer than any role.
+pub(super) fn role(text: &str) -> String {
+    cut(text, MAX_ARN)
+}
+
+/// Keeps a name.
+pub(super) fn name(text: &str) -> String {
+    cut(text, MAX_NAME)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}…", text.get(..text.floor_char_boundary(most)).unwrap_or_default())
+}

@@ -1,0 +1,403 @@
+//! What does `status` say and exit with, as a person types it, of manifests and of an API server that says
+//! what a test wants?
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::fake::{Answer, Asked, Fake};
+use crate::support::data;
+
+const MAPPING: &str = "account: \"123456789012\"
+rules:
+  - {match: {component: registry}, role: registry}
+";
+const IRSA: &str = "eks.amazonaws.com/role-arn";
+const ROLE: &str = "arn:aws:iam::123456789012:role/registry";
+
+/// A text that does its worst where it is printed as it is.
+const HOSTILE: &str =
+    "\"><img src=x onerror=alert(1)><script>alert(2)</script>\u{202e}\u{1b}[2J\u{7}\u{200b}";
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"));
+    command.arg("status").args(arguments).env_remove("KUBECONFIG").env("HOME", "/nowhere");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn status(arguments: &[&str], input: &str) -> Said {
+    let mut child = command(arguments).spawn().unwrap();
+    // A command that refuses its arguments may have ended before it has read anything.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes());
+    let done = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: done.status.code().unwrap(), out: text(done.stdout), err: text(done.stderr) }
+}
+
+fn file(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn labels(component: &str) -> Value {
+    json!({"app": component, "chart": format!("{component}-9.0.0"), "release": "gitlab"})
+}
+
+fn account(name: &str, annotations: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {
+        "name": name, "namespace": "gitlab", "labels": labels("registry"), "annotations": annotations,
+    }})
+}
+
+#[test]
+fn manifests_are_compared_with_a_mapping_and_drift_is_exit_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = file(&folder, "mapping.yaml", MAPPING);
+    let arguments = ["-m", &mapping, "-f", "-"];
+    let drift = status(&arguments, &account("gitlab-registry", json!({})).to_string());
+    assert_eq!((drift.code, drift.err.as_str()), (1, ""), "{}", drift.out);
+    let line = drift.out.lines().find(|line| line.contains("sa/gitlab-registry")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let want = ["gitlab", "sa/gitlab-registry", "registry", "component=registry", "-", "…/registry", "drift"];
+    assert_eq!(words, want);
+    assert!(
+        drift.out.contains("\nroles:      … stands for arn:aws:iam::123456789012:role\n"),
+        "{}",
+        drift.out
+    );
+    assert!(drift.out.ends_with("\n1 ServiceAccount, 0 Pods: 1 drift\n"), "{}", drift.out);
+    assert!(!drift.out.contains("kubectl"), "there is no cluster to ask again: {}", drift.out);
+
+    let good = status(&arguments, &account("gitlab-registry", json!({IRSA: ROLE})).to_string());
+    assert_eq!(good.code, 0, "{}", good.out);
+    assert!(good.out.contains(" in-step\n"), "{}", good.out);
+}
+
+#[test]
+fn programs_get_the_same_in_json_and_yaml() {
+    let objects = data("gitlab-objects.yaml").display().to_string();
+    let mapping = data("one-rule-per-component.yaml").display().to_string();
+    let arguments = ["-n", "gitlab", "-m", &mapping, "-f", &objects];
+    let text = status(&arguments, "");
+    let said = status(&[&arguments[..], &["-o", "json"]].concat(), "");
+    assert_eq!((said.code, said.err.as_str()), (1, ""));
+    let all: Value = serde_json::from_str(&said.out).unwrap();
+    let objects = all["objects"].as_array().unwrap();
+    let shown = text.out.lines().filter(|line| line.contains(" sa/") || line.contains(" pod/")).count();
+    assert_eq!(objects.len(), shown);
+    for (state, count) in all["counts"]["states"].as_object().unwrap() {
+        let of_state = objects.iter().filter(|object| object["state"] == **state).count();
+        assert_eq!(count, of_state, "{state}");
+        assert!(text.out.contains(&format!("{count} {state}")), "{state}");
+    }
+    assert_eq!(all["hasDrift"], true);
+    let yaml = status(&[&arguments[..], &["-o", "yaml"]].concat(), "");
+    assert!(yaml.code == 1 && yaml.out.contains("\nhasDrift: true\n"), "{}", yaml.out);
+}
+
+#[test]
+fn no_text_of_others_steers_a_terminal_or_leaves_its_place_on_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = file(&folder, "mapping.yaml", MAPPING);
+    let mut planted = account(&format!("a{HOSTILE}"), json!({IRSA: HOSTILE}));
+    planted["metadata"]["namespace"] = json!(format!("n{HOSTILE}"));
+    planted["metadata"]["labels"]["release"] = json!(HOSTILE);
+    let objects = planted.to_string();
+    let steers = |text: &str| {
+        text.chars().find(|c| c.is_control() && *c != '\n' || matches!(c, '\u{202a}'..='\u{202e}'))
+    };
+    for format in ["text", "json", "yaml", "html"] {
+        let said = status(&["-m", &mapping, "-f", "-", "-o", format], &objects);
+        assert_eq!((said.err.as_str(), steers(&said.out)), ("", None), "{format}: {}", said.out);
+        assert!(said.out.contains("onerror=alert(1)"), "it is shown: {format}");
+        if format == "html" {
+            assert!(!said.out.contains("<script") && !said.out.contains("<img"), "{}", said.out);
+            assert!(!said.out.contains(" onerror=alert(1)>"), "{}", said.out);
+        }
+    }
+    let page = status(&["-m", &mapping, "-f", "-", "-o", "html"], &objects).out;
+    let policy = "content=\"default-src 'none'; style-src 'sha256-";
+    assert!(page.contains(policy) && !page.contains("unsafe-inline"), "{page}");
+    assert_eq!(page.matches("<style>").count(), 1);
+    for outside in ["http://", "https://", "url(", "src=", "href=", " style=", "<link"] {
+        let own = page.replace("src=x onerror", "");
+        assert!(!own.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn bad_input_is_one_sentence_and_exit_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = file(&folder, "mapping.yaml", MAPPING);
+    let broken = file(&folder, "broken.yaml", "ruels: []\n");
+    let binary = file(&folder, "binary", [0xff, 0xfe, 0]);
+    for (arguments, input, words) in [
+        (&["-f", "-"][..], "", "--mapping"),
+        (&["-m", &broken, "-f", "-"], "kind: Pod\n", "unknown key `ruels`"),
+        (&["-m", "/nowhere", "-f", "-"], "", "reading /nowhere"),
+        (&["-m", &mapping, "-f", &binary], "", "not text in UTF-8"),
+        (&["-m", &mapping, "-f", "-"], "a: [", "reading standard input"),
+        (&["-m", &mapping, "-f", "-"], "kind: Service\n", "no ServiceAccount, Pod or workload"),
+        (&["-m", &mapping, "-f", "-", "-A"], "", "cannot be used with"),
+        (&["-m", &mapping, "-f", "-", "--watch"], "", "cannot be used with"),
+        (&["--watch", "-o", "json"], "", "--watch prints text only"),
+        (&["-n", "No Name"], "", "a namespace's name"),
+        (&["--kubeconfig", "/nowhere"], "", "/nowhere"),
+    ] {
+        let said = status(arguments, input);
+        assert!(said.code == 2 && said.err.contains(words), "{arguments:?}: {} {}", said.code, said.err);
+        assert_eq!(said.out, "");
+    }
+}
+
+/// An API server with an installation, one opted-in namespace, and what it holds.
+struct Cluster {
+    api: Fake,
+    folder: TempDir,
+}
+
+fn list(items: &[Value]) -> Answer {
+    Answer::Whole(200, json!({"metadata": {"resourceVersion": "1"}, "items": items}).to_string())
+}
+
+fn refused(code: u16, message: &str) -> Answer {
+    let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": code, "message": message});
+    Answer::Whole(code, status.to_string())
+}
+
+const OURS: &str = "gitlab-iam-webhook";
+
+/// What a sound cluster answers, with these lists for the namespace gitlab.
+fn sound(asked: &Asked, accounts: &[Value], pods: &[Value], events: &[Value]) -> Answer {
+    let path = asked.line.split_once(' ').unwrap().1.split('?').next().unwrap();
+    let configuration = |name: &str, entry: &str| {
+        json!({"metadata": {"name": name}, "webhooks": [{
+            "name": entry, "clientConfig": {"service": {"name": OURS, "namespace": OURS}},
+        }]})
+    };
+    let within = "/api/v1/namespaces/gitlab-iam-webhook/configmaps/role-mapping";
+    match path {
+        "/version" => Answer::Whole(200, json!({"gitVersion": "v1.36.0"}).to_string()),
+        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations" => list(&[
+            configuration(OURS, "serviceaccounts.create.gitlab-iam-webhook"),
+            configuration("pod-identity-webhook", "iam-for-pods.amazonaws.com"),
+        ]),
+        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations" => {
+            list(&[configuration(OURS, "mapping.gitlab-iam-webhook")])
+        }
+        "/apis/apps/v1/namespaces/gitlab-iam-webhook/deployments/gitlab-iam-webhook" => {
+            let arguments = ["serve", "--mapping-config-map=gitlab-iam-webhook/role-mapping"];
+            let container = json!({"name": "webhook", "image": "x", "args": arguments});
+            Answer::Whole(
+                200,
+                json!({"spec": {"template": {"spec": {"containers": [container]}}}}).to_string(),
+            )
+        }
+        path if path == within => Answer::Whole(200, json!({"data": {"mapping.yaml": MAPPING}}).to_string()),
+        "/api/v1/namespaces" => {
+            let labelled = |name: &str, value: &str| json!({"metadata": {"name": name, "labels": {"gitlab-iam-webhook/inject": value}}});
+            list(&[labelled("gitlab", "enabled"), labelled(OURS, "enabled"), labelled("off", "disabled")])
+        }
+        "/api/v1/namespaces/gitlab/serviceaccounts" => list(accounts),
+        "/api/v1/namespaces/gitlab/pods" => list(pods),
+        "/apis/events.k8s.io/v1/namespaces/gitlab/events" => list(events),
+        path if path.contains("/endpointslices") => list(&[]),
+        _ => refused(404, "not found"),
+    }
+}
+
+impl Cluster {
+    fn answering(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let api = Fake::start(answer);
+        let folder = tempfile::tempdir().unwrap();
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "gitlab"}}],
+            "clusters": [{"name": "c", "cluster": {"server": api.url()}}],
+            "users": [{"name": "u", "user": {}}],
+        });
+        fs::write(folder.path().join("config"), config.to_string()).unwrap();
+        Self { api, folder }
+    }
+
+    fn arguments<'a>(&self, config: &'a mut String, arguments: &[&'a str]) -> Vec<&'a str> {
+        *config = self.folder.path().join("config").display().to_string();
+        [&["--kubeconfig", config.as_str()], arguments].concat()
+    }
+
+    fn status(&self, arguments: &[&str]) -> Said {
+        let config = self.folder.path().join("config").display().to_string();
+        status(&[&["--kubeconfig", &config], arguments].concat(), "")
+    }
+}
+
+fn running(name: &str, role: Option<&str>) -> Value {
+    let env: Vec<Value> =
+        role.map(|role| json!({"name": "AWS_ROLE_ARN", "value": role})).into_iter().collect();
+    let token = json!({"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/t"});
+    let env: Vec<Value> = env.iter().cloned().chain(role.map(|_| token)).collect();
+    let volume = json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"audience": "sts.amazonaws.com"}}]}});
+    let mut labels = labels("registry");
+    labels["pod-template-hash"] = json!("5f7c");
+    json!({
+        "metadata": {"name": name, "namespace": "gitlab", "labels": labels,
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "gitlab-registry-5f7c",
+                "uid": "u", "controller": true}]},
+        "spec": {"serviceAccountName": "gitlab-registry", "containers": [{"name": "r", "env": env}], "volumes": [volume]},
+        "status": {"phase": "Running"},
+    })
+}
+
+fn changed_back(name: &str, by: &str) -> Value {
+    json!({"metadata": {"name": "e", "namespace": "gitlab"}, "reason": "RoleChangedBack", "reportingController": by,
+        "regarding": {"kind": "ServiceAccount", "namespace": "gitlab", "name": name}})
+}
+
+#[test]
+fn of_a_cluster_the_mapping_in_force_is_taken_and_what_mends_is_a_line_each() {
+    let cluster = Cluster::answering(|asked| {
+        let accounts = [
+            account("gitlab-registry", json!({IRSA: ROLE})),
+            account("fought", json!({})),
+            account("late", json!({})),
+        ];
+        let pods = [running("gitlab-registry-5f7c-a", None), running("gitlab-registry-5f7c-b", Some(ROLE))];
+        let events = [changed_back("fought", OURS), changed_back("late", "somebody-else")];
+        sound(asked, &accounts, &pods, &events)
+    });
+    let said = cluster.status(&[]);
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
+    let state = |object: &str| {
+        let line = said.out.lines().find(|line| line.contains(object));
+        let line = line.unwrap_or_else(|| panic!("{object}: {}", said.out));
+        line.split_whitespace().nth(6).unwrap().to_owned()
+    };
+    for (object, want) in [
+        ("sa/gitlab-registry", "in-step"),
+        ("sa/fought", "contested"),
+        ("sa/late", "drift"),
+        ("pod/gitlab-registry-5f7c-a", "stale"),
+        ("pod/gitlab-registry-5f7c-b", "in-step"),
+    ] {
+        assert_eq!(state(object), want, "{}", said.out);
+    }
+    let config = cluster.folder.path().join("config").display().to_string();
+    let restart =
+        format!("  kubectl rollout restart deployment/gitlab-registry -n gitlab --kubeconfig {config}\n");
+    assert_eq!(said.out.matches("rollout restart").count(), 1, "{}", said.out);
+    assert!(said.out.contains(&restart), "{}", said.out);
+    assert!(
+        said.out.contains("  kubectl patch serviceaccount late -n gitlab --type merge --patch '{}'"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("  sa/fought -n gitlab\n"), "{}", said.out);
+    assert!(
+        said.out.starts_with(
+            "mapping:    ConfigMap gitlab-iam-webhook/role-mapping, 1 rule\nnamespaces: gitlab\n"
+        ),
+        "{}",
+        said.out
+    );
+    // Its own namespace and one that opted out are not looked into.
+    let asked = cluster.api.lines();
+    assert!(
+        !asked
+            .iter()
+            .any(|line| line.contains("gitlab-iam-webhook/serviceaccounts") || line.contains("/off/"))
+    );
+    let events = asked.iter().find(|line| line.contains("/events?")).unwrap();
+    assert!(
+        events.contains("reason%3DRoleChangedBack%2CreportingController%3Dgitlab-iam-webhook"),
+        "{events}"
+    );
+    assert!(!said.out.contains('\u{1b}'), "no terminal, no colours");
+}
+
+#[test]
+fn what_may_not_be_read_narrows_the_report_and_with_strict_it_counts() {
+    let cluster = Cluster::answering(|asked| {
+        if asked.line.contains("/pods") || asked.line.contains("/events") {
+            return refused(403, "pods is forbidden\u{1b}[2J");
+        }
+        sound(asked, &[account("gitlab-registry", json!({IRSA: ROLE}))], &[], &[])
+    });
+    let said = cluster.status(&[]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    for what in ["Pods of the namespace gitlab", "Events of the namespace gitlab"] {
+        assert!(said.out.contains(&format!("not looked at: {what}: pods is forbidden")), "{}", said.out);
+    }
+    assert!(!said.out.contains('\u{1b}'));
+    assert_eq!(cluster.status(&["--strict"]).code, 1);
+    // Nobody may read anything: that is no report.
+    let blind = Cluster::answering(|asked| match asked.line.as_str() {
+        line if line.contains("/version") => sound(asked, &[], &[], &[]),
+        _ => refused(403, "it is forbidden"),
+    });
+    let said = blind.status(&[]);
+    assert!(said.code == 2 && said.err.contains("name one with -m"), "{}", said.err);
+    let mapping = file(&blind.folder, "mapping.yaml", MAPPING);
+    let said = blind.status(&["-m", &mapping]);
+    assert!(said.code == 2 && said.err.contains("name them with -n"), "{}", said.err);
+    let said = blind.status(&["-m", &mapping, "-n", "gitlab"]);
+    assert!(said.code == 2 && said.err.contains("nothing may be read"), "{}", said.err);
+}
+
+#[test]
+fn a_candidate_tells_before_and_after_of_each_object_that_it_touches() {
+    let cluster = Cluster::answering(|asked| {
+        let accounts = [account("gitlab-registry", json!({IRSA: ROLE})), account("late", json!({}))];
+        sound(asked, &accounts, &[running("gitlab-registry-5f7c-a", Some(ROLE))], &[])
+    });
+    let other = MAPPING
+        .replace("role: registry}", "role: other}")
+        .replace("component: registry", "serviceAccount: late");
+    let mapping = file(&cluster.folder, "mapping.yaml", &other);
+    let said = cluster.status(&["-m", &mapping]);
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
+    assert!(said.out.contains("\nin force:   ConfigMap gitlab-iam-webhook/role-mapping\n"), "{}", said.out);
+    assert!(said.out.contains("\nchanges 1, orphans 0 of 2 ServiceAccounts\n"), "{}", said.out);
+    assert!(said.out.contains("\nnewly covered 0 ServiceAccounts\n"), "both mappings cover it: {}", said.out);
+    assert!(said.out.contains("sa/late") && !said.out.contains("sa/gitlab-registry "), "{}", said.out);
+    let json = cluster.status(&["-m", &mapping, "-o", "json"]);
+    let all: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(all["impact"]["enabled"], json!({"serviceAccounts": 2, "changes": 1, "orphans": 0}));
+    assert_eq!(all["lookedAt"]["candidate"], *mapping);
+    // The mapping that is in force changes nothing more than what is not in step.
+    let same = file(&cluster.folder, "same.yaml", MAPPING);
+    assert!(cluster.status(&["-m", &same]).out.contains("\nchanges 1, orphans 0 of 2"));
+}
+
+#[test]
+fn following_prints_what_changes_as_lines_and_ends_with_its_reader() {
+    let begin = Instant::now();
+    let cluster = Cluster::answering(move |asked| {
+        let is_late = begin.elapsed() > Duration::from_secs(3);
+        let annotations = if is_late { json!({IRSA: ROLE}) } else { json!({}) };
+        sound(asked, &[account("gitlab-registry", annotations)], &[], &[])
+    });
+    let mut config = String::new();
+    let mut child = command(&cluster.arguments(&mut config, &["--watch"])).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let found = lines.by_ref().map(Result::unwrap).find(|line| line.contains(" -> "));
+    let line = found.unwrap();
+    assert!(
+        line.ends_with(&format!(
+            "ServiceAccount gitlab/gitlab-registry: drift with no role -> in-step with {ROLE}"
+        )),
+        "{line}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
