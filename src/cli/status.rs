@@ -126,7 +126,7 @@ fn text_of(args: &StatusArgs, report: &Report) -> anyhow::Result<String> {
     }
 }
 
-/// Whether standard output takes colours: it is a terminal, and nobody set NO_COLOR
+/// Whether standard output takes colours: it is a terminal, and nobody set `NO_COLOR`
 /// (<https://no-color.org>).
 fn has_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -43,7 +43,9 @@ impl Survey<'_> {
                 rows => [rows.0, rows.1].into_iter().flatten().collect(),
             }
         });
-        rows.into_iter().for_each(|row| self.keep(row));
+        for row in rows {
+            self.keep(row);
+        }
     }
 
     fn row(&self, look: &Look<'_>, provider: Option<Provider>, state: State) -> Row {
@@ -77,8 +79,7 @@ impl Survey<'_> {
         let mut row = self.row(look, Some(provider), State::Unknown);
         row.actual = present.map(row::role);
         if is_unknown {
-            row.detail =
-                "its rules ask which runner requested it, which cannot be seen afterwards".to_owned();
+            row.detail.push_str("its rules ask which runner requested it, which cannot be seen afterwards");
             return Some(row);
         }
         row.rule = verdict.rule.map(|rule| rule.name.to_string());
@@ -95,7 +96,7 @@ impl Survey<'_> {
         match row.state {
             State::Refused => row.detail = told(decision),
             State::Stale => {
-                row.detail = "a Pod that runs is never changed".to_owned();
+                row.detail.push_str("a Pod that runs is never changed");
                 row.mend = self.restart(look, State::InStep);
             }
             _ => {}
@@ -114,7 +115,7 @@ impl Survey<'_> {
             row.rule = verdict.rule.map(|rule| rule.name.to_string());
             row.wanted = verdict.role.as_deref().map(row::role);
             row.state = State::OnDefault;
-            row.detail = "it runs as default, which gets no role".to_owned();
+            row.detail.push_str("it runs as default, which gets no role");
             row.mend = Some(Mend::ByHand(advice(look.component)));
             return Some(row);
         }

@@ -119,8 +119,8 @@ impl<'r> Survey<'r> {
         self.knows_accounts = true;
     }
 
-    /// Looks at all objects of manifests, namespace by namespace. Returns the namespaces: naming the manifests
-    /// opts them in.
+    /// Looks at all objects of manifests, namespace by namespace. Returns the namespaces: naming the
+    /// manifests opts them in.
     pub fn manifests(&mut self, all: &Inventory) -> BTreeSet<String> {
         let accounts = all.service_accounts.iter().map(|account| &account.metadata);
         let metadata = accounts.chain(all.pods.iter().map(|pod| &pod.metadata));
@@ -128,8 +128,12 @@ impl<'r> Survey<'r> {
         for name in &names {
             self.enter(Place { name: name.clone(), effect: Effect::Enabled, contested: BTreeSet::new() });
             let accounts = all.service_accounts.iter().filter(|one| one.metadata.namespace == *name);
-            accounts.for_each(|account| self.account(account));
-            all.pods.iter().filter(|one| one.metadata.namespace == *name).for_each(|pod| self.pod(pod));
+            for account in accounts {
+                self.account(account);
+            }
+            for pod in all.pods.iter().filter(|one| one.metadata.namespace == *name) {
+                self.pod(pod);
+            }
         }
         names
     }

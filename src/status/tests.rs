@@ -33,6 +33,7 @@ fn labels(component: &str) -> Value {
     json!({"app": component, "chart": format!("{component}-9.0.0"), "release": "gitlab"})
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "each caller makes it in place")]
 fn account(component: &str, annotations: Value) -> ServiceAccount {
     serde_json::from_value(json!({"metadata": {
         "name": format!("gitlab-{component}"), "namespace": "gitlab", "labels": labels(component),
@@ -92,8 +93,12 @@ fn place(effect: Effect) -> Place {
 fn survey(rules: &Ruleset, accounts: &[ServiceAccount], pods: &[Value]) -> Status {
     let mut survey = Survey::new(Rules::InForce(rules), true, Some(true));
     survey.enter(place(Effect::Enabled));
-    accounts.iter().for_each(|account| survey.account(account));
-    pods.iter().for_each(|pod| survey.pod(&live(pod)));
+    for account in accounts {
+        survey.account(account);
+    }
+    for pod in pods {
+        survey.pod(&live(pod));
+    }
     survey.finish()
 }
 
@@ -300,7 +305,8 @@ fn what_is_observed_is_told_as_a_rehearsal_and_is_no_drift() {
 fn a_candidate_is_counted_as_an_edit_is_and_says_what_it_newly_covers() {
     let in_force = rules(MAPPING);
     let candidate = rules(
-        "account: \"123456789012\"\nrules:\n  - {match: {component: gitaly}, role: gitaly}\n  - {match: {component: registry}, role: registry}\n",
+        "account: \"123456789012\"\nrules:\n  - {match: {component: gitaly}, role: gitaly}\n  \
+         - {match: {component: registry}, role: registry}\n",
     );
     let accounts = [
         account("gitaly", json!({})),
@@ -310,7 +316,9 @@ fn a_candidate_is_counted_as_an_edit_is_and_says_what_it_newly_covers() {
     let judge = |in_force| {
         let mut survey = Survey::new(Rules::Candidate(&candidate, in_force), true, Some(true));
         survey.enter(place(Effect::Enabled));
-        accounts.iter().for_each(|account| survey.account(account));
+        for account in &accounts {
+            survey.account(account);
+        }
         survey.pod(&live(&pod("gitaly", None)));
         survey.finish()
     };

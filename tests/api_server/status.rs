@@ -18,7 +18,8 @@ fn labels(component: &str) -> Value {
 }
 
 fn account(name: &str, component: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "labels": labels(component)}})
+    let metadata = json!({"name": name, "labels": labels(component)});
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 }
 
 fn deployment(component: &str) -> Value {
@@ -142,7 +143,10 @@ impl Installed {
     fn evade(&self, expression: &str) {
         let held = self.ours.get("mutatingwebhookconfiguration", &self.ours.name).unwrap();
         let conditions = json!([{"name": "not-the-fighter", "expression": expression}]);
-        let set = |n: usize| json!({"op": "add", "path": format!("/webhooks/{n}/matchConditions"), "value": conditions});
+        let set = |n: usize| {
+            let path = format!("/webhooks/{n}/matchConditions");
+            json!({"op": "add", "path": path, "value": conditions})
+        };
         let patch = (0..held["webhooks"].as_array().unwrap().len()).map(set).collect();
         self.patch("mutatingwebhookconfiguration", &patch);
     }
@@ -178,7 +182,8 @@ fn a_candidate_is_told_in_the_same_numbers_as_its_edit() {
         gitlab.apply(&account(name, component));
     }
     let kept = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {
-        "name": "kept", "labels": labels("registry"), "annotations": {IRSA: "arn:aws:iam::123456789012:role/by-hand"},
+        "name": "kept", "labels": labels("registry"),
+        "annotations": {IRSA: "arn:aws:iam::123456789012:role/by-hand"},
     }});
     gitlab.apply(&kept);
     let candidates = [

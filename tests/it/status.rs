@@ -54,6 +54,7 @@ fn labels(component: &str) -> Value {
     json!({"app": component, "chart": format!("{component}-9.0.0"), "release": "gitlab"})
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "each caller makes it in place")]
 fn account(name: &str, annotations: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {
         "name": name, "namespace": "gitlab", "labels": labels("registry"), "annotations": annotations,
@@ -172,7 +173,8 @@ fn list(items: &[Value]) -> Answer {
 }
 
 fn refused(code: u16, message: &str) -> Answer {
-    let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": code, "message": message});
+    let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": code,
+        "message": message});
     Answer::Whole(code, status.to_string())
 }
 
@@ -206,7 +208,10 @@ fn sound(asked: &Asked, accounts: &[Value], pods: &[Value], events: &[Value]) ->
         }
         path if path == within => Answer::Whole(200, json!({"data": {"mapping.yaml": MAPPING}}).to_string()),
         "/api/v1/namespaces" => {
-            let labelled = |name: &str, value: &str| json!({"metadata": {"name": name, "labels": {"gitlab-iam-webhook/inject": value}}});
+            let labelled = |name: &str, value: &str| {
+                let labels = json!({"gitlab-iam-webhook/inject": value});
+                json!({"metadata": {"name": name, "labels": labels}})
+            };
             list(&[labelled("gitlab", "enabled"), labelled(OURS, "enabled"), labelled("off", "disabled")])
         }
         "/api/v1/namespaces/gitlab/serviceaccounts" => list(accounts),
@@ -247,20 +252,24 @@ fn running(name: &str, role: Option<&str>) -> Value {
         role.map(|role| json!({"name": "AWS_ROLE_ARN", "value": role})).into_iter().collect();
     let token = json!({"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/t"});
     let env: Vec<Value> = env.iter().cloned().chain(role.map(|_| token)).collect();
-    let volume = json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"audience": "sts.amazonaws.com"}}]}});
+    let volume = json!({"serviceAccountToken": {"audience": "sts.amazonaws.com"}});
+    let volume = json!({"name": "t", "projected": {"sources": [volume]}});
     let mut labels = labels("registry");
     labels["pod-template-hash"] = json!("5f7c");
     json!({
         "metadata": {"name": name, "namespace": "gitlab", "labels": labels,
-            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "gitlab-registry-5f7c",
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": "gitlab-registry-5f7c",
                 "uid": "u", "controller": true}]},
-        "spec": {"serviceAccountName": "gitlab-registry", "containers": [{"name": "r", "env": env}], "volumes": [volume]},
+        "spec": {"serviceAccountName": "gitlab-registry", "volumes": [volume],
+            "containers": [{"name": "r", "env": env}]},
         "status": {"phase": "Running"},
     })
 }
 
 fn changed_back(name: &str, by: &str) -> Value {
-    json!({"metadata": {"name": "e", "namespace": "gitlab"}, "reason": "RoleChangedBack", "reportingController": by,
+    json!({"metadata": {"name": "e", "namespace": "gitlab"}, "reason": "RoleChangedBack",
+        "reportingController": by,
         "regarding": {"kind": "ServiceAccount", "namespace": "gitlab", "name": name}})
 }
 

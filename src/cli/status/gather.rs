@@ -99,7 +99,7 @@ pub(super) async fn from_cluster(
     let lacks_accounts = unseen.iter().any(|one| one.kind == Listed::ServiceAccounts) || is_blind_to_some;
     unread.extend(unseen.into_iter().map(Gap::from));
     let ruleset = candidate.as_ref().map(|(_, ruleset)| ruleset);
-    let rules = ruleset.or(in_force.as_ref().map(|held| &held.ruleset));
+    let rules = ruleset.or_else(|| in_force.as_ref().map(|held| &held.ruleset));
     let looked_at = LookedAt {
         cluster: api.url().map(str::to_owned),
         mapping: in_force.as_ref().map(|held| format!("ConfigMap {}", held.config_map)),

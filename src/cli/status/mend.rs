@@ -22,8 +22,8 @@ pub(super) fn text(report: &Report) -> String {
     );
     section(
         &mut text,
-        "Have the webhook decide on these ServiceAccounts again. With repair.enabled in its chart's values it \
-         does so itself:",
+        "Have the webhook decide on these ServiceAccounts again. With repair.enabled in its chart's values \
+         it does so itself:",
         mending.readmit.iter().map(|(namespace, name)| {
             format!(
                 "kubectl patch serviceaccount {} -n {} --type merge --patch '{{}}'{flags}",

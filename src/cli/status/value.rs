@@ -91,6 +91,9 @@ fn mend(mend: &Mend) -> Value {
 /// The workloads that are to be restarted now.
 fn restarts(report: &Report) -> Vec<Value> {
     let mending = report.status.mending();
-    let one = |(namespace, resource, name): &(&str, &str, &str)| json!({"namespace": namespace, "workload": format!("{resource}/{name}")});
+    let one = |(namespace, resource, name): &(&str, &str, &str)| {
+        let workload = format!("{resource}/{name}");
+        json!({"namespace": namespace, "workload": workload})
+    };
     mending.restart.iter().map(one).collect()
 }
