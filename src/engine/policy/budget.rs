@@ -1,0 +1,77 @@
+//! How much of CEL's cost can one object take?
+//!
+//! The API server counts what an expression costs, and gives up one that costs more than 1,000,000. The cost
+//! of the search for rules follows the rules that are tried, and these follow the buckets in which an object
+//! can find itself. The largest object of a class is in the costliest bucket of each line of the index. What
+//! the other expressions cost depends on no mapping.
+
+use std::collections::BTreeMap;
+
+use super::Why;
+use super::class::Class;
+use crate::engine::object::subject::{MAX_LABEL, MAX_NAME};
+
+/// The most cost that the search may take. The rest of the 1,000,000 is what the model leaves out.
+pub(super) const MAX: u64 = 800_000;
+
+/// What trying a rule costs beside its expressions, and what a label costs beside its own.
+const RULE: u64 = 16;
+const LABEL: u64 = 40;
+/// What a line of the index costs, with the longest value that it can name.
+const LINE: u64 = 130;
+
+/// Checks that no object can take more than [`MAX`].
+pub(super) fn check(data: &BTreeMap<String, String>) -> Result<(), Why> {
+    for class in Class::ALL {
+        let cost = cost(class, data);
+        if cost > MAX {
+            return Err(Why::Cost(class.object(), cost));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the most cost of one expression that an object of the class can take.
+pub(super) fn cost(class: Class, data: &BTreeMap<String, String>) -> u64 {
+    let index = data.get(&format!("{}.index", class.name())).map(String::as_str).unwrap_or_default();
+    let rest = data.get(&format!("{}.rest", class.name()));
+    let tried = |lines: &String| lines.lines().map(|line| of_rule(class, line)).sum::<u64>();
+    let of_line = |line: &str| {
+        let begin = line.rsplit('\t').next().unwrap_or_default();
+        let buckets = data.range(begin.to_owned()..).take_while(|(key, _)| key.starts_with(begin));
+        LINE + buckets.map(|(_, lines)| tried(lines)).max().unwrap_or_default()
+    };
+    index.lines().map(of_line).sum::<u64>() + rest.map(tried).unwrap_or_default()
+}
+
+/// Returns what it costs to read one line of a bucket and to try its rule.
+fn of_rule(class: Class, line: &str) -> u64 {
+    let mut fields = line.split('\t').skip(2);
+    let fixed = fields.next().map(|expression| matching(class.longest(), expression)).unwrap_or_default();
+    // Each label has two fields, its key and its expression.
+    let labels = fields.skip(1).step_by(2).map(|expression| LABEL + matching(MAX_LABEL, expression));
+    RULE + units(line.len(), 5) + fixed + labels.sum::<u64>()
+}
+
+/// Returns what the API server counts for matching an expression with a text of so many characters
+/// (`CostTracker` in github.com/google/cel-go/interpreter/runtimecost.go).
+fn matching(longest: usize, expression: &str) -> u64 {
+    units(1 + longest, 10) * units(expression.len(), 4)
+}
+
+fn units(bytes: usize, each: usize) -> u64 {
+    bytes.div_ceil(each) as u64
+}
+
+impl Class {
+    /// Returns how long the text of an object of the class can be, in characters.
+    fn longest(self) -> usize {
+        // The longest component, the namespace, the ServiceAccount, the release behind `=`, and line feeds.
+        let named = 19 + MAX_LABEL + MAX_NAME + 1 + MAX_LABEL + 6;
+        match self {
+            Self::Account | Self::Default | Self::Pod => named,
+            // The project, and the runner's namespace and name.
+            Self::Job => named + MAX_LABEL + MAX_LABEL + 1 + MAX_NAME,
+        }
+    }
+}
