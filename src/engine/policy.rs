@@ -27,6 +27,9 @@ pub const FORMAT: &str = "1";
 /// its fields names each key once more.
 pub const MAX_BYTES: usize = 900_000;
 
+/// The most bytes that the rules may weigh in memory. Rules of which data could be made that fits weigh less.
+const MAX_WEIGHT: usize = 2 << 20;
+
 /// A mapping as the parameter of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -54,6 +57,9 @@ pub enum Why {
     /// The data is too long.
     #[error("with it the data would have {0} bytes, and at most {MAX_BYTES} are taken")]
     Bytes(usize),
+    /// The rules have too much to say.
+    #[error("with it the rules would weigh more than {MAX_WEIGHT} bytes in memory")]
+    Weight,
     /// One object could take too many steps of CEL.
     #[error("with it one {0} could take {1} units of CEL's cost, and at most {max} are taken", max = budget::MAX)]
     Cost(&'static str, u64),
@@ -81,13 +87,14 @@ pub enum TooLarge {
 /// they are left out.
 pub fn parameter(ruleset: &Ruleset) -> Result<Parameter, TooLarge> {
     let users = users(ruleset)?;
-    let all = ruleset.rules().len();
+    let all = light(ruleset);
     let mut why = match fitting(ruleset, &users, all) {
-        Ok(data) => return Ok(Parameter { data, left_out: Vec::new() }),
+        Ok(data) if all == ruleset.rules().len() => return Ok(Parameter { data, left_out: Vec::new() }),
+        Ok(_) => Why::Weight,
         Err(why) => why,
     };
     // As many rules as fit, found by halving: `fits` is a number that does, `over` one that does not.
-    let (mut fits, mut over) = (0, all);
+    let (mut fits, mut over) = (0, all + usize::from(why == Why::Weight));
     let mut data = fitting(ruleset, &users, 0).map_err(|_| TooLarge::Users(bytes(&users)))?;
     while over - fits > 1 {
         let middle = fits + (over - fits) / 2;
@@ -99,6 +106,16 @@ pub fn parameter(ruleset: &Ruleset) -> Result<Parameter, TooLarge> {
     let left_out = ruleset.rules().iter().skip(fits);
     let left_out = left_out.map(|rule| LeftOut { rule: rule.name.to_string(), at: rule.at, why }).collect();
     Ok(Parameter { data, left_out })
+}
+
+/// Returns how many of the first rules are not too much to be looked at. All that is made of them meanwhile is
+/// bounded so, before it is known whether they fit.
+fn light(ruleset: &Ruleset) -> usize {
+    let weights = ruleset.rules().iter().scan(0, |sum, rule| {
+        *sum += rule.weight();
+        Some(*sum)
+    });
+    weights.take_while(|sum| *sum <= MAX_WEIGHT).count()
 }
 
 /// Who is believed for more than a username, which holds whatever rules are left out.
@@ -133,7 +150,7 @@ fn fitting(
     data.insert("onNoRule".to_owned(), on_no_rule.to_owned());
     data.insert("podProvider".to_owned(), ruleset.pod_provider().name().to_owned());
     for class in Class::ALL {
-        index::file(class, ruleset, count, &mut data);
+        index::file(class, ruleset, count, &mut data)?;
     }
     for (number, rule) in ruleset.rules().iter().enumerate().take(count) {
         data.insert(format!("rule.{number}"), record::record(rule, ruleset.defaults()));

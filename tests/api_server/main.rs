@@ -25,6 +25,7 @@ mod install;
 mod mapping;
 mod observe;
 mod pods;
+mod policy_in_step;
 mod probe;
 mod releases;
 mod repair;

@@ -38,6 +38,7 @@ mod objects;
 mod observe;
 #[path = "../page.rs"]
 mod page;
+mod policy_parameter;
 mod probe;
 mod problems;
 mod properties;

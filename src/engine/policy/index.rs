@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::class::Class;
-use super::matcher;
+use super::{MAX_BYTES, Why, matcher};
 use crate::engine::object::component::Component;
 use crate::engine::rules::glob::{Glob, Head};
 use crate::engine::rules::rule::{Criteria, Rule};
@@ -72,7 +72,15 @@ pub(super) fn runner(user: &str) -> Option<String> {
 }
 
 /// Files the first `count` rules of a ruleset for one class of objects.
-pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTreeMap<String, String>) {
+///
+/// # Errors
+/// Returns an error as soon as their lines are too long: a rule of a thousand names has a thousand lines.
+pub(super) fn file(
+    class: Class,
+    ruleset: &Ruleset,
+    count: usize,
+    data: &mut BTreeMap<String, String>,
+) -> Result<(), Why> {
     let filed: Vec<(usize, &Rule, &str, Vec<_>)> = ruleset
         .rules()
         .iter()
@@ -88,6 +96,7 @@ pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTr
         *sharing.entry(place).or_default() += 1;
     }
     let mut buckets: BTreeMap<Option<&Place<'_>>, String> = BTreeMap::new();
+    let mut bytes = 0;
     for (number, rule, providers, filings) in &filed {
         // The criterion whose most frequent value the fewest rules share.
         let shared = |place| sharing.get(place).copied().unwrap_or_default();
@@ -98,6 +107,10 @@ pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTr
             None => vec![None],
         };
         for place in places {
+            bytes += line.len();
+            if bytes > MAX_BYTES {
+                return Err(Why::Bytes(bytes));
+            }
             let bucket = buckets.entry(place).or_default();
             // A rule can name a value twice, and is filed there once.
             if !bucket.ends_with(&line) {
@@ -145,6 +158,7 @@ pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTr
         lines.pop();
         data.insert(key, lines);
     }
+    Ok(())
 }
 
 /// Returns the line of a rule, with its line feed.
