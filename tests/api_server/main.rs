@@ -25,6 +25,7 @@ mod install;
 mod mapping;
 mod observe;
 mod pods;
+mod policy;
 mod probe;
 mod releases;
 mod repair;
@@ -32,4 +33,6 @@ mod rights;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+#[path = "../things.rs"]
+mod things;
 mod values;

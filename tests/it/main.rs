@@ -38,6 +38,7 @@ mod objects;
 mod observe;
 #[path = "../page.rs"]
 mod page;
+mod policy;
 mod probe;
 mod problems;
 mod properties;
@@ -51,6 +52,8 @@ mod session;
 mod session_picture;
 mod sts;
 mod support;
+#[path = "../things.rs"]
+mod things;
 mod troubleshooting;
 mod trust;
 mod trust_policy;
