@@ -149,6 +149,8 @@ enum OutputFormat {
     Text,
     /// JSON for programs.
     Json,
+    /// YAML for programs.
+    Yaml,
 }
 
 /// Runs the command line of this process.

@@ -27,6 +27,7 @@ mod fake;
 mod fake_sts;
 #[path = "../gitlab_chart.rs"]
 mod gitlab_chart;
+mod greeting;
 mod hostile;
 mod http;
 mod import;
