@@ -7,6 +7,7 @@ mod explain;
 mod import;
 mod input;
 mod output;
+mod policy;
 mod probe;
 mod progress;
 mod schema;
@@ -85,6 +86,11 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Say inside a Pod who it is for AWS: which credentials an SDK would use, and what STS says of the role.
     Whoami(Box<whoami::WhoamiArgs>),
+    /// Print a mapping as a policy of the API server, for a cluster that wants no webhook.
+    ///
+    /// A MutatingAdmissionPolicy, its binding and a ConfigMap are printed, for Kubernetes 1.36 and later. The
+    /// policy's text is the same for every mapping: the ConfigMap holds the mapping as data.
+    Policy(Box<policy::PolicyArgs>),
     /// Print the IAM trust policies that a mapping needs, or compare one that exists.
     ///
     /// A role is given twice: the webhook names it on a ServiceAccount, and the role's trust policy lets
@@ -143,6 +149,8 @@ enum OutputFormat {
     Text,
     /// JSON for programs.
     Json,
+    /// YAML for programs.
+    Yaml,
 }
 
 /// Runs the command line of this process.
@@ -156,6 +164,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Whoami(args) => whoami::run(&args),
         Command::TrustPolicy(args) => trust_policy::run(&args),

@@ -33,7 +33,7 @@
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
 //! `EventWriter` what a review found. Commands use [`inventory`], [`installation`] and [`gitlab_namespaces`],
 //! which collect once what they look at, [`tokens`], which gets a token of a ServiceAccount, and [`issuer`],
-//! which asks who issues them.
+//! which asks who issues them; before that, [`greeting`] asks whether anybody answers.
 
 mod bundle_exchange;
 pub mod ca_bundle;
@@ -46,6 +46,7 @@ pub mod default_account;
 pub mod events;
 mod failure;
 pub mod gitlab_namespaces;
+pub mod greeting;
 pub mod impact_preview;
 pub mod installation;
 pub mod inventory;

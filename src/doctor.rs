@@ -79,6 +79,21 @@ pub struct Finding {
 /// Why Secrets are not looked at where nobody asked for them.
 pub const SECRETS_NOT_ASKED: &str = "Secrets are read with --secrets only";
 
+/// Something that was not looked at, so that nothing is said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What it is, as `Secret gitlab/storage key connection`.
+    pub what: String,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl From<&Unread> for Gap {
+    fn from(unread: &Unread) -> Self {
+        Self { what: unread.to_string(), why: unread.why.clone() }
+    }
+}
+
 /// What came of all checks.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -87,7 +102,7 @@ pub struct Report {
     /// How many more findings there are than are told.
     pub more: usize,
     /// What was not looked at, and why.
-    pub unread: Vec<Unread>,
+    pub unread: Vec<Gap>,
 }
 
 /// Pages that several checks refer to.

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use crate::engine::mapping;
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider};
 use crate::engine::rules::operator_policy::OperatorPolicy;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Listed};
 pub use chart::Chart;
 pub use mapping_text::mapping_text;
 pub use rule::{Action, Match, Options, Rule};
@@ -155,10 +155,11 @@ pub fn from_values(values: &Values, chart: &Chart, terms: &Terms) -> Import {
 pub fn from_objects(inventory: &Inventory, terms: &Terms) -> Import {
     let mut draft = Draft::new(terms);
     for unread in &inventory.unread {
-        draft.remark(format!("not looked at: {} ({})", unread.what, unread.why));
+        let words = format!("{unread} ({})", unread.why);
+        draft.remark(format!("not looked at: {words}"));
         // Labels of Namespaces are not needed here.
-        if !unread.what.starts_with("Namespace") {
-            draft.unread.push(format!("{} ({})", unread.what, unread.why));
+        if unread.kind != Listed::Namespaces {
+            draft.unread.push(words);
         }
     }
     eks_config_map::examine(inventory, &mut draft);

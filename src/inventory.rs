@@ -7,6 +7,7 @@ mod hidden;
 mod manifests;
 mod pod;
 mod subject;
+mod unread;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 pub use hidden::Hidden;
 pub use manifests::{ReadError, Stated, read};
 pub use pod::{Container, EnvSource, EnvVar, Mount, Owner, Pod, PodSpec, ProjectedSource, Volume};
+pub use unread::{Listed, Unread};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -35,15 +37,6 @@ pub struct Inventory {
     pub secrets: Vec<Secret>,
     /// What could not be read.
     pub unread: Vec<Unread>,
-}
-
-/// Something that could not be read, so that nothing can be said about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// What it is, as `Pods of the namespace gitlab`.
-    pub what: String,
-    /// Why, in words.
-    pub why: String,
 }
 
 /// What is read of `metadata`.
@@ -71,6 +64,9 @@ pub struct Metadata {
     /// When it was created, as RFC 3339; empty in manifests.
     #[serde(deserialize_with = "nullable")]
     pub creation_timestamp: String,
+    /// When it was told to go, as RFC 3339; empty where it was not.
+    #[serde(deserialize_with = "nullable")]
+    pub deletion_timestamp: String,
 }
 
 /// A Namespace.
@@ -118,11 +114,19 @@ pub struct Secret {
 }
 
 /// Reads null as the default: the API server takes it as if the key were absent.
-fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+pub(crate) fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 impl Inventory {
+    /// Whether objects of this kind in this namespace may be missing, as not all could be read.
+    #[must_use]
+    pub fn may_lack(&self, kind: Listed, namespace: &str) -> bool {
+        self.unread.iter().any(|unread| unread.is_about(kind, namespace))
+    }
+
     /// Adds what was read elsewhere.
     pub fn add(&mut self, other: Self) {
         let Self { is_live: _, namespaces, service_accounts, pods, config_maps, secrets, unread } = other;

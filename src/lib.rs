@@ -16,14 +16,16 @@
 //!     ├ mapping_file  follows a mapping on disk
 //!     ├ sts      asks AWS's STS whether it gives a role for a token
 //!     ╰─ all four use
-//!        ├ doctor        finds what is wrong in what was read: it is pure, as the next three are
+//!        ├ doctor        finds what is wrong in what was read: it is pure, as the next four are
 //!        ├ import        makes rules of the roles that people have given
 //!        ├ trust_policy  makes and judges IAM's trust policies
+//!        ├ installation  holds what is read of our own installation, and what it decides by
 //!        ├ inventory     holds what a command looks at, from a cluster or from manifests
 //!        ├ tls   makes, loads, rotates, serves and checks certificates
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
 //!        ├ tasks, telemetry, shutdown  run, log and end the process
 //!        ├ live, health, metrics  hold the mapping in force, readiness and what is counted
+//!        ├ shell    quotes words of commands that are told
 //!        ├ memory   is the pool of memory that transient work shares
 //!        └ engine   decides: it is pure, without I/O, clock or async
 //! ```
@@ -34,6 +36,7 @@ pub mod doctor;
 pub mod engine;
 pub mod health;
 pub mod import;
+pub mod installation;
 pub mod inventory;
 pub mod live;
 pub mod mapping_file;
@@ -41,6 +44,7 @@ pub mod mapping_loader;
 pub mod memory;
 pub mod metrics;
 pub mod server;
+pub mod shell;
 pub mod shutdown;
 pub mod sts;
 pub mod tasks;

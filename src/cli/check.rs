@@ -68,14 +68,12 @@ enum Failure {
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let policy = OperatorPolicy::from(&args.policy);
     let checked: Vec<Checked> = args.files.iter().map(|path| check(path, &policy)).collect();
-    let text = match args.output {
-        OutputFormat::Text => checked.iter().map(as_text).collect(),
-        OutputFormat::Json => {
-            let files: Vec<_> = checked.iter().map(as_json).collect();
-            format!("{:#}\n", serde_json::Value::Array(files))
-        }
-    };
-    output::print(&text)?;
+    let text = output::formatted(
+        args.output,
+        || checked.iter().map(as_text).collect(),
+        || checked.iter().map(as_json).collect(),
+    );
+    output::print(&text?)?;
     let mut code = 0;
     for Checked { result, warnings, .. } in &checked {
         match result {

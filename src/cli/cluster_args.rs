@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use crate::cluster::greeting::greet;
 use crate::cluster::{self, Access, ApiServer};
 use crate::engine::object::dns_name::is_dns_label;
 use crate::memory::{self, Pool};
 
+const CONNECTING: &str = "connecting to the cluster";
+
 /// Which cluster, and how it is reached.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "The cluster")]
 pub(super) struct ClusterArgs {
     /// The kubeconfig. Without this option, it is the one that KUBECONFIG names, ~/.kube/config, or the
@@ -21,6 +24,20 @@ pub(super) struct ClusterArgs {
     /// The context of the kubeconfig. Without this option, it is the current one.
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+
+    /// The user to act as, as kubectl takes it. The API server must allow it.
+    #[arg(id = "as_user", long = "as", value_name = "USER", value_parser = sendable)]
+    user: Option<String>,
+
+    /// A group to act as, with --as. The option can be repeated.
+    #[arg(
+        id = "as_group",
+        long = "as-group",
+        value_name = "GROUP",
+        requires = "as_user",
+        value_parser = sendable
+    )]
+    groups: Vec<String>,
 }
 
 /// Which namespaces of the cluster.
@@ -43,12 +60,30 @@ impl ClusterArgs {
         self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// Connects to the cluster. Nothing is asked of it yet.
+    /// Connects to the cluster, and makes sure within seconds that it answers.
     pub(super) async fn connect(&self) -> anyhow::Result<ApiServer> {
-        let Self { kubeconfig, context } = self;
-        let access = Access { kubeconfig: kubeconfig.clone(), context: context.clone() };
-        cluster::connect_with(&access, Pool::new(memory::POOL)).await.context("connecting to the cluster")
+        let api = self.client().await?;
+        greet(&api).await.context(CONNECTING)?;
+        Ok(api)
     }
+
+    /// Connects to the cluster. Nothing is asked of it yet.
+    pub(super) async fn client(&self) -> anyhow::Result<ApiServer> {
+        let Self { kubeconfig, context, user, groups } = self.clone();
+        let access = Access { kubeconfig, context, user, groups };
+        cluster::connect_with(&access, Pool::new(memory::POOL)).await.context(CONNECTING)
+    }
+}
+
+/// The name of a user or a group goes into the head of each request.
+fn sendable(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty: name somebody, or leave the option out");
+    }
+    if !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        return Err("it has characters that cannot be sent: only those of ASCII can");
+    }
+    Ok(text.to_owned())
 }
 
 /// An empty name would mean all namespaces to the API server, as where a shell's variable is not set.

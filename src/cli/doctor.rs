@@ -16,11 +16,12 @@ use super::{OutputFormat, input, output};
 use crate::cluster::installation::{Look, find};
 use crate::cluster::inventory::{self, Wanted};
 use crate::cluster::{ApiServer, gitlab_namespaces};
-use crate::doctor::installation::{self, Installation, Seen};
-use crate::doctor::{self, Findings, Report, Scene, Severity, ValuesFile};
+use crate::doctor::installation;
+use crate::doctor::{self, Findings, Gap, Report, Scene, Severity, ValuesFile};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{Hidden, Inventory, Unread, read};
+use crate::installation::{Installation, Seen};
+use crate::inventory::{Hidden, Inventory, read};
 use report::{LookedAt, Told};
 
 const EXAMPLES: &str = "Examples:
@@ -52,7 +53,7 @@ pub(super) struct DoctorArgs {
         long = "filename",
         short,
         value_name = "FILE",
-        conflicts_with_all = ["all_namespaces", "kubeconfig", "context"]
+        conflicts_with_all = ["all_namespaces", "kubeconfig", "context", "as_user"]
     )]
     files: Vec<PathBuf>,
 
@@ -94,7 +95,7 @@ struct Gathered {
     /// What is known of our installations; `None` where manifests are looked at.
     installations: Option<Seen<Vec<Installation>>>,
     /// What was not looked at, beside what the inventory and the installations say.
-    unread: Vec<Unread>,
+    unread: Vec<Gap>,
     /// What was looked into.
     namespaces: Vec<String>,
 }
@@ -106,11 +107,9 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         from_manifests(args)?
     };
     let told = judge(args, gathered)?;
-    let text = match args.output {
-        OutputFormat::Text => told.as_text(std::io::stdout().is_terminal()),
-        OutputFormat::Json => told.as_json(),
-    };
-    output::print(&text)?;
+    let text =
+        output::formatted(args.output, || told.as_text(std::io::stdout().is_terminal()), || told.as_json());
+    output::print(&text?)?;
     let is_strictly_found = told.warnings() > 0 || told.has_gaps();
     let is_found = told.problems() > 0 || told.has_more() || args.strict && is_strictly_found;
     Ok(ExitCode::from(u8::from(is_found)))
@@ -148,10 +147,10 @@ fn judge(args: &DoctorArgs, gathered: Gathered) -> anyhow::Result<Told> {
     report.more += gitlab.more;
     if ruleset.is_none() && !matches!(installations, Some(Seen::Missing)) {
         let why = "no mapping is known: name one with --mapping".to_owned();
-        report.unread.push(Unread { what: "what the mapping decides".to_owned(), why });
+        report.unread.push(Gap { what: "what the mapping decides".to_owned(), why });
     }
     report.unread.extend(unread);
-    report.unread.extend(inventory.unread.iter().cloned());
+    report.unread.extend(inventory.unread.iter().map(Gap::from));
     let looked_at = LookedAt {
         installations: found.iter().map(|one| format!("{}/{}", one.namespace, one.service)).collect(),
         mapping,
@@ -171,7 +170,7 @@ fn about_installations(
 ) {
     let mut unread = |why: &str| {
         let what = "the installation of gitlab-iam-webhook".to_owned();
-        report.unread.push(Unread { what, why: why.to_owned() });
+        report.unread.push(Gap { what, why: why.to_owned() });
     };
     let found = match installations {
         None => return unread(report::NO_CLUSTER),
@@ -183,15 +182,15 @@ fn about_installations(
         Some(Seen::There(found)) => found,
     };
     for (index, one) in found.iter().enumerate() {
-        let own = if index == 0 { None } else { one.in_force() };
-        let ruleset = if index == 0 { ruleset } else { own.as_ref().map(|own| &own.ruleset) };
+        let own = if index == 0 { Seen::Missing } else { one.in_force() };
+        let ruleset = if index == 0 { ruleset } else { own.there().map(|own| &own.ruleset) };
         report.findings.extend(installation::examine(one, ruleset, SystemTime::now()));
-        report.unread.extend(one.unread());
+        report.unread.extend(installation::gaps(one));
         if index > 0 {
             let why =
                 "the mapping of the first installation was used: name this one with --webhook-configuration";
             let what = format!("GitLab by the mapping of {}/{}", one.namespace, one.service);
-            report.unread.push(Unread { what, why: why.to_owned() });
+            report.unread.push(Gap { what, why: why.to_owned() });
         }
     }
 }
@@ -202,7 +201,11 @@ fn mapping_of(
     found: &[Installation],
 ) -> anyhow::Result<(Option<String>, Option<Ruleset>)> {
     let Some(path) = &args.mapping else {
-        let in_force = found.first().and_then(Installation::in_force);
+        let in_force = found.first().map(Installation::in_force);
+        let in_force = match in_force {
+            Some(Seen::There(held)) => Some(held),
+            _ => None,
+        };
         return Ok(in_force.map(|held| (held.config_map, held.ruleset)).unzip());
     };
     let policy = found.first().and_then(|one| one.operator_policy().ok());
@@ -253,8 +256,8 @@ fn from_manifests(args: &DoctorArgs) -> anyhow::Result<Gathered> {
 
 async fn from_cluster(args: &DoctorArgs) -> anyhow::Result<Gathered> {
     let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    inventory::greet(&api).await.context("asking the cluster")?;
     let look = Look { configuration: args.webhook_configuration.clone(), is_deep: true };
     let installations = find(&api, &look, |what| progress.tell(what)).await.context("asking the cluster")?;
     let (namespaces, unread) = chosen(args, &api, &mut progress).await?;
@@ -272,7 +275,7 @@ async fn from_cluster(args: &DoctorArgs) -> anyhow::Result<Gathered> {
         } else {
             ""
         };
-        bail!("looking at the cluster: nothing may be read: {}: {}{advice}", first.what, first.why);
+        bail!("looking at the cluster: nothing may be read: {first}: {}{advice}", first.why);
     }
     Ok(Gathered { inventory, installations: Some(installations), unread, namespaces })
 }
@@ -282,7 +285,7 @@ async fn chosen(
     args: &DoctorArgs,
     api: &ApiServer,
     progress: &mut Progress,
-) -> anyhow::Result<(Vec<String>, Vec<Unread>)> {
+) -> anyhow::Result<(Vec<String>, Vec<Gap>)> {
     let NamespacesArgs { namespaces, all_namespaces } = &args.namespaces;
     if *all_namespaces || !namespaces.is_empty() {
         let mut once: Vec<String> = Vec::new();
@@ -296,13 +299,13 @@ async fn chosen(
     let found = gitlab_namespaces::find(api, |what| progress.tell(what)).await;
     let gitlab_namespaces::Found { namespaces, unread } = found.context("asking the cluster")?;
     if !namespaces.is_empty() {
-        return Ok((namespaces.into_iter().collect(), unread));
+        return Ok((namespaces.into_iter().collect(), unread.iter().map(Gap::from).collect()));
     }
     let own = api.own_namespace().to_owned();
     let why = format!(
         "no namespace that may be read has our label or objects of GitLab's charts, so only {own} was looked \
          into: name GitLab's namespace with -n"
     );
-    let nothing = Unread { what: "GitLab".to_owned(), why };
-    Ok((vec![own], unread.into_iter().chain([nothing]).collect()))
+    let nothing = Gap { what: "GitLab".to_owned(), why };
+    Ok((vec![own], unread.iter().map(Gap::from).chain([nothing]).collect()))
 }

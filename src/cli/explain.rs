@@ -105,7 +105,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             OutputFormat::Text => {
                 texts.push(as_text(heading, subject, &explanation, account.as_ref(), &named));
             }
-            OutputFormat::Json => values.push(as_json(heading, subject, &explanation, account.as_ref())),
+            OutputFormat::Json | OutputFormat::Yaml => {
+                values.push(as_json(heading, subject, &explanation, account.as_ref()));
+            }
         }
     };
     let found = each_subject(&input, &ruleset, args, &mut show)?;
@@ -116,10 +118,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(1));
     }
-    let mut text = match args.output {
-        OutputFormat::Text => texts.join("\n"),
-        OutputFormat::Json => format!("{:#}\n", Value::Array(values)),
-    };
+    let mut text = output::formatted(args.output, || texts.join("\n"), || Value::Array(values))?;
     if assumed && args.output == OutputFormat::Text {
         text.push_str(
             "\nPods count as asked for by their controller: name another requester with --user USER.\n",

@@ -1,7 +1,6 @@
 //! What do people have today, as a mapping? The command `import` tells.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::cluster_args::{self, ClusterArgs, NamespacesArgs};
+use super::progress::Progress;
 use super::{OutputFormat, counted, input, output};
 use crate::cluster::NamespacedName;
 use crate::cluster::inventory::{Wanted, collect};
@@ -147,15 +147,10 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if let Err(problems) = mapping::compile(&text, &OperatorPolicy::default()) {
         bail!("writing the mapping: {problems}; look into fewer namespaces");
     }
-    match args.output {
-        OutputFormat::Text => {
-            output::print(&text)?;
-            let told = as_text(&import);
-            if !told.is_empty() {
-                output::error(told.trim_end());
-            }
-        }
-        OutputFormat::Json => output::print(&format!("{:#}\n", as_json(&import, &text)))?,
+    output::print(&output::formatted(args.output, || text.clone(), || as_json(&import, &text))?)?;
+    let told = as_text(&import);
+    if args.output == OutputFormat::Text && !told.is_empty() {
+        output::error(told.trim_end());
     }
     if let Some(first) = import.unread.first() {
         let more = match import.unread.len() - 1 {
@@ -272,19 +267,16 @@ async fn from_cluster(args: &ImportArgs) -> anyhow::Result<Import> {
              the cluster with -n"
         );
     }
+    let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    let is_watched = io::stderr().is_terminal();
-    let progress = |what: &str| {
-        if is_watched {
-            output::error(&format!("reading {what}"));
-        }
-    };
+    let mut tell = |what: &str| progress.tell(&format!("reading {what}"));
     let wanted = Wanted { namespaces: namespaces.clone(), pods: true, ..Wanted::default() };
-    let mut inventory = collect(&api, &wanted, progress).await.context("reading the cluster")?;
+    let mut inventory = collect(&api, &wanted, &mut tell).await.context("reading the cluster")?;
     if let Some(place) = &args.eks_config_map {
         let wanted =
             Wanted { namespaces: vec![place.namespace.clone()], config_maps: true, ..Wanted::default() };
-        let beside = collect(&api, &wanted, progress).await.context("reading the cluster")?;
+        let beside = collect(&api, &wanted, &mut tell).await.context("reading the cluster")?;
         let mut maps = beside.config_maps;
         maps.retain(|map| map.metadata.name == place.name);
         if maps.is_empty() && beside.unread.is_empty() {

@@ -58,7 +58,7 @@ pub(super) fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(args: &ProbeArgs) -> anyhow::Result<Outcome> {
-    let api = args.cluster.connect().await?;
+    let api = args.cluster.client().await?;
     let probe = Probe::new(api, &args.mapping_config_map, &args.webhook_configuration);
     let end = Instant::now() + args.retry_for;
     loop {

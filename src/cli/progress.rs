@@ -31,12 +31,17 @@ impl Progress {
             self.next = Instant::now() + PAUSE;
         }
     }
+
+    /// Makes room for another line on standard error.
+    pub(super) fn clear(&self) {
+        if self.is_terminal {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_terminal {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K");
-        }
+        self.clear();
     }
 }

@@ -118,6 +118,8 @@ enum Format {
     Text,
     /// JSON for programs.
     Json,
+    /// YAML for programs.
+    Yaml,
     /// Data sources and resources of Terraform.
     Terraform,
     /// A template of `CloudFormation`, in JSON.
@@ -164,8 +166,8 @@ pub(super) fn run(args: &TrustPolicyArgs) -> anyhow::Result<ExitCode> {
     let made: Vec<Made<'_>> = trusts.roles.iter().filter_map(|trust| made(args, trust, &issuers)).collect();
     let mut warnings = trusts.warnings.clone();
     warnings.extend(made.iter().filter_map(length_warning));
-    if !made.is_empty() || args.output == Format::Json {
-        output::print(&print::all(args, &made, &trusts, &warnings))?;
+    if !made.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
+        output::print(&print::all(args, &made, &trusts, &warnings)?)?;
     }
     conclude(&trusts, &warnings)
 }
@@ -260,9 +262,7 @@ fn gives_by_irsa(ruleset: &Ruleset) -> bool {
 
 /// Others wrote these texts: none of them may steer a terminal.
 fn visible(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.replace(|c: char| c.is_control() || turns(c), "?")
+    text.replace(output::is_steering, "?")
 }
 
 fn trusted_role(text: &str) -> Result<String, String> {

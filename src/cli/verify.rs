@@ -17,12 +17,12 @@ use super::cluster_args::{self, ClusterArgs, NamespacesArgs};
 use super::progress::Progress;
 use super::sts_args::StsArgs;
 use super::{OperatorPolicyArgs, OutputFormat, input, output};
-use crate::cluster::inventory::{Wanted, collect, greet, must_exist};
+use crate::cluster::inventory::{Wanted, collect, must_exist};
 use crate::cluster::tokens::Tokens;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{ServiceAccount, Unread};
+use crate::inventory::{Listed, ServiceAccount, Unread};
 use crate::sts::{About, Ask, AskError, Claims, Endpoint, RoleArn, Sts, Token, explain};
 use crate::telemetry::causes;
 use cases::Case;
@@ -117,10 +117,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let ruleset = args.mapping.as_ref().map(|path| read_mapping(path, &args.policy)).transpose()?;
     let sts = args.sts.sts()?;
     let report = cluster_args::block_on(ask(args, ruleset.as_ref(), &sts))?;
-    output::print(&match args.output {
-        OutputFormat::Text => report.as_text(),
-        OutputFormat::Json => format!("{:#}\n", report.as_json()),
-    })?;
+    output::print(&output::formatted(args.output, || report.as_text(), || report.as_json())?)?;
     if report.refused() > 0 {
         return Ok(ExitCode::from(1));
     }
@@ -159,8 +156,8 @@ fn read_mapping(path: &std::path::Path, policy: &OperatorPolicyArgs) -> anyhow::
 
 async fn ask(args: &VerifyArgs, ruleset: Option<&Ruleset>, sts: &Sts) -> anyhow::Result<Report> {
     let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    greet(&api).await.context("asking the cluster")?;
     let tokens = Tokens::new(api.clone());
     let (accounts, unread): (Vec<ServiceAccount>, _) = match &args.service_account {
         Some(name) => (vec![one(args, &api, &tokens, name).await?], Vec::new()),
@@ -215,7 +212,7 @@ async fn all(
     let inventory = collect(api, &wanted, |what| progress.tell(&format!("reading {what}"))).await?;
     let mut unread = inventory.unread;
     // Nothing here looks at the Namespaces themselves.
-    unread.retain(|unread| !unread.what.starts_with("Namespace"));
+    unread.retain(|unread| unread.kind != Listed::Namespaces);
     Ok((inventory.service_accounts, unread))
 }
 

@@ -65,10 +65,7 @@ pub(super) fn run(args: &WhoamiArgs) -> anyhow::Result<ExitCode> {
         let is_pod = variable("KUBERNETES_SERVICE_HOST").is_some();
         Ok(Report { sources, node, identity, is_pod, has_missing_profile: profile.missing.is_some() })
     })?;
-    output::print(&match args.output {
-        OutputFormat::Text => report.as_text(),
-        OutputFormat::Json => format!("{:#}\n", report.as_json()),
-    })?;
+    output::print(&output::formatted(args.output, || report.as_text(), || report.as_json())?)?;
     match &report.identity.outcome {
         Outcome::Given(_) => {
             let is_used = report.web_identity_wins() && !report.has_missing_profile;

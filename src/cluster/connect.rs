@@ -38,13 +38,17 @@ pub enum ConnectError {
     Client(#[source] Unusable),
 }
 
-/// Which kubeconfig is used, and which of its contexts.
+/// Which kubeconfig is used, which of its contexts, and as whom.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// The kubeconfig; `None` for the one that is found.
     pub kubeconfig: Option<PathBuf>,
     /// The context; `None` for the current one.
     pub context: Option<String>,
+    /// The user to act as; `None` for the one of the kubeconfig.
+    pub user: Option<String>,
+    /// The groups to act as, beside the user.
+    pub groups: Vec<String>,
 }
 
 /// Connects as a person asked for. Nothing is asked of the API server yet. What it answers takes its room in
@@ -53,10 +57,10 @@ pub struct Access {
 /// # Errors
 /// When there are no credentials, or they cannot be used.
 pub async fn connect_with(access: &Access, pool: Pool) -> Result<ApiServer, ConnectError> {
-    let Access { kubeconfig, context } = access;
+    let Access { kubeconfig, context, user, groups } = access;
     let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
     let unusable = |error| ConnectError::Kubeconfig(of_kubeconfig(&place(kubeconfig.as_deref()), &error));
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             let named = Kubeconfig::read_from(path).map_err(unusable)?;
             Config::from_custom_kubeconfig(named, &options).await.map_err(unusable)?
@@ -64,6 +68,13 @@ pub async fn connect_with(access: &Access, pool: Pool) -> Result<ApiServer, Conn
         None if context.is_some() => Config::from_kubeconfig(&options).await.map_err(unusable)?,
         None => found().await?,
     };
+    if user.is_some() {
+        // Nothing of another user whom the kubeconfig acts as is left: his groups would be given to this one.
+        let who = &mut config.auth_info;
+        who.impersonate.clone_from(user);
+        who.impersonate_groups = (!groups.is_empty()).then(|| groups.clone());
+        (who.impersonate_uid, who.impersonate_user_extra) = (None, None);
+    }
     api_server(config, Use::Once, pool).await
 }
 

@@ -124,6 +124,11 @@ impl Failure {
         }
     }
 
+    /// Whether nobody answers, or nobody who knows us: asking for something else is no use.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Call(..) | Self::TooLate(_)) || self.code() == Some(401)
+    }
+
     /// How long the API server asked to wait before the next request.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -16,7 +16,7 @@ use super::inventory::{CollectError, LONGEST_LIST};
 use super::pages::{Collection, Pages};
 use crate::engine::object::component;
 use crate::engine::object::subject::{INJECT, Kind, Pair};
-use crate::inventory::{Metadata, Unread};
+use crate::inventory::{Listed, Metadata, Unread};
 
 /// The most objects of a kind that are looked at.
 const MOST: usize = 20_000;
@@ -46,12 +46,12 @@ pub async fn find(api: &ApiServer, mut progress: impl FnMut(&str)) -> Result<Fou
     let mut found = Found::default();
     let all = Collection::of::<Namespace>(None).labelled(INJECT.to_owned());
     progress("Namespaces with our label");
-    look(api, all, "Namespaces of the cluster", &mut found, |metadata| Some(metadata.name)).await?;
+    look(api, all, Listed::Namespaces, &mut found, |metadata| Some(metadata.name)).await?;
     for (kind, all, what) in [
-        (Kind::ServiceAccount, Collection::of::<ServiceAccount>(None), "ServiceAccounts of the cluster"),
-        (Kind::Pod, Collection::of::<Pod>(None), "Pods of the cluster"),
+        (Kind::ServiceAccount, Collection::of::<ServiceAccount>(None), Listed::ServiceAccounts),
+        (Kind::Pod, Collection::of::<Pod>(None), Listed::Pods),
     ] {
-        progress(what);
+        progress(&what.within(None));
         let all = all.labelled("app,release".to_owned());
         let of_gitlab = |metadata: Metadata| is_of_gitlab(kind, &metadata).then_some(metadata.namespace);
         look(api, all, what, &mut found, of_gitlab).await?;
@@ -72,13 +72,13 @@ fn is_of_gitlab(kind: Kind, metadata: &Metadata) -> bool {
 async fn look(
     api: &ApiServer,
     all: Collection,
-    what: &str,
+    what: Listed,
     found: &mut Found,
     namespace: impl Fn(Metadata) -> Option<String>,
 ) -> Result<(), CollectError> {
     let mut pages = Pages::new(api.clone(), all.metadata_only());
     let (mut count, end) = (0, Instant::now() + LONGEST_LIST);
-    let why = loop {
+    let (is_partial, why) = loop {
         let page = pages.next(|object: &RawValue| {
             count += 1;
             let Object { metadata } = serde_json::from_str(object.get())?;
@@ -91,11 +91,14 @@ async fn look(
             Ok(false) => return Ok(()),
             Ok(true) if count < MOST && found.namespaces.len() < MOST_NAMESPACES && Instant::now() < end => {}
             Ok(true) => {
-                break "there are more than this command looks at: name namespaces with -n".to_owned();
+                break (
+                    true,
+                    "there are more than this command looks at: name namespaces with -n".to_owned(),
+                );
             }
-            Err(failure) => break CollectError::unless_refused(what, failure)?,
+            Err(failure) => break (false, CollectError::unless_refused(&what.within(None), failure)?),
         }
     };
-    found.unread.push(Unread { what: what.to_owned(), why });
+    found.unread.push(Unread { kind: what, namespace: None, is_partial, why });
     Ok(())
 }

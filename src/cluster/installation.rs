@@ -20,10 +20,10 @@ use super::inventory::CollectError;
 use super::pages::{Collection, Pages};
 use super::probe::Probe;
 use super::{ApiServer, NamespacedName, served_certificate};
-use crate::doctor::installation::{
+use crate::engine::admission::validate::LAST_GOOD_SUFFIX;
+use crate::installation::{
     Configuration, Deployment, Installation, MappingText, Reach, Replica, Seen, served,
 };
-use crate::engine::admission::validate::LAST_GOOD_SUFFIX;
 
 /// The name of the webhook configurations where the chart is installed as its own documents say.
 const USUAL: &str = "gitlab-iam-webhook";

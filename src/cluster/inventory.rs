@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::ApiServer;
 use super::failure::Failure;
 use super::pages::{Collection, Pages};
-use crate::inventory::{self, Inventory, Metadata, Unread};
+use crate::inventory::{self, Inventory, Listed, Metadata, Unread};
 use crate::telemetry::causes;
 
 /// The most objects of a kind in a namespace that are looked at.
@@ -61,28 +61,6 @@ pub enum CollectError {
     NoNamespace(String),
 }
 
-/// How long a first answer may take. A person waits for it.
-const GREETING: Duration = Duration::from_secs(8);
-
-/// The longest first answer, in bytes.
-const LONGEST_GREETING: usize = 64 << 10;
-
-/// Asks whether somebody answers, before anything else is asked that may take long.
-///
-/// # Errors
-/// When nobody does, or the API server does not know who asks.
-pub async fn greet(api: &ApiServer) -> Result<(), CollectError> {
-    let request = http::Request::get("/version").body(Vec::new());
-    let request = request.map_err(kube::core::request::Error::BuildRequest);
-    match api.ask(request, GREETING, LONGEST_GREETING).await {
-        Err(failure) if is_unreachable(&failure) => {
-            Err(CollectError::unreachable("version of the API server", failure))
-        }
-        // That it is forbidden is an answer.
-        _ => Ok(()),
-    }
-}
-
 /// Collects what is wanted. `progress` is told what is being read.
 ///
 /// # Errors
@@ -106,32 +84,30 @@ pub async fn collect(
         some => some.iter().map(|name| Some(name.as_str())).collect(),
     };
     for place in places {
-        let within =
-            place.map_or_else(|| "all namespaces".to_owned(), |name| format!("the namespace {name}"));
-        let all = Collection::of::<ClusterServiceAccount>(place).metadata_only();
-        let what = format!("ServiceAccounts of {within}");
-        collector.list(all, &what, &mut inventory.service_accounts, |object| object).await?;
+        let accounts = Collection::of::<ClusterServiceAccount>(place).metadata_only();
+        let of = |kind| Place { kind, namespace: place };
+        collector
+            .list(accounts, of(Listed::ServiceAccounts), &mut inventory.service_accounts, |object| object)
+            .await?;
         if wanted.pods {
-            let what = format!("Pods of {within}");
             let as_pod = |mut pod: inventory::Pod| {
                 "Pod".clone_into(&mut pod.written_kind);
                 pod
             };
-            collector.list(Collection::of::<Pod>(place), &what, &mut inventory.pods, as_pod).await?;
-            let what = format!("CronJobs of {within}");
+            let pods = Collection::of::<Pod>(place);
+            collector.list(pods, of(Listed::Pods), &mut inventory.pods, as_pod).await?;
             let mut jobs = Vec::new();
-            collector.list(Collection::of::<CronJob>(place), &what, &mut jobs, |object| object).await?;
+            let all = Collection::of::<CronJob>(place);
+            collector.list(all, of(Listed::CronJobs), &mut jobs, |object| object).await?;
             inventory.pods.extend(jobs.into_iter().filter_map(pod_of));
         }
         if wanted.config_maps {
-            let what = format!("ConfigMaps of {within}");
-            let all = Collection::of::<ConfigMap>(place);
-            collector.list(all, &what, &mut inventory.config_maps, |object| object).await?;
+            let maps = Collection::of::<ConfigMap>(place);
+            collector.list(maps, of(Listed::ConfigMaps), &mut inventory.config_maps, |object| object).await?;
         }
         if wanted.secrets {
-            let what = format!("Secrets of {within}");
-            let all = Collection::of::<ClusterSecret>(place);
-            collector.list(all, &what, &mut inventory.secrets, |object| object).await?;
+            let secrets = Collection::of::<ClusterSecret>(place);
+            collector.list(secrets, of(Listed::Secrets), &mut inventory.secrets, |object| object).await?;
         }
     }
     inventory.unread = collector.unread;
@@ -155,6 +131,14 @@ pub async fn must_exist(api: &ApiServer, name: &str) -> Result<(), CollectError>
     }
 }
 
+/// What is listed, and where.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    kind: Listed,
+    /// The namespace, or for Namespaces the only one; `None` for all of them.
+    namespace: Option<&'a str>,
+}
+
 struct Collector<'a, F> {
     api: &'a ApiServer,
     progress: F,
@@ -168,12 +152,12 @@ impl<F: FnMut(&str)> Collector<'_, F> {
     async fn namespaces(&mut self, wanted: &Wanted, inventory: &mut Inventory) -> Result<(), CollectError> {
         let before = self.unread.len();
         let all = Collection::of::<Namespace>(None).metadata_only();
-        self.list(all, "Namespaces", &mut inventory.namespaces, |object| object).await?;
+        let of = |namespace| Place { kind: Listed::Namespaces, namespace };
+        self.list(all, of(None), &mut inventory.namespaces, |object| object).await?;
         if self.unread.len() > before {
             for name in &wanted.namespaces {
                 let one = Collection::of::<Namespace>(None).metadata_only().named(name);
-                let what = format!("Namespace {name}");
-                self.list(one, &what, &mut inventory.namespaces, |object| object).await?;
+                self.list(one, of(Some(name)), &mut inventory.namespaces, |object| object).await?;
             }
         }
         Ok(())
@@ -182,11 +166,18 @@ impl<F: FnMut(&str)> Collector<'_, F> {
     async fn list<O: DeserializeOwned, T>(
         &mut self,
         all: Collection,
-        what: &str,
+        place: Place<'_>,
         into: &mut Vec<T>,
         made: impl Fn(O) -> T,
     ) -> Result<(), CollectError> {
-        (self.progress)(what);
+        let what = place.kind.within(place.namespace);
+        (self.progress)(&what);
+        let unread = |is_partial, why| Unread {
+            kind: place.kind,
+            namespace: place.namespace.map(str::to_owned),
+            is_partial,
+            why,
+        };
         let (mut pages, before) = (Pages::new(self.api.clone(), all), into.len());
         let (mut left, mut is_cut) = (self.left, false);
         let end = Instant::now() + LONGEST_LIST;
@@ -206,11 +197,11 @@ impl<F: FnMut(&str)> Collector<'_, F> {
             match page {
                 Ok(true) if !is_cut => {}
                 Ok(_) => break,
-                Err(failure) if is_unreachable(&failure) => {
-                    return Err(CollectError::unreachable(what, failure));
+                Err(failure) if failure.is_unreachable() => {
+                    return Err(CollectError::unreachable(&what, failure));
                 }
                 Err(failure) => {
-                    self.unread.push(Unread { what: what.to_owned(), why: in_words(&failure) });
+                    self.unread.push(unread(false, causes(&failure)));
                     break;
                 }
             }
@@ -218,7 +209,7 @@ impl<F: FnMut(&str)> Collector<'_, F> {
         self.left = left;
         if is_cut {
             let why = "there are more than this command looks at: name fewer namespaces with -n".to_owned();
-            self.unread.push(Unread { what: format!("some {what}"), why });
+            self.unread.push(unread(true, why));
         }
         Ok(())
     }
@@ -231,24 +222,11 @@ impl CollectError {
 
     /// Returns why something could not be read, or the error where nobody answers at all.
     pub(super) fn unless_refused(what: &str, failure: Failure) -> Result<String, Self> {
-        if is_unreachable(&failure) {
+        if failure.is_unreachable() {
             return Err(Self::unreachable(what, failure));
         }
-        Ok(in_words(&failure))
+        Ok(causes(&failure))
     }
-}
-
-/// Says why something could not be read. The parser's words are left out: they may hold a secret's value.
-fn in_words(failure: &Failure) -> String {
-    match failure {
-        Failure::Json(_) => "the answer does not have the shape of the API server's".to_owned(),
-        failure => causes(failure),
-    }
-}
-
-/// Whether nobody answers, so that asking for something else is no use.
-fn is_unreachable(failure: &Failure) -> bool {
-    matches!(failure, Failure::Call(..) | Failure::TooLate(_)) || failure.code() == Some(401)
 }
 
 /// What is read of a CronJob.

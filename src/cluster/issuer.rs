@@ -50,8 +50,7 @@ pub async fn issuer(api: &ApiServer) -> Result<String, IssuerFailure> {
         held.json::<Discovery>()
     };
     read.await.map(|discovery| discovery.issuer).map_err(|failure| match failure {
-        Failure::Call(..) | Failure::TooLate(_) => IssuerFailure::Unreachable(UnreachableCause(failure)),
-        failure if failure.code() == Some(401) => IssuerFailure::Unreachable(UnreachableCause(failure)),
+        failure if failure.is_unreachable() => IssuerFailure::Unreachable(UnreachableCause(failure)),
         failure => IssuerFailure::Refused(UnreachableCause(failure)),
     })
 }

@@ -88,6 +88,11 @@ impl ApiServer {
         Self { address: Address(Some(format!("{scheme}://{host}{port}").into())), ..self }
     }
 
+    /// Where the API server is.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     fn failed(&self, error: kube::Error) -> Failure {
         Failure::call(&self.address, error)
     }

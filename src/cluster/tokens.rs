@@ -35,8 +35,6 @@ pub enum TokensError {
     Asked {
         /// What was being done.
         doing: &'static str,
-        /// Whether there was no answer, so that asking again is no use.
-        is_unreachable: bool,
         /// Why, in words.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
@@ -139,25 +137,6 @@ fn ask(account: &NamespacedName, parameters: &PostParams, audiences: &[&str]) ->
     request.create_subresource("token", &account.name, parameters, body.to_string().into_bytes())
 }
 
-/// An answer of another shape than the API server's.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer does not have the shape of the API server's")]
-struct Misshapen;
-
 fn failed(doing: &'static str, failure: Failure) -> TokensError {
-    let is_unreachable = matches!(failure, Failure::Call(..) | Failure::TooLate(_));
-    let source: Arc<dyn std::error::Error + Send + Sync> = match failure {
-        // The parser's words may hold the token.
-        Failure::Json(_) => Arc::new(Misshapen),
-        failure => Arc::new(failure),
-    };
-    TokensError::Asked { doing, is_unreachable, source }
-}
-
-impl TokensError {
-    /// Whether the API server did not answer, so that asking again is no use.
-    #[must_use]
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Asked { is_unreachable: true, .. })
-    }
+    TokensError::Asked { doing, source: Arc::new(failure) }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, Report, Severity};
-use crate::inventory::{Metadata, Pod, Unread};
+use super::{Finding, Gap, Report, Severity};
+use crate::inventory::{Metadata, Pod};
+use crate::shell;
 
 /// The most findings of one check in one namespace that are told: whoever may write many objects hides no
 /// other check's, and no other namespace's.
@@ -52,7 +53,7 @@ pub struct Findings {
     /// How many entries each check has in each namespace.
     of_check: BTreeMap<(&'static str, String), usize>,
     more: usize,
-    unread: Vec<Unread>,
+    unread: Vec<Gap>,
 }
 
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Findings {
 
     /// Tells that something was not looked at. The same is told once.
     pub fn unread(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        let unread = Unread { what: what.into(), why: why.into() };
+        let unread = Gap { what: what.into(), why: why.into() };
         if self.unread.len() < MAX_UNREAD && !self.unread.contains(&unread) {
             self.unread.push(unread);
         }
@@ -167,8 +168,8 @@ fn group(pod: &Pod) -> Option<String> {
     if pod.is_template() {
         return None;
     }
-    if let Some((kind, name)) = workload(pod) {
-        return Some(format!("Pods of {kind} {}", shown(&name)));
+    if let Some((kind, name)) = pod.workload() {
+        return Some(format!("Pods of {kind} {}", shown(name)));
     }
     let is_job =
         pod.metadata.labels.keys().any(|key| {
@@ -176,18 +177,6 @@ fn group(pod: &Pod) -> Option<String> {
         });
     let account = shown(pod.service_account());
     is_job.then(|| format!("Pods of CI jobs in {} that run as {account}", shown(&pod.metadata.namespace)))
-}
-
-/// Returns the kind and the name of the workload that a Pod belongs to. For a ReplicaSet of a Deployment it
-/// is the Deployment.
-pub(super) fn workload(pod: &Pod) -> Option<(&str, String)> {
-    let owner = pod.metadata.owner_references.first()?;
-    let hash = pod.metadata.label("pod-template-hash");
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
-    match deployment {
-        Some(name) if owner.kind == "ReplicaSet" => Some(("Deployment", name.to_owned())),
-        _ => Some((&owner.kind, owner.name.clone())),
-    }
 }
 
 /// Returns a text of others in one line of bounded length.
@@ -205,13 +194,7 @@ fn line(text: &str, longest: usize) -> String {
 
 /// Returns a text of others as one word of a shell, so that a command that is pasted does nothing else.
 pub(super) fn word(text: &str) -> String {
-    let text = line(text, MAX_WORD);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    shell::word(&line(text, MAX_WORD))
 }
 
 /// Joins names for a sentence, and cuts what is too long.
@@ -228,13 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_of_others_stays_one_word_in_a_shell() {
-        assert_eq!(word("gitlab-web_1.x/y:z=1,@"), "gitlab-web_1.x/y:z=1,@");
-        for text in ["", "$(touch x)", "a b", "'; touch x; '", "a\\", "#", "~", "`x`", "é", "\"$x\""] {
-            let script = format!("printf %s {}", word(text));
-            let shell = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8(shell.stdout).unwrap(), text, "{script}");
-        }
+    fn a_word_of_others_is_one_line_of_one_word() {
         assert_eq!(word("a\nb"), "'a?b'");
     }
 }

@@ -1,215 +1,117 @@
-//! What is known of one installation of this webhook?
-//!
-//! It was read before, so that everything that judges it is pure. What could not be read is kept as such: it
-//! is never taken for something that is not there.
+//! What is wrong with an installation of the webhook?
 
-mod checks;
-mod configuration;
-mod deployment;
+mod gaps;
+mod mapping;
+mod registration;
+mod running;
+mod trust;
 
-pub use checks::{CHECKS, examine, not_installed};
-pub use configuration::{Bundle, Condition, Configuration, Requests, Requirement, Selector, Webhook, served};
-pub use deployment::{Deployment, ServeOptions};
+use std::time::SystemTime;
 
-use crate::engine::mapping::{self, CONFIG_MAP_KEY, Problems};
-use crate::engine::rules::operator_policy::OperatorPolicy;
+pub use gaps::gaps;
+
+use crate::doctor::{Finding, Severity};
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::Unread;
+use crate::installation::{Installation, Webhook};
 
-/// What came of looking for something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen<T> {
-    /// It is there.
-    There(T),
-    /// It is definitely not there.
-    Missing,
-    /// It could not be read, for this reason.
-    Unread(String),
+/// The names of the checks of an installation. `docs/doctor.md` has a row for each.
+pub const CHECKS: [&str; 13] = [
+    "not-installed",
+    "registration",
+    "namespace-selector",
+    "failure-policy",
+    "timeout",
+    "ca-bundle",
+    "certificate",
+    "deployment",
+    "endpoints",
+    "versions",
+    "reach",
+    "mapping",
+    "eks-webhook",
+];
+
+/// What the findings are about, and where they are collected.
+struct Checkup<'a> {
+    installation: &'a Installation,
+    /// The mapping by which is decided, or which was given instead.
+    ruleset: Option<&'a Ruleset>,
+    now: SystemTime,
+    findings: Vec<Finding>,
 }
 
-/// One installation of the chart, or of the same by other means.
-#[derive(Clone, Debug)]
-pub struct Installation {
-    /// The name of both webhook configurations.
-    pub name: String,
-    /// The namespace of its Service. The webhook changes nothing there.
-    pub namespace: String,
-    /// The name of its Service and its Deployment.
-    pub service: String,
-    /// The configuration by which ServiceAccounts and Pods are sent to the webhook.
-    pub mutating: Seen<Configuration>,
-    /// The configuration by which edits of the mapping are sent to the webhook.
-    pub validating: Seen<Configuration>,
-    /// The only namespaces whose objects this installation, or another one, is sent; `None` where all that
-    /// are opted in are sent, or it is not known.
-    pub served_namespaces: Option<Vec<String>>,
-    /// The configuration of the EKS webhook, by its name; it is what makes a Pod of an annotation.
-    pub eks_webhook: Seen<String>,
-    /// The Deployment.
-    pub deployment: Seen<Deployment>,
-    /// How many ready addresses the Service has.
-    pub endpoints: Seen<usize>,
-    /// Its Pods that have not ended.
-    pub replicas: Seen<Vec<Replica>>,
-    /// Whether the Secret of the certificate is there. Its values are never read.
-    pub certificate_secret: Seen<()>,
-    /// What the API server said when it was asked to write a broken mapping, as a dry run.
-    pub reach: Seen<Reach>,
-    /// The text of the mapping.
-    pub mapping: Seen<MappingText>,
-    /// The text of the last good mapping, which decides while the mapping is broken or gone.
-    pub last_good: Seen<MappingText>,
+/// What is told of a finding, beside how bad it is.
+struct Told {
+    check: &'static str,
+    place: String,
+    what: String,
+    fix: String,
+    reference: &'static str,
 }
 
-/// A Pod of the webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replica {
-    /// The name of the Pod.
-    pub name: String,
-    /// The image that it was started with.
-    pub image: String,
-    /// Whether it is ready.
-    pub is_ready: bool,
-    /// The certificate chain that it serves, in PEM.
-    pub served: Seen<Vec<u8>>,
+/// Returns all that is wrong. `ruleset` is the mapping by which is decided, where it is known.
+#[must_use]
+pub fn examine(installation: &Installation, ruleset: Option<&Ruleset>, now: SystemTime) -> Vec<Finding> {
+    let mut checkup = Checkup { installation, ruleset, now, findings: Vec::new() };
+    // What does not run explains most of the rest.
+    running::check(&mut checkup);
+    registration::check(&mut checkup);
+    trust::check(&mut checkup);
+    mapping::check(&mut checkup);
+    checkup.findings
 }
 
-/// Whether the API server reaches the webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// Whether it does, by all entries.
-    pub is_reached: bool,
-    /// The same in a sentence, which says what to do.
-    pub text: String,
+/// The finding where the cluster has no installation at all, or none whose configurations have this name.
+#[must_use]
+pub fn not_installed(name: Option<&str>) -> Finding {
+    let what = name.map_or_else(
+        || "none of them is of gitlab-iam-webhook".to_owned(),
+        |name| format!("none of them has the name {name}"),
+    );
+    Finding {
+        severity: Severity::Problem,
+        check: "not-installed",
+        place: "webhook configurations".to_owned(),
+        what: format!("{what}, so nothing gives ServiceAccounts and Pods their roles"),
+        fix: "install the chart, in a namespace of its own: helm install gitlab-iam-webhook \
+              charts/gitlab-iam-webhook --namespace gitlab-iam-webhook --create-namespace"
+            .to_owned(),
+        reference: "README.md",
+    }
 }
 
-/// What a ConfigMap holds under the key of the mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MappingText {
-    /// The ConfigMap, as `NAMESPACE/NAME`.
-    pub config_map: String,
-    /// The text; none where the ConfigMap has no such key.
-    pub text: Option<String>,
+impl Checkup<'_> {
+    fn problem(&mut self, told: Told) {
+        self.find(Severity::Problem, told);
+    }
+
+    fn warning(&mut self, told: Told) {
+        self.find(Severity::Warning, told);
+    }
+
+    fn find(&mut self, severity: Severity, told: Told) {
+        let Told { check, place, what, fix, reference } = told;
+        self.findings.push(Finding { severity, check, place, what, fix, reference });
+    }
+
+    /// The Deployment, as a place.
+    fn deployment(&self) -> String {
+        format!("Deployment {}/{}", self.installation.namespace, self.installation.service)
+    }
 }
 
-/// The mapping by which is decided.
-#[derive(Debug)]
-pub struct InForce {
-    /// The ConfigMap that holds it, as `NAMESPACE/NAME`.
-    pub config_map: String,
-    /// The mapping.
-    pub ruleset: Ruleset,
-}
-
-impl<T> Seen<T> {
-    /// Makes something else of it where it is there.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Seen<U> {
-        match self {
-            Self::There(value) => Seen::There(make(value)),
-            Self::Missing => Seen::Missing,
-            Self::Unread(why) => Seen::Unread(why),
+/// The faults of entries, each once, with the names of all entries that have it.
+fn together(webhooks: &[Webhook], fault: impl Fn(&Webhook) -> Option<String>) -> Vec<(String, String)> {
+    let mut faults: Vec<(String, Vec<&str>)> = Vec::new();
+    for webhook in webhooks {
+        let Some(what) = fault(webhook) else { continue };
+        match faults.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, names)) => names.push(&webhook.name),
+            None => faults.push((what, vec![&webhook.name])),
         }
     }
-
-    /// Lends it where it is there.
-    pub fn there(&self) -> Option<&T> {
-        match self {
-            Self::There(value) => Some(value),
-            Self::Missing | Self::Unread(_) => None,
-        }
-    }
-
-    /// Returns why it could not be read.
-    pub fn unread(&self) -> Option<&str> {
-        match self {
-            Self::Unread(why) => Some(why),
-            Self::There(_) | Self::Missing => None,
-        }
-    }
+    faults.into_iter().map(|(what, names)| (what, names.join(", "))).collect()
 }
 
-impl Installation {
-    /// Returns the options of `serve`; the defaults where the Deployment is not known.
-    #[must_use]
-    pub fn options(&self) -> ServeOptions {
-        self.deployment.there().map(|deployment| deployment.options.clone()).unwrap_or_default()
-    }
-
-    /// Returns what the operator allows.
-    ///
-    /// # Errors
-    /// When an option of the Deployment is no such thing.
-    pub fn operator_policy(&self) -> Result<OperatorPolicy, String> {
-        let ServeOptions { allowed_roles, workload_controllers, .. } = self.options();
-        let allowed_roles = allowed_roles.iter().map(|role| role.parse()).collect::<Result<_, _>>()?;
-        Ok(OperatorPolicy { workload_controllers, allowed_roles })
-    }
-
-    /// Returns the mapping by which is decided: the mapping, or the last good one where that cannot be used.
-    /// None where neither is known.
-    #[must_use]
-    pub fn in_force(&self) -> Option<InForce> {
-        let policy = self.operator_policy().ok()?;
-        // What could not be read may be good, and then the last good one is another one.
-        if self.mapping.unread().is_some() {
-            return None;
-        }
-        [&self.mapping, &self.last_good].into_iter().find_map(|seen| {
-            let text = seen.there()?;
-            let ruleset = text.compile(&policy)?.ok()?;
-            Some(InForce { config_map: text.config_map.clone(), ruleset })
-        })
-    }
-
-    /// Tells what could not be read.
-    #[must_use]
-    pub fn unread(&self) -> Vec<Unread> {
-        let Self { name, namespace, service, .. } = self;
-        let replicas = self.replicas.there().map(Vec::as_slice).unwrap_or_default();
-        let unread = [
-            (format!("MutatingWebhookConfiguration {name}"), self.mutating.unread()),
-            (format!("ValidatingWebhookConfiguration {name}"), self.validating.unread()),
-            ("the webhook of EKS".to_owned(), self.eks_webhook.unread()),
-            (format!("Deployment {namespace}/{service}"), self.deployment.unread()),
-            (
-                format!(
-                    "which roles {namespace}/{service} allows (allowedRoles), so that all count as allowed"
-                ),
-                self.deployment.unread(),
-            ),
-            (format!("EndpointSlices of the Service {namespace}/{service}"), self.endpoints.unread()),
-            (format!("Pods of the webhook in the namespace {namespace}"), self.replicas.unread()),
-            (
-                format!("the Secret of the certificate of {namespace}/{service}"),
-                self.certificate_secret.unread(),
-            ),
-            ("whether the API server reaches the webhook".to_owned(), self.reach.unread()),
-            (format!("the mapping of {namespace}/{service}"), self.mapping.unread()),
-            (format!("the last good mapping of {namespace}/{service}"), self.last_good.unread()),
-        ];
-        let served = replicas.iter().map(|Replica { name, served, .. }| {
-            (format!("the certificate that Pod {namespace}/{name} serves"), served.unread())
-        });
-        let configurations = [&self.mutating, &self.validating].into_iter().filter_map(Seen::there);
-        let entries = configurations.flat_map(|configuration| &configuration.webhooks);
-        let long = entries.filter(|webhook| *webhook.bundle() == Bundle::TooLong).map(|webhook| {
-            (format!("the caBundle of the entry {}", webhook.name), Some("it is longer than 64 KiB"))
-        });
-        let unread = unread.into_iter().chain(served).chain(long);
-        unread.filter_map(|(what, why)| Some(Unread { what, why: why?.to_owned() })).collect()
-    }
-}
-
-impl MappingText {
-    /// Reads the mapping; none where there is no text.
-    #[must_use]
-    pub fn compile(&self, policy: &OperatorPolicy) -> Option<Result<Ruleset, Problems>> {
-        Some(mapping::compile(self.text.as_deref()?, policy))
-    }
-
-    /// Where the text stands.
-    #[must_use]
-    pub fn place(&self) -> String {
-        format!("ConfigMap {} key {CONFIG_MAP_KEY}", self.config_map)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Do the Pods that run have the role that their ServiceAccount or the mapping gives them?
 
-use super::findings::{Check, Findings, Place, shown, word, workload};
+use super::findings::{Check, Findings, Place, shown, word};
 use super::view::{PodView, View};
 use super::{REFERENCE, Severity};
 use crate::engine::object::provider::POD_ROLE;
@@ -171,19 +171,16 @@ fn has_the_pod_role(view: &View<'_>, pod: &PodView<'_>, findings: &mut Findings)
 /// Returns the command that makes a Pod anew.
 pub(super) fn restart(pod: &Pod) -> String {
     let namespace = word(&pod.metadata.namespace);
-    match workload(pod) {
+    match pod.workload() {
         Some((kind @ ("Deployment" | "StatefulSet" | "DaemonSet"), name)) => {
             let resource = format!("{}/{}", kind.to_ascii_lowercase(), name);
             format!("kubectl -n {namespace} rollout restart {}", word(&resource))
         }
         Some(("Job", name)) => {
-            format!(
-                "kubectl -n {namespace} delete job {}, and have it made again (helm upgrade)",
-                word(&name)
-            )
+            format!("kubectl -n {namespace} delete job {}, and have it made again (helm upgrade)", word(name))
         }
         Some((_, name)) => {
-            format!("kubectl -n {namespace} delete pod {} ({})", word(&pod.metadata.name), shown(&name))
+            format!("kubectl -n {namespace} delete pod {} ({})", word(&pod.metadata.name), shown(name))
         }
         None => {
             format!("kubectl -n {namespace} delete pod {}, and have it made again", word(&pod.metadata.name))

@@ -10,7 +10,7 @@ use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider, RoleOption}
 use crate::engine::object::subject::{INJECT, Requester};
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::{Defaults, Ruleset};
-use crate::inventory::{ConfigMap, Metadata, Namespace, Pod, Secret, ServiceAccount};
+use crate::inventory::{ConfigMap, Listed, Metadata, Namespace, Pod, Secret, ServiceAccount};
 
 /// A namespace and a name in it.
 type Key<'a> = (&'a str, &'a str);
@@ -155,9 +155,8 @@ impl<'a> View<'a> {
     /// Whether all ServiceAccounts of a namespace were read. Each namespace of a cluster has one: where none
     /// is known, they were not read.
     pub(super) fn knows_accounts(&self, namespace: &str) -> bool {
-        let mut unread = self.scene.inventory.unread.iter();
         self.accounts.range((namespace, "")..).next().is_some_and(|((of, _), _)| *of == namespace)
-            && !unread.any(|unread| unread.what.contains("ServiceAccounts"))
+            && !self.scene.inventory.may_lack(Listed::ServiceAccounts, namespace)
     }
 
     /// Returns the value of our label on a Namespace. `None` where the Namespace was not read.

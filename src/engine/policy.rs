@@ -8,15 +8,18 @@ mod budget;
 mod class;
 mod index;
 mod matcher;
+mod objects;
 mod record;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use crate::engine::rules::rule::OnNoRule;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::Position;
 use class::Class;
+pub use objects::{Objects, Placed, value};
 pub use text::{AllowedRoleError, TEXT, spec};
 
 /// The format of the data. A policy does nothing with data of another format, so that policy and parameter
@@ -24,11 +27,11 @@ pub use text::{AllowedRoleError, TEXT, spec};
 pub const FORMAT: &str = "1";
 
 /// The most bytes of data, keys and values together. A ConfigMap holds 1 MiB, and the record of who manages
-/// its fields names each key once more.
-pub const MAX_BYTES: usize = 900_000;
+/// its fields takes some more.
+pub const MAX_BYTES: usize = 1_000_000;
 
 /// The most bytes that the rules may weigh in memory. Rules of which data could be made that fits weigh less.
-const MAX_WEIGHT: usize = 2 << 20;
+const MAX_WEIGHT: usize = 3 << 20;
 
 /// A mapping as the parameter of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +71,6 @@ pub enum Why {
 /// Why a mapping cannot be a parameter, not even with some of its rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
-    /// The username of a runner cannot be a key of the data.
-    #[error("the runner `{0}` cannot be the key of a ConfigMap, which has at most {max} of A-Z a-z 0-9 - _ .",
-        max = index::MAX_KEY)]
-    Runner(String),
     /// The username of a workload controller cannot stand in the data.
     #[error("the workload controller {0:?} holds a line break")]
     WorkloadController(String),
@@ -121,9 +120,15 @@ fn light(ruleset: &Ruleset) -> usize {
 /// Who is believed for more than a username, which holds whatever rules are left out.
 fn users(ruleset: &Ruleset) -> Result<BTreeMap<String, String>, TooLarge> {
     let mut data = BTreeMap::new();
-    for runner in ruleset.rules().iter().flat_map(|rule| &rule.criteria.runners) {
-        let key = index::runner(runner).ok_or_else(|| TooLarge::Runner(runner.to_string()))?;
-        data.insert(key, String::new());
+    let runners: BTreeSet<String> = ruleset
+        .rules()
+        .iter()
+        .flat_map(|rule| &rule.criteria.runners)
+        .filter_map(|runner| index::runner_value(runner))
+        .collect();
+    if !runners.is_empty() {
+        let lines: String = runners.iter().map(|runner| format!("\n{runner}")).collect();
+        data.insert("runners".to_owned(), lines + "\n");
     }
     let controllers = &ruleset.operator_policy().workload_controllers;
     if let Some(broken) = controllers.iter().find(|user| user.contains('\n')) {
@@ -152,12 +157,17 @@ fn fitting(
     for class in Class::ALL {
         index::file(class, ruleset, count, &mut data)?;
     }
-    for (number, rule) in ruleset.rules().iter().enumerate().take(count) {
-        data.insert(format!("rule.{number}"), record::record(rule, ruleset.defaults()));
-    }
+    let mut rules: String = ruleset
+        .rules()
+        .iter()
+        .take(count)
+        .enumerate()
+        .map(|(number, rule)| format!("\n{number}\t{}", record::record(rule, ruleset.defaults())))
+        .collect();
     if count < ruleset.rules().len() {
-        data.insert(format!("rule.{count}"), record::STOP.to_owned());
+        let _ = write!(rules, "\n{count}\t{}", record::STOP);
     }
+    data.insert("rules".to_owned(), rules);
     let bytes = bytes(&data);
     if bytes > MAX_BYTES {
         return Err(Why::Bytes(bytes));
@@ -167,6 +177,5 @@ fn fitting(
 }
 
 fn bytes(data: &BTreeMap<String, String>) -> usize {
-    // The record of managed fields names each key once more, as `"f:KEY":{},`.
-    data.iter().map(|(key, value)| 2 * key.len() + value.len() + 8).sum()
+    data.iter().map(|(key, value)| key.len() + value.len()).sum()
 }

@@ -17,7 +17,7 @@ use crate::engine::object::component::{self, Component};
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider};
 use crate::engine::object::subject::{Kind, Requester, Subject};
-use crate::inventory::{Inventory, Pod, ServiceAccount, Unread};
+use crate::inventory::{Inventory, Listed, Pod, ServiceAccount};
 
 /// The most rules about jobs that are suggested: a job's author may have written the role.
 const MOST_JOBS: usize = 20;
@@ -32,8 +32,9 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     let mut ours = 0;
     accounts(inventory, &pods, &mut ours, draft);
     let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace).collect();
-    let is_partly_read =
-        |namespace: &&str| ["Pods", "CronJobs"].iter().any(|kind| is_partial(inventory, kind, namespace));
+    let is_partly_read = |namespace: &&str| {
+        [Listed::Pods, Listed::CronJobs].iter().any(|kind| inventory.may_lack(*kind, namespace))
+    };
     let partial: BTreeSet<&str> = namespaces.into_iter().filter(is_partly_read).collect();
     let (unsure, whole): (Vec<PodView<'_>>, Vec<PodView<'_>>) =
         pods.iter().cloned().partition(|pod| partial.contains(pod.namespace));
@@ -49,15 +50,6 @@ pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     if ours > 0 {
         draft.remark(format!("{ours} objects already have their role from a mapping, and were left out"));
     }
-}
-
-/// Whether some objects of a kind could not be read, so that a rule could reach one of which nothing is
-/// known. In doubt about which namespace is meant, it is this one.
-fn is_partial(inventory: &Inventory, kind: &str, namespace: &str) -> bool {
-    inventory.unread.iter().any(|Unread { what, .. }| {
-        let other = what.split_once(" of the namespace ").is_some_and(|(_, other)| other != namespace);
-        what.contains(kind) && !other
-    })
 }
 
 fn is_wanted(namespace: &str, draft: &Draft<'_>) -> bool {
@@ -124,7 +116,8 @@ fn accounts(inventory: &Inventory, pods: &[PodView<'_>], ours: &mut usize, draft
         }
     }
     for ((namespace, component), group) in groups {
-        let is_partial = is_partial(inventory, "ServiceAccounts", namespace);
+        // A rule could reach one of which nothing is known.
+        let is_partial = inventory.may_lack(Listed::ServiceAccounts, namespace);
         match uniform(group.iter().map(|view| &view.carried)) {
             Uniform::Same(Some(_)) if !is_partial => {
                 for view in group {
@@ -449,7 +442,7 @@ fn jobs(pods: &[PodView<'_>], draft: &mut Draft<'_>) {
 mod tests {
     use crate::import::from_objects;
     use crate::import::tests::terms;
-    use crate::inventory::{self, Inventory, Unread};
+    use crate::inventory::{self, Inventory, Listed, Unread};
 
     const OBJECTS: &str = "kind: List
 items:
@@ -470,16 +463,21 @@ items:
 
     #[test]
     fn what_was_read_in_part_becomes_no_rule_that_could_reach_the_rest() {
-        let made = |unread: &[&str]| {
+        let made = |unread: &[(Listed, Option<&str>)]| {
             let read = inventory::read(OBJECTS, "gitlab").unwrap().inventory;
-            let unread = unread.iter().map(|what| Unread { what: (*what).to_owned(), why: String::new() });
+            let unread = unread.iter().map(|(kind, namespace)| Unread {
+                kind: *kind,
+                namespace: namespace.map(str::to_owned),
+                is_partial: true,
+                why: String::new(),
+            });
             from_objects(&Inventory { unread: unread.collect(), ..read }, &terms()).rules
         };
         let whole = made(&[]);
         assert!(whole.len() == 2 && whole.iter().all(|rule| !rule.matching.components.is_empty()));
-        let accounts = made(&["some ServiceAccounts of all namespaces"]);
+        let accounts = made(&[(Listed::ServiceAccounts, None)]);
         assert!(accounts.iter().any(|rule| rule.matching.service_accounts.contains("r")), "{accounts:?}");
-        assert_eq!(made(&["CronJobs of the namespace gitlab"]).len(), 1);
-        assert_eq!(made(&["some Pods of the namespace gitlab"]).len(), 1);
+        assert_eq!(made(&[(Listed::CronJobs, Some("gitlab"))]).len(), 1);
+        assert_eq!(made(&[(Listed::Pods, Some("gitlab"))]).len(), 1);
     }
 }

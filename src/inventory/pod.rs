@@ -4,6 +4,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::{Metadata, nullable};
+use crate::engine::object::subject::Requester;
+use crate::engine::rules::facts::controller_of;
 
 /// The environment variables whose values decide which credentials the AWS SDK takes. None of them is one.
 const READ: [&str; 14] = [
@@ -204,8 +206,14 @@ pub struct HostPath {
 
 /// Who made an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Owner {
+    /// The group and version of the kind, as `apps/v1`.
+    #[serde(deserialize_with = "nullable")]
+    pub api_version: String,
+    /// Whether it looks after the object. At most one owner does.
+    #[serde(rename = "controller", deserialize_with = "nullable")]
+    pub is_controller: bool,
     /// The kind, as `ReplicaSet`.
     #[serde(deserialize_with = "nullable")]
     pub kind: String,
@@ -225,6 +233,53 @@ impl Pod {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Returns the phase, as `Running`; empty in manifests.
+    #[must_use]
+    pub fn phase(&self) -> &str {
+        &self.status.phase
+    }
+
+    /// Returns the owner that looks after it.
+    #[must_use]
+    pub fn controller(&self) -> Option<&Owner> {
+        self.metadata.owner_references.iter().find(|owner| owner.is_controller)
+    }
+
+    /// Returns who requested the Pod, as far as its owner says so: the workload controller that makes the
+    /// Pods of a ReplicaSet, a StatefulSet, a DaemonSet or a Job. Every other Pod that stands for itself was
+    /// requested by somebody who is not believed; one of a template by its controller.
+    ///
+    /// Whoever creates a Pod can write an owner that never made it. So this is for reports on Pods that are
+    /// there: no role may be given by it. The API server says who requests a Pod when it is created.
+    #[must_use]
+    pub fn requester(&self) -> Requester<'static> {
+        if self.is_template() {
+            return Requester::Assumed;
+        }
+        self.controller()
+            .and_then(|owner| controller_of(&owner.api_version, &owner.kind))
+            .map_or(Requester::Unbelieved, Requester::User)
+    }
+
+    /// Returns the kind and the name of the workload that it belongs to. For a ReplicaSet of a Deployment it
+    /// is the Deployment. Whoever created the Pod may have made it up.
+    #[must_use]
+    pub fn workload(&self) -> Option<(&str, &str)> {
+        let owner = self.metadata.owner_references.first()?;
+        let hash = self.metadata.label("pod-template-hash");
+        let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'));
+        match deployment {
+            Some(name) if owner.kind == "ReplicaSet" => Some(("Deployment", name)),
+            _ => Some((&owner.kind, &owner.name)),
+        }
+    }
+
+    /// Returns what each container has as this environment variable, with the container's name. A container
+    /// that has none is left out.
+    pub fn variables(&self, name: &str) -> impl Iterator<Item = (&str, &EnvVar)> {
+        self.containers().filter_map(move |it| Some((it.name.as_str(), it.env(name)?)))
     }
 
     /// Returns the name of its ServiceAccount, which is `default` where it names none.
@@ -266,5 +321,73 @@ impl<'de> Deserialize<'de> for EnvVar {
         let is_set = !value.is_empty() || value_from.is_some();
         let value = (READ.contains(&name.as_str()) && value_from.is_none()).then_some(value);
         Ok(Self { name, value, is_set })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::object::component::Component;
+    use crate::engine::rules::facts::Facts;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
+
+    fn owned(references: &serde_json::Value) -> Pod {
+        let labels = json!({"app": "registry", "chart": "registry-0.7.0", "release": "gitlab"});
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "gitlab", "labels": labels, "ownerReferences": references},
+            "spec": {"containers": [{"name": "a", "env": [{"name": "AWS_ROLE_ARN", "value": "r"}]}, {"name": "b"}]},
+            "status": {"phase": "Running"},
+        });
+        Pod { written_kind: "Pod".to_owned(), ..serde_json::from_value(pod).unwrap() }
+    }
+
+    /// The component that a decision believes of the Pod.
+    fn believed(pod: &Pod) -> Option<Component> {
+        let policy = OperatorPolicy::default();
+        pod.with_subject(pod.requester(), |subject| Facts::of(subject, &[], &policy).component)
+    }
+
+    #[test]
+    fn the_labels_of_a_pod_are_believed_where_its_owner_is_one_of_kubernetes_workloads() {
+        let owner = |version: &str, kind: &str, controller: &serde_json::Value| {
+            owned(&json!([{"apiVersion": version, "kind": kind, "name": "o", "controller": controller}]))
+        };
+        for (version, kind, name) in [
+            ("apps/v1", "ReplicaSet", "replicaset-controller"),
+            ("apps/v1", "StatefulSet", "statefulset-controller"),
+            ("apps/v1", "DaemonSet", "daemon-set-controller"),
+            ("batch/v1", "Job", "job-controller"),
+        ] {
+            let pod = owner(version, kind, &json!(true));
+            let user = format!("system:serviceaccount:kube-system:{name}");
+            assert_eq!(pod.requester(), Requester::User(&user));
+            assert_eq!(believed(&pod), Some(Component::Registry), "{kind}");
+        }
+        for pod in [
+            owned(&json!(null)),
+            owned(&json!([])),
+            owner("v1", "ReplicationController", &json!(true)),
+            owner("argoproj.io/v1alpha1", "ReplicaSet", &json!(true)),
+            owner("apps/v1", "ReplicaSet", &json!(false)),
+            owner("apps/v1", "ReplicaSet", &json!(null)),
+            owner("v1", "Node", &json!(true)),
+        ] {
+            assert_eq!((pod.requester(), believed(&pod)), (Requester::Unbelieved, None), "{pod:?}");
+        }
+        let template = Pod { written_kind: "Deployment".to_owned(), ..owned(&json!([])) };
+        assert_eq!(
+            (template.requester(), believed(&template)),
+            (Requester::Assumed, Some(Component::Registry))
+        );
+    }
+
+    #[test]
+    fn the_roles_that_its_containers_have_are_told_with_their_names() {
+        let pod = owned(&json!([]));
+        let roles: Vec<_> =
+            pod.variables("AWS_ROLE_ARN").map(|(name, it)| (name, it.value.as_deref())).collect();
+        assert_eq!((roles.as_slice(), pod.phase()), (&[("a", Some("r"))][..], "Running"));
     }
 }

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::{Claims, Refused, Region, RoleArn};
+use crate::shell;
 use crate::telemetry::unix_time_in_words;
 use crate::trust_policy::{self, Issuer};
 
@@ -151,8 +152,8 @@ fn invalid_token(message: &str, about: &About<'_>) -> Explanation {
                 "the account {account} has no OIDC provider for the issuer {issuer}: register it with `aws \
                  iam create-open-id-connect-provider --url {} --client-id-list {}`, or on EKS with `eksctl \
                  utils associate-iam-oidc-provider --cluster CLUSTER --approve`",
-                shell_word(issuer),
-                shell_word(audience)
+                shell::word(issuer),
+                shell::word(audience)
             ),
         )
     } else if says("incorrect token audience") {
@@ -162,8 +163,8 @@ fn invalid_token(message: &str, about: &About<'_>) -> Explanation {
                 "the OIDC provider of the account {account} does not list the audience {audience} among its \
                  client ids: add it with `aws iam add-client-id-to-open-id-connect-provider \
                  --open-id-connect-provider-arn {} --client-id {}`",
-                shell_word(&provider_arn(about)),
-                shell_word(audience)
+                shell::word(&provider_arn(about)),
+                shell::word(audience)
             ),
         )
     } else if says("thumbprint") {
@@ -173,7 +174,7 @@ fn invalid_token(message: &str, about: &About<'_>) -> Explanation {
                 "the certificate of the issuer {issuer} is not the one that IAM's OIDC provider knows: renew \
                  it with `aws iam update-open-id-connect-provider-thumbprint --open-id-connect-provider-arn \
                  {} --thumbprint-list THUMBPRINT`",
-                shell_word(&provider_arn(about))
+                shell::word(&provider_arn(about))
             ),
         )
     } else if says("retrieve verification key") {
@@ -247,16 +248,6 @@ fn statement(about: &About<'_>) -> Option<Value> {
     let issuer: Issuer = issuer.parse().ok()?;
     let statement = trust_policy::statement_for(&issuer, audiences.first()?, subject, about.role.as_str())?;
     Some(statement.to_json())
-}
-
-/// Quotes a word of others, so that a shell takes it for a word.
-fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

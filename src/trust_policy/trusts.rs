@@ -12,7 +12,7 @@ use crate::engine::object::subject::INJECT;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::rule::{Action, Grant, Rule};
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{Inventory, Metadata, ServiceAccount};
+use crate::inventory::{Inventory, Listed, Metadata, ServiceAccount};
 
 /// How much is compared to find what earlier rules take from globs.
 const MAX_STEPS: usize = 1_000_000;
@@ -356,10 +356,10 @@ impl Making<'_> {
     /// Whether a rule may give its role to something that could not be read.
     fn may_give_unread(&self, rule: &Rule) -> bool {
         let unread = self.sources.inventory.map(|inventory| inventory.unread.as_slice()).unwrap_or_default();
-        let is_unread = |kind: &str| unread.iter().any(|unread| unread.what.contains(kind));
+        let is_unread = |kind| unread.iter().any(|unread| unread.kind == kind);
         let by_pods = !self.sources.by_pod_identity && rule.providers.contains(self.ruleset.pod_provider());
-        rule.providers.contains(Provider::Irsa) && is_unread("ServiceAccounts")
-            || by_pods && (is_unread("Pods") || is_unread("CronJobs"))
+        rule.providers.contains(Provider::Irsa) && is_unread(Listed::ServiceAccounts)
+            || by_pods && (is_unread(Listed::Pods) || is_unread(Listed::CronJobs))
     }
 }
 

@@ -25,6 +25,7 @@ mod install;
 mod mapping;
 mod observe;
 mod pods;
+mod policy;
 mod policy_in_step;
 mod probe;
 mod releases;
@@ -33,4 +34,6 @@ mod rights;
 mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
+#[path = "../things.rs"]
+mod things;
 mod values;

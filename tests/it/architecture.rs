@@ -5,18 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers of modules from the outside in. A module may use those of the layers after it, and itself.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["server", "cluster", "mapping_file", "sts"],
     &["doctor"],
     &["import", "trust_policy"],
+    &["installation"],
     &["inventory"],
     &["tls"],
     &["mapping_loader"],
     &["tasks"],
     &["telemetry", "shutdown"],
     &["live", "health", "metrics"],
-    &["memory"],
+    &["memory", "shell"],
     &["engine"],
 ];
 

@@ -57,6 +57,16 @@ fn finished(output: Output) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// What a command prints with `--output yaml`, which must be what it prints with `--output json`.
+fn as_yaml(arguments: &[&str], input: &str) -> String {
+    let said = |format| run_with_input(&[arguments, &["--output", format]].concat(), input);
+    let ((code, yaml, errors), json) = (said("yaml"), said("json"));
+    assert!(!yaml.trim_start().starts_with(['{', '[']), "{yaml}");
+    let read: Value = serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"));
+    assert_eq!((code, &read, errors), (json.0, &serde_json::from_str(&json.1).unwrap(), json.2));
+    yaml
+}
+
 /// Makes a folder with a mapping, a broken one, and a manifest.
 fn files() -> (TempDir, [String; 3]) {
     let folder = tempfile::tempdir().unwrap();
@@ -145,6 +155,24 @@ fn what_needs_no_mending_is_noted_and_no_warning() {
         ),
         "{out}"
     );
+}
+
+#[test]
+fn every_command_says_in_yaml_what_it_says_in_json() {
+    let (_folder, [good, bad, objects]) = files();
+    assert!(as_yaml(&["check", &good, &bad], "").contains("\n  ok: false\n"));
+    assert!(
+        as_yaml(&["explain", "-m", &good, "-n", "gitlab", "-"], MANIFEST).contains("component: registry")
+    );
+    assert!(as_yaml(&["doctor", "-m", &good, "-n", "gitlab", "-f", &objects], "").contains("\nfindings:"));
+    let values = "registry: {serviceAccount: {annotations: {eks.amazonaws.com/role-arn: \
+                  arn:aws:iam::123456789012:role/registry}}}\n";
+    let imported = as_yaml(&["import", "-n", "gitlab", "--values", "-"], values);
+    // The mapping is a text in it, with its lines.
+    assert!(imported.starts_with("mapping: |\n  # ") && imported.contains("\n  rules:"), "{imported}");
+    let issuer = ["--issuer", "https://oidc.example.com/id/A"];
+    let policies = [&["trust-policy", "-m", &good, "-n", "gitlab", "-f", "-"][..], &issuer].concat();
+    assert!(as_yaml(&policies, MANIFEST).contains("Version: \"2012-10-17\"\n"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use gitlab_iam_webhook::engine::mapping::lints;
 use gitlab_iam_webhook::engine::object::provider::Provider;
 use gitlab_iam_webhook::engine::object::subject::Kind;
 use gitlab_iam_webhook::import::{self, Chart, Fate, Import, Terms, Values};
-use gitlab_iam_webhook::inventory;
+use gitlab_iam_webhook::inventory::{self, Listed, Unread};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -503,14 +503,15 @@ fn a_rule_reaches_nothing_that_was_not_read_or_has_ended_or_has_a_role_that_is_n
     assert!(all.rules.len() == 2 && all.unread.is_empty(), "{all:?}");
     assert!(all.rules.iter().all(|rule| !rule.matching.components.is_empty()));
     assert!(all.remarks.iter().any(|remark| remark.contains("asks for tokens for vault")), "{all:?}");
-    for (what, components, rules) in [
-        ("CronJobs of the namespace gitlab", 1, 1),
-        ("some Pods of all namespaces", 1, 1),
-        ("ServiceAccounts of the namespace gitlab", 1, 2),
-        ("Pods of the namespace other", 2, 2),
+    for (kind, namespace, components, rules) in [
+        (Listed::CronJobs, Some("gitlab"), 1, 1),
+        (Listed::Pods, None, 1, 1),
+        (Listed::ServiceAccounts, Some("gitlab"), 1, 2),
+        (Listed::Pods, Some("other"), 2, 2),
     ] {
-        inventory.unread =
-            vec![inventory::Unread { what: what.to_owned(), why: "410: the list is too old".to_owned() }];
+        let namespace = namespace.map(str::to_owned);
+        let why = "410: the list is too old".to_owned();
+        inventory.unread = vec![Unread { kind, namespace, is_partial: true, why }];
         let made = import::from_objects(&inventory, &terms());
         let by_component = made.rules.iter().filter(|rule| !rule.matching.components.is_empty()).count();
         assert_eq!((by_component, made.rules.len(), made.unread.len()), (components, rules, 1), "{made:?}");

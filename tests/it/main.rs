@@ -27,6 +27,7 @@ mod fake;
 mod fake_sts;
 #[path = "../gitlab_chart.rs"]
 mod gitlab_chart;
+mod greeting;
 mod hostile;
 mod http;
 mod import;
@@ -38,6 +39,7 @@ mod objects;
 mod observe;
 #[path = "../page.rs"]
 mod page;
+mod policy;
 mod policy_parameter;
 mod probe;
 mod problems;
@@ -52,6 +54,8 @@ mod session;
 mod session_picture;
 mod sts;
 mod support;
+#[path = "../things.rs"]
+mod things;
 mod troubleshooting;
 mod trust;
 mod trust_policy;

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::counted;
-use crate::doctor::{Finding, Report, SECRETS_NOT_ASKED, Severity};
-use crate::inventory::Unread;
+use crate::doctor::{Finding, Gap, Report, SECRETS_NOT_ASKED, Severity};
 
 /// Why no installation is looked at with `--filename`.
 pub(super) const NO_CLUSTER: &str = "manifests were given, so no cluster was asked";
@@ -31,7 +30,7 @@ pub(super) struct Told {
     findings: Vec<Finding>,
     /// How many more findings there are.
     more: usize,
-    unread: Vec<Unread>,
+    unread: Vec<Gap>,
 }
 
 impl Told {
@@ -39,7 +38,7 @@ impl Told {
     pub(super) fn new(looked_at: LookedAt, report: Report) -> Self {
         let Report { mut findings, more, unread: all } = report;
         findings.sort_by_key(|finding| finding.severity);
-        let mut unread: Vec<Unread> = Vec::new();
+        let mut unread: Vec<Gap> = Vec::new();
         for one in all {
             if !unread.contains(&one) {
                 unread.push(one);
@@ -80,7 +79,7 @@ impl Told {
                 writeln!(text, "{found}. Fix: {fix}. See {reference}")
             };
         }
-        for Unread { what, why } in &self.unread {
+        for Gap { what, why } in &self.unread {
             let _ = writeln!(text, "{}", in_a_line(&format!("not looked at: {what}: {why}")));
         }
         let mut counts = vec![counted(self.problems(), "problem"), counted(self.warnings(), "warning")];
@@ -92,23 +91,22 @@ impl Told {
         text
     }
 
-    pub(super) fn as_json(&self) -> String {
+    pub(super) fn as_json(&self) -> Value {
         let finding = |Finding { severity, check, place, what, fix, reference }: &Finding| {
             json!({
                 "severity": word(*severity), "check": check, "place": in_a_line(place),
                 "what": in_a_line(what), "fix": in_a_line(fix), "reference": reference,
             })
         };
-        let unread = |Unread { what, why }: &Unread| json!({"what": in_a_line(what), "why": in_a_line(why)});
-        let all = json!({
+        let unread = |Gap { what, why }: &Gap| json!({"what": in_a_line(what), "why": in_a_line(why)});
+        json!({
             "lookedAt": self.looked_at.as_json(),
             "problems": self.problems(),
             "warnings": self.warnings(),
             "moreFindings": self.more,
             "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
             "notLookedAt": self.unread.iter().map(unread).collect::<Vec<_>>(),
-        });
-        format!("{all:#}\n")
+        })
     }
 }
 
@@ -167,7 +165,7 @@ mod tests {
             fix: "mend it".to_owned(),
             reference: "docs/x.md",
         };
-        let unread = Unread { what: "Pods".to_owned(), why: "forbidden".to_owned() };
+        let unread = Gap { what: "Pods".to_owned(), why: "forbidden".to_owned() };
         let report = Report {
             findings: vec![
                 finding(Severity::Warning, "x\nproblem: y"),
@@ -193,7 +191,7 @@ mod tests {
         assert_eq!(told.as_text(false), want);
         let found = "problem: check: Pod a/b: ?[2Jz\n  Fix: mend it\n  See docs/x.md\nwarning: ";
         assert!(told.as_text(true).contains(found), "{}", told.as_text(true));
-        let value: Value = serde_json::from_str(&told.as_json()).unwrap();
+        let value = told.as_json();
         assert_eq!(value["findings"][0]["severity"], "problem");
         assert_eq!(value["problems"], 1);
     }

@@ -70,6 +70,6 @@ pub(super) fn run(args: &TrustPolicyArgs) -> anyhow::Result<ExitCode> {
     let mut warnings = jobs.warnings();
     warnings.extend(made.iter().filter_map(length_warning));
     let trusts = Trusts::default();
-    output::print(&print::all(args, &made, &trusts, &warnings))?;
+    output::print(&print::all(args, &made, &trusts, &warnings)?)?;
     conclude(&trusts, &warnings)
 }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{Format, Made, TrustPolicyArgs, texts, visible};
+use crate::cli::output;
+use crate::shell;
 use crate::trust_policy::policy::QUOTA;
 use crate::trust_policy::{
     Account, Trust, Trusts, cloudformation, subject, terraform_associations, terraform_document,
@@ -12,23 +14,29 @@ use crate::trust_policy::{
 };
 
 /// Prints all policies in the format that was asked for.
-pub(super) fn all(args: &TrustPolicyArgs, made: &[Made<'_>], trusts: &Trusts, warnings: &[String]) -> String {
+pub(super) fn all(
+    args: &TrustPolicyArgs,
+    made: &[Made<'_>],
+    trusts: &Trusts,
+    warnings: &[String],
+) -> anyhow::Result<String> {
     let cluster = args.eks_cluster.as_deref();
-    match args.output {
+    let value = || {
+        let roles: Vec<Value> = made.iter().map(|made| as_json(made, cluster)).collect();
+        json!({
+            "roles": roles,
+            "missing": texts(&trusts.missing).collect::<Vec<_>>(),
+            "unmatched": texts(&trusts.unmatched).collect::<Vec<_>>(),
+            "warnings": warnings,
+        })
+    };
+    Ok(match args.output {
         Format::Text => made.iter().map(|made| as_text(made, cluster)).collect::<Vec<_>>().join("\n"),
-        Format::Json => {
-            let roles: Vec<Value> = made.iter().map(|made| as_json(made, cluster)).collect();
-            let all = json!({
-                "roles": roles,
-                "missing": texts(&trusts.missing).collect::<Vec<_>>(),
-                "unmatched": texts(&trusts.unmatched).collect::<Vec<_>>(),
-                "warnings": warnings,
-            });
-            format!("{all:#}\n")
-        }
+        Format::Json => output::json(&value()),
+        Format::Yaml => output::yaml(&value())?,
         Format::Terraform => as_terraform(made, cluster),
         Format::Cloudformation => as_cloudformation(made, cluster),
-    }
+    })
 }
 
 /// Returns the ServiceAccounts of a role, which are known by name wherever EKS Pod Identity is asked for.
@@ -49,10 +57,10 @@ fn as_text(made: &Made<'_>, cluster: Option<&str>) -> String {
             text,
             "aws eks create-pod-identity-association --cluster-name {} --namespace {} --service-account {} \
              --role-arn {}",
-            shell(cluster.unwrap_or_default()),
-            shell(namespace),
-            shell(service_account),
-            shell(made.role)
+            shell::word(cluster.unwrap_or_default()),
+            shell::word(namespace),
+            shell::word(service_account),
+            shell::word(made.role)
         );
     }
     text
@@ -106,10 +114,4 @@ fn as_cloudformation(made: &[Made<'_>], cluster: Option<&str>) -> String {
         .flat_map(|(cluster, made)| accounts(made).map(move |account| (made.role, cluster, account)))
         .collect();
     format!("{:#}\n", cloudformation(&roles, &associations))
-}
-
-/// Quotes a word for a shell, where it needs it: the path of a role may hold nearly anything.
-fn shell(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+=,".contains(c);
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

@@ -1,17 +1,16 @@
 //! Where do the issuers and the ServiceAccounts come from?
 
-use std::io::{self, IsTerminal};
-
 use anyhow::{Context, bail};
 
 use super::{TrustPolicyArgs, gives_by_irsa, visible};
 use crate::cli::cluster_args::block_on;
+use crate::cli::progress::Progress;
 use crate::cli::{input, output};
 use crate::cluster::inventory::{Wanted, collect};
 use crate::cluster::issuer::{IssuerFailure, issuer};
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{self, Inventory};
+use crate::inventory::{self, Inventory, Listed};
 use crate::trust_policy::Issuer;
 
 /// The longest file with manifests, in bytes.
@@ -97,8 +96,13 @@ async fn ask_cluster(
     needs_issuer: bool,
     gathered: &mut Gathered,
 ) -> anyhow::Result<()> {
+    let mut progress = Progress::new();
+    progress.tell("connecting to the cluster");
     let api = args.cluster.connect().await?;
-    match issuer(&api).await {
+    progress.tell("asking for the issuer");
+    let answer = issuer(&api).await;
+    progress.clear();
+    match answer {
         Ok(found) => {
             let found: Issuer =
                 found.parse().with_context(|| format!("using the cluster's issuer {}", visible(&found)))?;
@@ -122,30 +126,23 @@ async fn ask_cluster(
         pods: needs_pods(args),
         ..Wanted::default()
     };
-    let is_watched = io::stderr().is_terminal();
-    let progress = |what: &str| {
-        if is_watched {
-            output::error(&format!("reading the {what}"));
-        }
-    };
-    let inventory = collect(&api, &wanted, progress).await?;
+    let inventory = collect(&api, &wanted, |what| progress.tell(&format!("reading {what}"))).await?;
+    drop(progress);
     for unread in &inventory.unread {
-        let (what, why) = (visible(&unread.what), visible(&unread.why));
-        output::error(&format!("warning: could not read the {what}: {why}"));
+        let why = visible(&unread.why);
+        output::error(&format!("warning: could not read the {unread}: {why}"));
     }
     // What could not be read is not known to be absent: then nothing that is said of it is complete.
-    let unread = inventory.unread.iter().filter(|unread| unread.what.contains("ServiceAccounts"));
+    let unread = inventory.unread.iter().filter(|unread| unread.kind == Listed::ServiceAccounts);
     if args.namespaces.namespaces.is_empty()
-        && inventory.unread.iter().any(|unread| unread.what.contains("Namespaces"))
+        && inventory.unread.iter().any(|unread| unread.kind == Listed::Namespaces)
     {
         gathered.unread.push(
             "the Namespaces cannot be read, so it is not known which have opted in: name yours with -n"
                 .to_owned(),
         );
     }
-    gathered
-        .unread
-        .extend(unread.map(|unread| format!("the {} cannot be read, and may need a role", unread.what)));
+    gathered.unread.extend(unread.map(|unread| format!("the {unread} cannot be read, and may need a role")));
     gathered.inventory = Some(inventory);
     Ok(())
 }

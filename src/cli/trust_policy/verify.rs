@@ -21,8 +21,8 @@ pub(super) fn run(
     mut trusts: Trusts,
     issuers: &[Issuer],
 ) -> anyhow::Result<ExitCode> {
-    if !matches!(args.output, Format::Text | Format::Json) {
-        bail!("--verify prints text or JSON: use --output text or --output json");
+    if !matches!(args.output, Format::Text | Format::Json | Format::Yaml) {
+        bail!("--verify prints no templates: use --output text, json or yaml");
     }
     let input = input::read_at_most(path, MAX_BYTES)?;
     let existing = existing::read(&input.text).with_context(|| format!("reading {input}"))?;
@@ -50,7 +50,8 @@ pub(super) fn run(
     }
     let comparison = compare(&existing.policy, trust, issuers, args.node_role.as_deref());
     output::print(&match args.output {
-        Format::Json => format!("{:#}\n", as_json(&role, &comparison)),
+        Format::Json => output::json(&as_json(&role, &comparison)),
+        Format::Yaml => output::yaml(&as_json(&role, &comparison))?,
         _ => as_text(&role, &comparison),
     })?;
     Ok(ExitCode::from(u8::from(!comparison.is_good())))

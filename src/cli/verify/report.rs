@@ -65,7 +65,7 @@ impl Report {
         let accounts = Some(self.unknown()).filter(|count| *count > 0);
         let accounts = accounts
             .map(|count| format!("STS could not be asked about {}", counted(count, "ServiceAccount")));
-        let unread = self.unread.iter().map(|unread| format!("{} could not be read", unread.what));
+        let unread = self.unread.iter().map(|unread| format!("{unread} could not be read"));
         let all: Vec<String> = accounts.into_iter().chain(unread).collect();
         (!all.is_empty()).then(|| all.join(", "))
     }
@@ -111,8 +111,8 @@ impl Report {
                 );
             }
         }
-        for Unread { what, why } in &self.unread {
-            line(0, &format!("not read: {what}: {why}"));
+        for unread in &self.unread {
+            line(0, &format!("not read: {unread}: {}", unread.why));
         }
         if !self.verdicts.is_empty() {
             let all = counted(self.verdicts.len(), "ServiceAccount");
@@ -125,7 +125,7 @@ impl Report {
     pub(super) fn as_json(&self) -> Value {
         let verdicts: Vec<Value> = self.verdicts.iter().map(Verdict::as_json).collect();
         let unread: Vec<Value> =
-            self.unread.iter().map(|Unread { what, why }| json!({"what": what, "why": why})).collect();
+            self.unread.iter().map(|one| json!({"what": one.to_string(), "why": one.why})).collect();
         json!({"serviceAccounts": verdicts, "unread": unread})
     }
 }

@@ -40,6 +40,9 @@ pub enum Requester<'a> {
     /// Nobody is known to request it, as in a file. A Pod is then taken to come from its workload's
     /// controller, and never from a runner.
     Assumed,
+    /// Somebody requested it whose name is not known, as with a Pod that runs and has no owner who is
+    /// believed. It is taken to be neither a workload controller nor a runner.
+    Unbelieved,
 }
 
 /// One object as a decision sees it. It borrows from wherever the object came from.

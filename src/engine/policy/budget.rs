@@ -34,14 +34,22 @@ pub(super) fn check(data: &BTreeMap<String, String>) -> Result<(), Why> {
 /// Returns the most cost of one expression that an object of the class can take.
 pub(super) fn cost(class: Class, data: &BTreeMap<String, String>) -> u64 {
     let index = data.get(&format!("{}.index", class.name())).map(String::as_str).unwrap_or_default();
-    let rest = data.get(&format!("{}.rest", class.name()));
-    let tried = |lines: &String| lines.lines().map(|line| of_rule(class, line)).sum::<u64>();
-    let of_line = |line: &str| {
-        let begin = line.rsplit('\t').next().unwrap_or_default();
-        let buckets = data.range(begin.to_owned()..).take_while(|(key, _)| key.starts_with(begin));
-        LINE + buckets.map(|(_, lines)| tried(lines)).max().unwrap_or_default()
-    };
-    index.lines().map(of_line).sum::<u64>() + rest.map(tried).unwrap_or_default()
+    let texts = index.lines().filter_map(|line| data.get(line.rsplit('\t').next()?));
+    texts.map(|text| LINE + 2 * units(text.len(), 5) + of_costliest_value(class, text)).sum()
+}
+
+/// Returns what the rules cost that are filed under one value of a text. The lines of a value stand together.
+fn of_costliest_value(class: Class, text: &str) -> u64 {
+    let (mut most, mut cost, mut current) = (0, 0, None);
+    for line in text.lines().skip(1) {
+        let (value, line) = line.split_once('\t').unwrap_or_default();
+        if current != Some(value) {
+            (cost, current) = (0, Some(value));
+        }
+        cost += of_rule(class, line);
+        most = most.max(cost);
+    }
+    most
 }
 
 /// Returns what it costs to read one line of a bucket and to try its rule.

@@ -1,9 +1,9 @@
 //! How does the data say what a rule does?
 //!
-//! A rule is a few lines: what it does, its name in JSON without the quotes, its role, and what happens to a
-//! foreign role on objects and on the Pods of jobs, `annotatePods` where the rule says it, and each option as
-//! `KEY=VALUE`. No field holds a line feed: roles and options have grammars without one, and JSON
-//! escapes it.
+//! A rule is one line, with tabs between its fields: what it does, its name in JSON without the quotes, its
+//! role, what happens to a foreign role on objects and on the Pods of jobs, `annotatePods` where the rule says
+//! it, and each option as `KEY=VALUE`. No field holds a tab or a line feed: roles and options have grammars
+//! without them, and JSON escapes them.
 
 use crate::engine::object::provider::RoleOption;
 use crate::engine::rules::rule::{Action, OnConflict, Rule};
@@ -30,7 +30,7 @@ pub(super) fn record(rule: &Rule, defaults: &Defaults) -> String {
     };
     let name = serde_json::Value::from(&*rule.name).to_string();
     let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or_default();
-    let mut lines = vec![
+    let mut fields = vec![
         "role".to_owned(),
         name.to_owned(),
         grant.role.to_string(),
@@ -40,10 +40,10 @@ pub(super) fn record(rule: &Rule, defaults: &Defaults) -> String {
     ];
     for option in OPTIONS {
         if let Some(value) = grant.option(option) {
-            lines.push(format!("{}={value}", option.key()));
+            fields.push(format!("{}={value}", option.key()));
         }
     }
-    lines.join("\n")
+    fields.join("\t")
 }
 
 fn word(on_conflict: OnConflict) -> &'static str {

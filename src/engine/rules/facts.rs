@@ -69,6 +69,7 @@ impl<'a> Facts<'a> {
                 is_workload_controller(user, operator_policy),
             ),
             Requester::Assumed => (false, true),
+            Requester::Unbelieved => (false, false),
         };
         if from_runner || claims.runner_labels {
             facts.component = Some(Component::RunnerJob);
@@ -91,6 +92,24 @@ const WORKLOAD_CONTROLLERS: [&str; 5] = [
     "system:serviceaccount:kube-system:job-controller",
     "system:kube-controller-manager",
 ];
+
+/// The kinds that Kubernetes' own workload controllers make Pods for, and the usernames of these.
+const MAKERS: [(&str, &str, &str); 4] = [
+    ("apps/v1", "ReplicaSet", "system:serviceaccount:kube-system:replicaset-controller"),
+    ("apps/v1", "StatefulSet", "system:serviceaccount:kube-system:statefulset-controller"),
+    ("apps/v1", "DaemonSet", "system:serviceaccount:kube-system:daemon-set-controller"),
+    ("batch/v1", "Job", "system:serviceaccount:kube-system:job-controller"),
+];
+
+/// Returns the username of the workload controller that makes the Pods of this kind of owner; none where
+/// it is not one that is believed.
+///
+/// Whoever creates a Pod writes its owner. So this serves to report on Pods that are there, and never to
+/// give a role.
+#[must_use]
+pub fn controller_of(api_version: &str, kind: &str) -> Option<&'static str> {
+    MAKERS.iter().find(|maker| (maker.0, maker.1) == (api_version, kind)).map(|maker| maker.2)
+}
 
 /// Whether this username is a workload controller, by Kubernetes' own names or by what the operator says.
 fn is_workload_controller(user: &str, operator_policy: &OperatorPolicy) -> bool {

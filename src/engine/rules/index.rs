@@ -204,7 +204,7 @@ impl Index {
         let mut candidates = Candidates::new(self.find(REST));
         let user = match subject.requester {
             Requester::User(user) => Some(user),
-            Requester::Assumed => None,
+            Requester::Assumed | Requester::Unbelieved => None,
         };
         let values = [
             (Field::ServiceAccount, Some(subject.service_account)),

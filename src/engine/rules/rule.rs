@@ -272,7 +272,7 @@ impl Criteria {
         }
         let user = match subject.requester {
             Requester::User(user) => Some(user),
-            Requester::Assumed => None,
+            Requester::Assumed | Requester::Unbelieved => None,
         };
         if !self.runners.is_empty() && !user.is_some_and(|user| self.runners.iter().any(|r| **r == *user)) {
             return Some(Mismatch::Runner(user));

@@ -3,10 +3,10 @@
 use super::{Checkup, Told, together};
 use crate::doctor::Severity;
 use crate::doctor::findings::{listed, shown};
-use crate::doctor::installation::configuration::NAME;
-use crate::doctor::installation::{Configuration, Seen, Selector, Webhook};
 use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::INJECT;
+use crate::installation::configuration::NAME;
+use crate::installation::{Configuration, Seen, Selector, Webhook};
 
 /// The end of the names of the chart's entries.
 const OURS: &str = ".gitlab-iam-webhook";

@@ -1,9 +1,9 @@
 //! Is there a mapping in force, and does its work reach the Pods?
 
 use super::{Checkup, Told};
-use crate::doctor::installation::{MappingText, Seen};
 use crate::engine::mapping::{CONFIG_MAP_KEY, Problems};
 use crate::engine::object::provider::Provider;
+use crate::installation::{MappingText, Seen};
 
 const EDITING: &str = "docs/operating.md#editing-the-mapping";
 
@@ -43,11 +43,11 @@ fn in_force(checkup: &mut Checkup<'_>) {
         },
     };
     let kept = match installation.in_force() {
-        Some(kept) => format!("the last good mapping decides ({})", kept.config_map),
-        None if installation.last_good.unread().is_some() => {
+        Seen::There(kept) => format!("the last good mapping decides ({})", kept.config_map),
+        _ if installation.last_good.unread().is_some() => {
             "the last good mapping decides where there is one".to_owned()
         }
-        None => "no role is given, because there is no last good mapping either".to_owned(),
+        _ => "no role is given, because there is no last good mapping either".to_owned(),
     };
     let name = place.strip_prefix("ConfigMap ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
     let (namespace, name) = name.split_once('/').unwrap_or_default();

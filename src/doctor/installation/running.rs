@@ -1,7 +1,7 @@
 //! Does the webhook run, and does the API server reach it?
 
 use super::{Checkup, Told};
-use crate::doctor::installation::{Reach, Replica, Seen};
+use crate::installation::{Reach, Replica, Seen};
 
 const DOWN: &str = "docs/operating.md#when-something-is-down";
 const REACH: &str = "docs/operating.md#whether-the-api-server-reaches-the-webhook";

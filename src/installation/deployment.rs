@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
+use super::Selector;
+
 /// The beginning of the names of the environment variables that hold options.
 const VARIABLE: &str = "GITLAB_IAM_WEBHOOK_";
 
@@ -31,8 +33,6 @@ pub struct ServeOptions {
     pub certificate_secret: Option<String>,
     /// `--watch-namespace`
     pub watch_namespaces: Vec<String>,
-    /// `--except-namespace`
-    pub except_namespaces: Vec<String>,
     /// `--allowed-role`
     pub allowed_roles: Vec<String>,
     /// `--workload-controller`
@@ -51,12 +51,6 @@ struct Spec {
     replicas: Option<u32>,
     selector: Selector,
     template: Template,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Selector {
-    match_labels: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -151,7 +145,6 @@ impl ServeOptions {
             mapping_config_map: all("mapping-config-map", "MAPPING_CONFIG_MAP").pop(),
             certificate_secret: all("certificate-secret", "CERTIFICATE_SECRET").pop(),
             watch_namespaces: all("watch-namespace", "WATCH_NAMESPACES"),
-            except_namespaces: all("except-namespace", "EXCEPT_NAMESPACES"),
             allowed_roles: all("allowed-role", "ALLOWED_ROLES"),
             workload_controllers: all("workload-controller", "WORKLOAD_CONTROLLERS"),
         }

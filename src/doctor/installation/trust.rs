@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{Checkup, Told, together};
 use crate::doctor::Severity;
-use crate::doctor::installation::{Bundle, Configuration, Replica, Seen, Webhook};
+use crate::installation::{Bundle, Configuration, Replica, Seen, Webhook};
 use crate::telemetry::unix_time_in_words;
 use crate::tls::chain_check;
 

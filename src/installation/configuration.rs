@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 
-use crate::inventory::Metadata;
+use crate::inventory::{Metadata, nullable};
 
 /// The longest caBundle that is looked at, in base64.
 const LONGEST: usize = 64 << 10;
@@ -18,7 +18,7 @@ const OURS: &str = ".gitlab-iam-webhook";
 const EKS: [&str; 2] = ["iam-for-pods.amazonaws.com", "pod-identity-webhook.amazonaws.com"];
 
 /// The label that Kubernetes gives each namespace, with its name.
-pub(super) const NAME: &str = "kubernetes.io/metadata.name";
+pub const NAME: &str = "kubernetes.io/metadata.name";
 
 /// A webhook configuration of either kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -125,10 +125,6 @@ pub struct Requirement {
     /// The values.
     #[serde(deserialize_with = "nullable")]
     pub values: Vec<String>,
-}
-
-fn nullable<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// What is no base64 cannot be stored, and is no PEM either.

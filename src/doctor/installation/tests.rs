@@ -7,9 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::doctor::installation::{
-    Configuration, Deployment, InForce, MappingText, Reach, Replica, Seen, served,
-};
+use crate::installation::{Configuration, Deployment, InForce, MappingText, Reach, Replica, Seen, served};
 use crate::tls::issue;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -96,8 +94,8 @@ fn own_certificate() -> Vec<u8> {
 
 /// What is found, as `severity check: place: what -> fix`.
 fn found(installation: &Installation, at: SystemTime) -> Vec<String> {
-    let in_force: Option<InForce> = installation.in_force();
-    let ruleset = in_force.as_ref().map(|held| &held.ruleset);
+    let in_force: Seen<InForce> = installation.in_force();
+    let ruleset = in_force.there().map(|held| &held.ruleset);
     let findings = examine(installation, ruleset, at);
     for Finding { check, fix, reference, .. } in &findings {
         assert!(CHECKS.contains(check), "{check}");
@@ -128,8 +126,8 @@ fn entries(installation: &mut Installation, change: impl Fn(&mut Vec<Value>)) {
 fn of_a_sound_installation_nothing_is_told() {
     let sound = sound(&own_certificate());
     assert_eq!(found(&sound, now()), [""; 0]);
-    assert!(sound.unread().is_empty());
-    assert_eq!(sound.in_force().unwrap().config_map, "ours/role-mapping");
+    assert!(gaps(&sound).is_empty());
+    assert_eq!(sound.in_force().there().unwrap().config_map, "ours/role-mapping");
 }
 
 /// What breaks an installation.
@@ -437,10 +435,10 @@ fn what_could_not_be_read_is_no_fault_and_is_told() {
     blind.mapping = Seen::Unread(why());
     blind.last_good = Seen::Unread(why());
     assert_eq!(found(&blind, now()), [""; 0]);
-    let unread = blind.unread();
+    let unread = gaps(&blind);
     assert_eq!(unread.len(), 11, "{unread:?}");
     assert!(unread.iter().all(|one| one.why == "forbidden" && !one.what.is_empty()));
-    assert!(blind.in_force().is_none(), "the mapping may be another one than the last good one");
+    assert!(blind.in_force().unread().is_some(), "the mapping may be another one than the last good one");
 }
 
 #[test]
@@ -481,7 +479,7 @@ fn a_long_bundle_is_not_looked_at_and_that_is_told() {
     let mut one = sound(&own_certificate());
     entries(&mut one, |all| all[0]["clientConfig"]["caBundle"] = "YQ==".repeat(20_000).into());
     assert_eq!(found(&one, now()), [""; 0]);
-    let unread = one.unread();
+    let unread = gaps(&one);
     assert_eq!(unread.len(), 1);
     assert_eq!(unread[0].what, "the caBundle of the entry create.serviceaccounts.gitlab-iam-webhook");
 }
