@@ -39,7 +39,7 @@ use crate::metrics::{Metrics, PolicyParameterState};
 use data::{Digest, Digests, Made};
 
 /// The most bytes that making a parameter, and the patch of it, may take. `tests/memory` checks it.
-pub const ROOM: usize = 6 << 20;
+pub const ROOM: usize = 8 << 20;
 
 /// How the name of the parameter ends, after that of the mapping.
 const SUFFIX: &str = "-policy";

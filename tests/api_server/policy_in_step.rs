@@ -454,11 +454,13 @@ fn the_policy_acts_where_the_webhook_is_asked_and_nowhere_else() {
     // What exists is left to the webhook, when our own account has it admitted again.
     label("gitlab-iam-webhook/inject=observe");
     eventually("nothing is given", || given().is_none().then_some(()));
-    release.gitlab.apply(&selected);
+    let mut stored = selected.clone();
+    stored["metadata"]["name"] = "stored".into();
+    release.gitlab.apply(&stored);
     label("gitlab-iam-webhook/inject=enabled");
     eventually("it is given again", || given());
     let admit_again = |more: &[&str]| {
-        let patch = ["patch", "serviceaccount", "trial", "--dry-run=server", "-o", "json", "-p", "{}"];
+        let patch = ["patch", "serviceaccount", "stored", "--dry-run=server", "-o", "json", "-p", "{}"];
         release.gitlab.kubectl(&[&patch[..], more].concat()).good().out
     };
     assert!(admit_again(&[]).contains("role/ok-a"));
