@@ -49,7 +49,12 @@ fn with_every_replica_dead_the_policy_gives_the_roles_and_follows_an_edit_when_t
     assert!(parameter(&stage).contains("role/first"), "{}", parameter(&stage));
 
     scale(&stage, 0);
-    eventually("every replica is dead", || stage.pods().is_empty().then_some(()));
+    // A replica that is on its way out still follows edits.
+    eventually("every replica is dead", || {
+        let label = format!("app.kubernetes.io/name={OURS}");
+        let left = stage.json(&["get", "pods", "--namespace", OURS, "-l", &label]);
+        left["items"].as_array().unwrap().is_empty().then_some(())
+    });
     let chart = stage.gitlab(&["registry", "webservice", "sidekiq", "toolbox"]);
     stage.run("helm", &["install", "gitlab", &chart, "--namespace", "gitlab"]).good();
     for component in ["registry", "webservice", "sidekiq", "toolbox"] {
