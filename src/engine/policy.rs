@@ -27,16 +27,6 @@ pub use text::{AllowedRoleError, TEXT, spec};
 /// can be changed in any order.
 pub const FORMAT: &str = "1";
 
-<<<<<<< HEAD
-/// The most bytes of data, keys and values together. A ConfigMap holds 1 MiB, and the record of who manages
-/// its fields takes some more.
-pub const MAX_BYTES: usize = 1_000_000;
-
-/// The most bytes that the rules may weigh in memory. Rules of which data could be made that fits weigh less.
-const MAX_WEIGHT: usize = 3 << 20;
-
-=======
->>>>>>> policy
 /// A mapping as the parameter of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
@@ -58,23 +48,6 @@ pub struct LeftOut {
     pub why: Why,
 }
 
-<<<<<<< HEAD
-/// What there is too much of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// The data is too long.
-    #[error("with it the data would have {0} bytes, and at most {MAX_BYTES} are taken")]
-    Bytes(usize),
-    /// The rules have too much to say.
-    #[error("with it the rules would weigh more than {MAX_WEIGHT} bytes in memory")]
-    Weight,
-    /// One object could take too many steps of CEL.
-    #[error("with it one {0} could take {1} units of CEL's cost, and at most {max} are taken", max = budget::MAX)]
-    Cost(&'static str, u64),
-}
-
-=======
->>>>>>> policy
 /// Why a mapping cannot be a parameter, not even with some of its rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
@@ -100,13 +73,8 @@ pub fn parameter(ruleset: &Ruleset) -> Result<Parameter, TooLarge> {
         Err(why) => why,
     };
     // As many rules as fit, found by halving: `fits` is a number that does, `over` one that does not.
-<<<<<<< HEAD
     let (mut fits, mut over) = (0, all + usize::from(why == Why::Weight));
-    let mut data = fitting(ruleset, &users, 0).map_err(|_| TooLarge::Users(bytes(&users)))?;
-=======
-    let (mut fits, mut over) = (0, all);
     let mut data = fitting(ruleset, &users, 0).map_err(|_| TooLarge::Users(budget::bytes(&users)))?;
->>>>>>> policy
     while over - fits > 1 {
         let middle = fits + (over - fits) / 2;
         match fitting(ruleset, &users, middle) {
@@ -126,7 +94,7 @@ fn light(ruleset: &Ruleset) -> usize {
         *sum += rule.weight();
         Some(*sum)
     });
-    weights.take_while(|sum| *sum <= MAX_WEIGHT).count()
+    weights.take_while(|sum| *sum <= budget::MAX_WEIGHT).count()
 }
 
 /// Who is believed for more than a username, which holds whatever rules are left out.

@@ -23,12 +23,18 @@ const LABEL: u64 = 40;
 /// What a line of the index costs, with the longest value that it can name.
 const LINE: u64 = 130;
 
+/// The most bytes that the rules may weigh in memory. Rules of which data could be made that fits weigh less.
+pub(super) const MAX_WEIGHT: usize = 3 << 20;
+
 /// What there is too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// The data is too long.
     #[error("with it the data would have {0} bytes, and at most {MAX_BYTES} are taken")]
     Bytes(usize),
+    /// The rules have too much to say.
+    #[error("with it the rules would weigh more than {MAX_WEIGHT} bytes in memory")]
+    Weight,
     /// One object could take too many steps of CEL.
     #[error("with it one {0} could take {1} units of CEL's cost, and at most {MAX} are taken")]
     Cost(&'static str, u64),

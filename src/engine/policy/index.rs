@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::slice;
 
+use super::budget::{MAX_BYTES, Why};
 use super::class::Class;
-use super::{MAX_BYTES, Why, matcher};
+use super::matcher;
 use crate::engine::object::component::Component;
 use crate::engine::rules::glob::{Glob, Head};
 use crate::engine::rules::rule::{Criteria, Rule};
