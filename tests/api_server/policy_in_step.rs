@@ -42,6 +42,38 @@ fn account(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "labels": labels}})
 }
 
+/// An API server stops following ConfigMaps as parameters for good when the last binding with one is deleted
+/// (docs/policy.md). In a run of one test alone that would be its own.
+fn keep_parameters_followed() {
+    let name = "keeps-parameters-followed";
+    let api = "admissionregistration.k8s.io/v1";
+    let policy = json!({
+        "apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "reinvocationPolicy": "Never",
+            "matchConstraints": {
+                "objectSelector": {"matchLabels": {"selects": "nothing"}},
+                "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"],
+                }],
+            },
+            "mutations": [{
+                "patchType": "JSONPatch",
+                "jsonPatch": {"expression": "[JSONPatch{op: 'test', path: '/kind', value: 'ConfigMap'}]"},
+            }],
+        },
+    });
+    let parameter = json!({"name": name, "namespace": "default", "parameterNotFoundAction": "Allow"});
+    let binding = json!({
+        "apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {"policyName": name, "paramRef": parameter},
+    });
+    for object in [policy, binding] {
+        let apply = ["apply", "--server-side", "-f", "-"];
+        Cluster::shared().kubectl(&apply, &object.to_string()).good();
+    }
+}
+
 /// A release of the chart with its policy, for one namespace.
 struct Release {
     with: &'static str,
@@ -61,6 +93,7 @@ impl Release {
             writeln!(past_the_capture, "{sentence}").unwrap();
             return None;
         }
+        keep_parameters_followed();
         // Webhooks are asked in the order of their configurations' names, and one that a test registers for
         // GitLab's namespace comes after those of the chart, as the entries of the chart itself do.
         let (space, gitlab) = (Space::new(test), Space::new(&format!("z-{test}")));
