@@ -27,6 +27,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY benches benches
 COPY .cargo .cargo
 COPY src src
+# The binary and the chart have the same text of the policy.
+COPY charts/gitlab-iam-webhook/files charts/gitlab-iam-webhook/files
 # Each architecture has its own cache: two builds at once do not wait for each other.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=shared \
     --mount=type=cache,target=/target,id=gitlab-iam-webhook-$TARGETARCH,sharing=locked \

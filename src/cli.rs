@@ -10,6 +10,7 @@ mod input;
 mod invocation;
 mod output;
 mod plain;
+mod policy;
 mod probe;
 mod progress;
 mod schema;
@@ -51,6 +52,9 @@ const EXAMPLES: &str = "Examples:
       --webhook-configuration gitlab-iam-webhook
   Print the IAM trust policies that a mapping needs, with the issuer of the cluster:
     gitlab-iam-webhook trust-policy -m mapping.yaml -A
+  Give the roles without a webhook, by a policy of the API server:
+    gitlab-iam-webhook policy -m mapping.yaml --allowed-role 'arn:aws:iam::123456789012:role/gitlab-*' |
+      kubectl apply --server-side -f -
 
 Exit status: 0 when there is nothing to report, 1 when a command found what it looks for
 (problems, a refusal), 2 when it could not do what was asked. `help COMMAND` says more.";
@@ -99,6 +103,11 @@ enum Command {
     /// The rules give the roles that are given today, and never more. What would give more is a decision,
     /// which stands as a comment at the end of the mapping.
     Import(Box<import::ImportArgs>),
+    /// Print a mapping as a policy of the API server, for a cluster that wants no webhook.
+    ///
+    /// A mutating admission policy, its binding and a ConfigMap are printed, for Kubernetes 1.36 and later.
+    /// The policy's text is the same for every mapping: the ConfigMap holds the mapping as data.
+    Policy(Box<policy::PolicyArgs>),
     /// Print the IAM trust policies that a mapping needs, or compare one that exists.
     ///
     /// A role is given twice: the webhook names it on a ServiceAccount, and the role's trust policy lets
@@ -192,6 +201,7 @@ fn run(called_as: CalledAs, words: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Whoami(args) => whoami::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::TrustPolicy(args) => trust_policy::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Serve(args) => serve::run(*args),

@@ -8,6 +8,8 @@
 //! MappingWatch        the mapping's ConfigMap NAME  NAME-last-good; NAME, where  MappingLoader: the text;
 //!                     and, every 5 seconds, which   there is none and a starter  MappingFreshness: its
 //!                     version of it is the newest   is asked for                 version; Readiness
+//! PolicyParameter     which mapping decides; the    NAME-policy                  nobody; the log and the
+//!                     ConfigMap NAME-policy                                      metrics
 //! Certificates        the certificate's Secret      that Secret                  CertResolver: what to serve
 //!                                                                                CaBundle: what to trust
 //! CaBundle            both webhook configurations;  their caBundle, where        Certificates: what each
@@ -57,6 +59,7 @@ pub mod namespaces;
 pub mod observe;
 pub mod observed;
 mod pages;
+pub mod policy_parameter;
 pub mod probe;
 mod read;
 pub mod repair;

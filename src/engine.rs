@@ -6,6 +6,7 @@
 //! ```text
 //! admission           how a request of the API server is read, judged and answered
 //! mapping   decision  how text becomes rules; what an object's annotations should be, and why
+//! policy              how the API server itself decides by the rules
 //! rules               what the rules are, and which of them wins for an object
 //! object              what an object is: its kind, names, labels, annotations, and its component
 //! yaml  json          the two readers of text from outside
@@ -16,5 +17,6 @@ pub mod decision;
 pub mod json;
 pub mod mapping;
 pub mod object;
+pub mod policy;
 pub mod rules;
 pub mod yaml;

@@ -71,6 +71,7 @@ pub struct Metrics {
     /// The Events that were to be written, by what became of them.
     pub events: Family<EventLabel, Counter>,
     reachability: Reachability,
+    policy_parameter: PolicyParameter,
     build: Family<Build, Gauge>,
 }
 
@@ -122,6 +123,42 @@ impl Collector for Reachability {
     }
 }
 
+/// How the parameter of the chart's MutatingAdmissionPolicy stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyParameterState {
+    /// How many rules of the mapping in force it does not have.
+    pub left_out_rules: usize,
+    /// Whether it is the one that is made of the mapping in force.
+    pub in_step: bool,
+}
+
+/// The state of the policy's parameter. Nothing is exported where there is no policy, or before it was seen:
+/// a 0 would say that the policy has every rule.
+#[derive(Clone, Debug, Default)]
+struct PolicyParameter(Arc<ArcSwapOption<PolicyParameterState>>);
+
+impl Collector for PolicyParameter {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(state) = self.0.load_full() else { return Ok(()) };
+        for (name, help, value) in [
+            (
+                "policy_left_out_rules",
+                "Rules in force that the MutatingAdmissionPolicy does not have",
+                i64::try_from(state.left_out_rules).unwrap_or(i64::MAX),
+            ),
+            (
+                "policy_in_step",
+                "1 while the parameter of the MutatingAdmissionPolicy is that of the mapping in force",
+                i64::from(state.in_step),
+            ),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -155,6 +192,7 @@ impl Default for Metrics {
             repairs: Family::default(),
             events: Family::default(),
             reachability: Reachability::default(),
+            policy_parameter: PolicyParameter::default(),
             build: Family::default(),
         };
         metrics.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -277,6 +315,7 @@ impl Metrics {
         );
         registry.register("events", "Events to be written on objects, by result", self.events.clone());
         registry.register_collector(Box::new(self.reachability.clone()));
+        registry.register_collector(Box::new(self.policy_parameter.clone()));
         registry.register("build_info", "The version of this binary", self.build.clone());
     }
 
@@ -310,6 +349,11 @@ impl Metrics {
     /// Notes whether the API server reaches the webhook.
     pub fn probed(&self, is_reached: bool) {
         self.reachability.0.store(Some(Arc::new((is_reached, now()))));
+    }
+
+    /// Notes how the policy's parameter stands.
+    pub fn policy_parameter_seen(&self, state: PolicyParameterState) {
+        self.policy_parameter.0.store(Some(Arc::new(state)));
     }
 
     /// Counts a TLS handshake.

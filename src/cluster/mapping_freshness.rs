@@ -48,6 +48,13 @@ impl MappingFreshness {
         }
     }
 
+    /// Asks the API server now, whatever it answered before. Where it gives no answer, the mapping may be an
+    /// old one.
+    pub(super) async fn is_in_force_now(&self) -> bool {
+        let mut freshness = self.freshness.lock().await;
+        self.ask_anew(&mut freshness).await == Answer::Newest
+    }
+
     /// Comes to its end when the watch is behind, and does not catch up by itself.
     pub(super) async fn fell_silent(&self) {
         let mut silence = Silence::default();
@@ -76,6 +83,10 @@ impl MappingFreshness {
         if let Some(answer) = freshness.last_answer(Instant::now()) {
             return answer;
         }
+        self.ask_anew(&mut freshness).await
+    }
+
+    async fn ask_anew(&self, freshness: &mut Freshness) -> Answer {
         let newest = self.version().await.inspect_err(|failure| {
             failure.log(&format!("asking for the version of {}", self.place));
         });

@@ -116,6 +116,11 @@ impl ApiServer {
         Self { service_accounts: selector.map(Arc::from), ..self }
     }
 
+    /// The pool that what is read takes its room in, for what is made to be written.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// The client itself, for what is no call: a port-forward.
     pub(super) fn client(&self) -> Client {
         self.client.clone()

@@ -73,6 +73,20 @@ impl Cluster {
         run("kubectl", &self.kubeconfig, self.folder.path(), arguments, input)
     }
 
+    /// `kubectl proxy`: the API server in plain HTTP.
+    pub(crate) fn proxy(&self) -> Proxy {
+        let port = free_port();
+        let child = Command::new(path_of("kubectl"))
+            .args(["proxy", "--port", &port])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let proxy = Proxy { child, port: port.parse().unwrap() };
+        eventually("kubectl proxies", || TcpStream::connect(("127.0.0.1", proxy.port)).ok());
+        proxy
+    }
+
     /// The private key that signs the tokens of its ServiceAccounts, PEM.
     pub(crate) fn signing_key(&self) -> String {
         fs::read_to_string(self.folder.path().join("sa.key")).unwrap()
@@ -301,16 +315,7 @@ impl Space {
 
     /// `kubectl proxy`: the API server in plain HTTP.
     pub(crate) fn proxy() -> Proxy {
-        let port = free_port();
-        let child = Command::new(path_of("kubectl"))
-            .args(["proxy", "--port", &port])
-            .env("KUBECONFIG", &cluster().kubeconfig)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let proxy = Proxy { child, port: port.parse().unwrap() };
-        eventually("kubectl proxies", || TcpStream::connect(("127.0.0.1", proxy.port)).ok());
-        proxy
+        cluster().proxy()
     }
 
     fn entry(

@@ -30,6 +30,8 @@ mod observe;
 mod page;
 mod plugin;
 mod pods;
+mod policy;
+mod policy_in_step;
 mod probe;
 mod releases;
 mod repair;
@@ -38,6 +40,8 @@ mod session;
 #[path = "../session_picture.rs"]
 mod session_picture;
 mod status;
+#[path = "../things.rs"]
+mod things;
 #[path = "../transcript.rs"]
 mod transcript;
 mod transcripts;

@@ -42,6 +42,8 @@ mod observe;
 #[path = "../page.rs"]
 mod page;
 mod plugin;
+mod policy;
+mod policy_parameter;
 mod probe;
 mod problems;
 mod properties;
@@ -56,6 +58,8 @@ mod session_picture;
 mod status;
 mod sts;
 mod support;
+#[path = "../things.rs"]
+mod things;
 #[path = "../transcript.rs"]
 mod transcript;
 mod transcripts;

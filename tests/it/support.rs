@@ -1,6 +1,5 @@
 //! What several tests need: a running binary, objects, mappings, and waiting with a deadline.
 
-use std::borrow::Cow;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,9 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use gitlab_iam_webhook::engine::decision::{Decision, decide};
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::object::subject::{Kind, Pair, Requester, Subject};
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use gitlab_iam_webhook::tls::{Pair as TlsPair, issue};
@@ -20,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::schema;
+pub(crate) use crate::things::{REPLICASET_CONTROLLER, RUNNER, Thing, chart_labels};
 
 /// How long anything may take that is waited for. Long, because machines are slow; nothing waits that long
 /// when it works.
@@ -49,171 +47,6 @@ pub(crate) fn captured_reviews() -> Vec<(String, Vec<u8>)> {
     reviews.sort();
     assert_eq!(reviews.len(), 15);
     reviews
-}
-
-/// An object that owns its labels and annotations.
-#[derive(Clone, Debug)]
-pub(crate) struct Thing {
-    pub(crate) kind: Kind,
-    pub(crate) namespace: String,
-    pub(crate) service_account: String,
-    pub(crate) labels: Vec<(String, String)>,
-    pub(crate) annotations: Vec<(String, String)>,
-    /// `None` is an object in a file.
-    pub(crate) user: Option<String>,
-}
-
-pub(crate) const REPLICASET_CONTROLLER: &str = "system:serviceaccount:kube-system:replicaset-controller";
-pub(crate) const RUNNER: &str = "system:serviceaccount:ci:gitlab-runner";
-
-impl Thing {
-    /// A component's ServiceAccount, as GitLab's chart makes it.
-    pub(crate) fn service_account(component: &str) -> Self {
-        Self {
-            kind: Kind::ServiceAccount,
-            namespace: "gitlab".to_owned(),
-            service_account: format!("gitlab-{component}"),
-            labels: chart_labels(component),
-            annotations: Vec::new(),
-            user: Some("admin".to_owned()),
-        }
-    }
-
-    /// A component's Pod, as the ReplicaSet controller asks for it.
-    pub(crate) fn pod(component: &str) -> Self {
-        Self {
-            kind: Kind::Pod,
-            user: Some(REPLICASET_CONTROLLER.to_owned()),
-            ..Self::service_account(component)
-        }
-    }
-
-    /// A job's Pod, as the runner asks for it.
-    pub(crate) fn job(project: &str) -> Self {
-        Self {
-            kind: Kind::Pod,
-            namespace: "ci".to_owned(),
-            service_account: "gitlab-jobs".to_owned(),
-            labels: vec![
-                ("pod".to_owned(), format!("runner-x-project-{project}-concurrent-0")),
-                ("project.runner.gitlab.com/id".to_owned(), project.to_owned()),
-            ],
-            annotations: Vec::new(),
-            user: Some(RUNNER.to_owned()),
-        }
-    }
-
-    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
-        self.set(key, Some(value));
-        self
-    }
-
-    pub(crate) fn labelled(mut self, key: &str, value: &str) -> Self {
-        self.labels.retain(|(present, _)| present != key);
-        self.labels.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
-    pub(crate) fn by(mut self, user: &str) -> Self {
-        self.user = Some(user.to_owned());
-        self
-    }
-
-    pub(crate) fn set(&mut self, key: &str, value: Option<&str>) {
-        self.annotations.retain(|(present, _)| present != key);
-        if let Some(value) = value {
-            self.annotations.push((key.to_owned(), value.to_owned()));
-        }
-    }
-
-    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.iter().find(|(present, _)| present == key).map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn with_subject<T>(&self, act: impl FnOnce(&Subject<'_>) -> T) -> T {
-        let pairs = |pairs: &'_ [(String, String)]| -> Vec<Pair<'static>> {
-            pairs.iter().map(|(key, value)| (Cow::Owned(key.clone()), Cow::Owned(value.clone()))).collect()
-        };
-        let (labels, annotations) = (pairs(&self.labels), pairs(&self.annotations));
-        act(&Subject {
-            kind: self.kind,
-            namespace: &self.namespace,
-            name: "some-pod",
-            service_account: &self.service_account,
-            labels: &labels,
-            annotations: &annotations,
-            requester: self.user.as_deref().map_or(Requester::Assumed, Requester::User),
-        })
-    }
-
-    pub(crate) fn decide<'r>(&self, ruleset: &'r Ruleset) -> Decision<'r> {
-        self.with_subject(|subject| decide(ruleset, subject))
-    }
-
-    /// Decides, and carries the decision out.
-    pub(crate) fn admit<'r>(&mut self, ruleset: &'r Ruleset) -> Decision<'r> {
-        let decision = self.decide(ruleset);
-        for edit in &decision.edits {
-            self.set(edit.key, edit.value.as_deref());
-        }
-        decision
-    }
-
-    /// The annotations, ours and everybody's, sorted.
-    pub(crate) fn sorted_annotations(&self) -> Vec<(String, String)> {
-        let mut annotations = self.annotations.clone();
-        annotations.sort();
-        annotations
-    }
-
-    /// As the object in a review or a file.
-    pub(crate) fn to_object(&self) -> Value {
-        let map = |pairs: &[(String, String)]| -> serde_json::Map<String, Value> {
-            pairs.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
-        };
-        let mut object = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": self.kind.name(),
-            "metadata": {"name": "some-pod", "namespace": self.namespace, "labels": map(&self.labels)},
-        });
-        if !self.annotations.is_empty() {
-            object["metadata"]["annotations"] = Value::Object(map(&self.annotations));
-        }
-        match self.kind {
-            Kind::ServiceAccount => object["metadata"]["name"] = self.service_account.clone().into(),
-            Kind::Pod => {
-                object["spec"] = serde_json::json!({
-                    "serviceAccountName": self.service_account,
-                    "containers": [{"name": "main", "image": "x", "futureField": {"kept": [1, 2.5, null]}}],
-                });
-            }
-        }
-        object
-    }
-
-    /// As the API server would ask.
-    pub(crate) fn to_review(&self) -> Value {
-        serde_json::json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-                "kind": {"group": "", "version": "v1", "kind": self.kind.name()},
-                "operation": "CREATE",
-                "namespace": self.namespace,
-                "userInfo": {"username": self.user.clone().unwrap_or_default()},
-                "object": self.to_object(),
-                "dryRun": false,
-            },
-        })
-    }
-}
-
-pub(crate) fn chart_labels(component: &str) -> Vec<(String, String)> {
-    let chart = if component == "runner" { "gitlab-runner" } else { component };
-    [("app", component), ("chart", &format!("{chart}-9.10.0")), ("release", "gitlab"), ("heritage", "Helm")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .to_vec()
 }
 
 /// The review of an edit of the mapping's ConfigMap, from the old text to the new one.

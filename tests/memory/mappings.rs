@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use gitlab_iam_webhook::cluster::policy_parameter::ROOM;
 use gitlab_iam_webhook::engine::mapping::lints;
 use gitlab_iam_webhook::engine::mapping::{self, MAX_BYTES, compile};
+use gitlab_iam_webhook::engine::policy;
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 
@@ -328,4 +330,42 @@ fn lints_are_told_one_after_the_other() {
     let ((), peak, _) = alone.peak(|| lints::each(&ruleset, text.len(), &mut |_| count += 1));
     assert!(count > 9_000);
     assert!(peak < 64 << 10, "{peak}");
+}
+
+#[test]
+fn the_parameter_of_a_policy_takes_no_more_to_make_and_to_send_than_is_set_apart_for_it() {
+    let alone = Alone::begin();
+    let mut texts = vec![("honest", honest(10_000, "")), ("honest globs", honest(10_000, "*"))];
+    let rules = "account: \"123456789012\"\nrules:\n";
+    let names = |n: usize, count: usize| {
+        let names: Vec<String> = (0..count).map(|m| format!("n{n}-{m}")).collect();
+        format!("  - {{match: {{namespace: [{}]}}, role: r}}\n", names.join(","))
+    };
+    for (what, count, each) in [("a thousand names", 16, 1_000), ("fifty names", 320, 50)] {
+        let text: String = (0..count).map(|n| names(n, each)).collect();
+        texts.push((what, format!("{rules}{text}")));
+    }
+    let long = |n: usize| {
+        format!("  - {{name: \"{n}{}\", match: {{namespace: \"*{n}*\"}}, skip: true}}\n", "n".repeat(50))
+    };
+    texts.push(("long names without a beginning", numbered(rules, long, "")));
+    texts.extend(hostile());
+    let mut made = 0;
+    for (what, text) in texts {
+        let Ok(ruleset) = compile(&text, &OperatorPolicy::default()) else { continue };
+        let start = Instant::now();
+        let ((left_out, sent), peak, _) = alone.peak(|| {
+            let parameter = policy::parameter(&ruleset).unwrap();
+            let sent = serde_json::to_vec(&parameter.data).unwrap();
+            (parameter.left_out.len(), sent.len())
+        });
+        let rules = ruleset.rules().len();
+        println!(
+            "{what}: {left_out} of {rules} left out, {sent} bytes sent, {peak} at most, {:?}",
+            start.elapsed()
+        );
+        assert!(peak <= ROOM, "{what}: {peak} of {ROOM}");
+        made += 1;
+    }
+    assert!(made >= 10, "{made} mappings");
 }

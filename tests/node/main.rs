@@ -22,6 +22,7 @@ mod load;
 #[path = "../page.rs"]
 mod page;
 mod pages;
+mod policy;
 mod probe;
 mod rights;
 mod scale;

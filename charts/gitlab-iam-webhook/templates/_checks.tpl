@@ -7,6 +7,7 @@ here would install, and then keep the webhook from starting or from working. */ 
 {{- include "webhook.checkRoles" . -}}
 {{- include "webhook.checkArguments" . -}}
 {{- include "webhook.checkSelectors" . -}}
+{{- include "webhook.checkPolicy" . -}}
 {{- include "webhook.checkOverwrite" . -}}
 {{- include "webhook.checkOverlap" . -}}
 {{- $budget := .Values.podDisruptionBudget -}}
@@ -80,6 +81,7 @@ log.format
 mappingConfigMap.name
 networkPolicy.enabled
 podDisruptionBudget.enabled
+policy.enabled
 rbac.create
 readinessProbe
 refuseOverlap
@@ -292,6 +294,7 @@ log-format: log.format
 mapping: mapping
 mapping-config-map: mappingConfigMap.name
 namespace-selector: webhooks.namespaceSelector
+policy-parameter: policy.enabled
 repair: repair.enabled
 service-account-selector: webhooks.serviceAccounts.objectSelector
 shutdown-delay: shutdownDelay
@@ -301,6 +304,24 @@ tls-key: certificates.mode
 watch-namespace: namespaces
 webhook-configuration: fullnameOverride
 workload-controller: workloadControllers
+{{- end -}}
+
+{{- /* The kind is asked for as well: a cluster can serve it under an older version by a feature gate. */ -}}
+{{- define "webhook.checkPolicy" -}}
+{{- if .Values.policy.enabled -}}
+{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+{{- if not (or $served (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version)) -}}
+{{- fail (printf "policy.enabled: a MutatingAdmissionPolicy needs Kubernetes 1.36 or later, and this is %s. For helm template give --kube-version, or --api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- if not .Values.allowedRoles -}}
+{{- fail "policy.enabled: the policy gives no role outside allowedRoles, and that list is empty: name the roles that a mapping may give, such as allowedRoles[0]=arn:aws:iam::123456789012:role/gitlab-*" -}}
+{{- end -}}
+{{- range $n, $role := .Values.allowedRoles -}}
+{{- if not (regexMatch `^([^][{}\\[:cntrl:]]*|[^][{}\\,|[:cntrl:]]*(\{[^][{}\\|[:cntrl:]]*\}[^][{}\\,|[:cntrl:]]*)+)$` $role) -}}
+{{- fail (printf "allowedRoles[%d]: %s: with policy.enabled a glob has `*`, `?` and braces without braces in them, as in {a,b}, and beside braces no comma and no |: the policy understands no other" $n $role) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "webhook.checkSelectors" -}}

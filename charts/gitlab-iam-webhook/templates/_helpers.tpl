@@ -166,6 +166,16 @@ namespaceSelector:
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "webhook.serviceAccountName" . }}
 {{- end -}}
 
+{{- /* The ConfigMap that is the parameter of the MutatingAdmissionPolicy. */ -}}
+{{- define "webhook.parameter" -}}
+{{ .Values.mappingConfigMap.name }}-policy
+{{- end -}}
+
+{{- /* The format of the parameter that the policy of this chart takes, as its text says it. */ -}}
+{{- define "webhook.parameterFormat" -}}
+{{- .Files.Get "files/mutating-policy.yaml" | regexFind `\?'format'\].orValue\(''\) == '[^']+'` | regexFind `[^']+'$` | trimSuffix "'" -}}
+{{- end -}}
+
 {{- /* What the webhook writes on ServiceAccounts, as a list in CEL. */ -}}
 {{- define "webhook.ours" -}}
 ['eks.amazonaws.com/role-arn', 'eks.amazonaws.com/audience', 'eks.amazonaws.com/sts-regional-endpoints',

@@ -52,6 +52,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "GITLAB_IAM_WEBHOOK_STARTER_MAPPING", conflicts_with = "mapping")]
     pub(super) starter_mapping: bool,
 
+    /// Keep the parameter of the chart's MutatingAdmissionPolicy, the ConfigMap NAME-policy, equal to the
+    /// mapping in force, so that the API server gives roles also while no replica answers.
+    ///
+    /// A mapping that the policy cannot express as a whole is told in the log and the metrics.
+    #[arg(long, env = "GITLAB_IAM_WEBHOOK_POLICY_PARAMETER", conflicts_with = "mapping")]
+    pub(super) policy_parameter: bool,
+
     /// Where the API server reaches POST /mutate, /observe and /validate, in HTTPS.
     #[arg(
         long,

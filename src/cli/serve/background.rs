@@ -14,6 +14,7 @@ use crate::cluster::mapping_freshness::MappingFreshness;
 use crate::cluster::mapping_watch::MappingWatch;
 use crate::cluster::namespaces::{self, KnownNamespaces, Scope};
 use crate::cluster::observe::Observe;
+use crate::cluster::policy_parameter::PolicyParameter;
 use crate::cluster::probe::Probe;
 use crate::cluster::repair::Repair;
 use crate::cluster::{ApiServer, NamespacedName};
@@ -73,6 +74,9 @@ impl Background {
         policy: Option<(NamespacedName, RotationPolicy)>,
     ) -> InCluster {
         let mut in_cluster = InCluster::default();
+        if let Some(freshness) = freshness.clone().filter(|_| args.policy_parameter) {
+            self.policy_parameter(client, args, freshness);
+        }
         let configuration = args.certificate.webhook_configuration.as_ref();
         if args.repair.repair || configuration.is_some() {
             let events = self.events(client);
@@ -143,6 +147,14 @@ impl Background {
             events,
         );
         self.tasks.spawn("repairs ServiceAccounts", repair.follow(self.tasks.stop_token()));
+    }
+
+    fn policy_parameter(&self, client: &ApiServer, args: &ServeArgs, freshness: MappingFreshness) {
+        let Some(mapping) = &args.mapping_config_map else { return };
+        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
+        let parameter = PolicyParameter::new(client.clone(), mapping, live, freshness, metrics);
+        let following = parameter.follow(self.tasks.stop_token());
+        self.tasks.spawn("keeps the policy's parameter in step", following);
     }
 
     fn probe(&self, probe: Probe) {

@@ -12,6 +12,7 @@
 mod braces;
 mod error;
 mod pattern;
+mod regex;
 
 use std::{fmt, slice};
 

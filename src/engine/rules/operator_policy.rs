@@ -55,6 +55,15 @@ impl OperatorPolicy {
     }
 }
 
+impl std::fmt::Display for AllowedRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}=")?;
+        }
+        self.role.fmt(f)
+    }
+}
+
 impl std::str::FromStr for AllowedRole {
     type Err = String;
 

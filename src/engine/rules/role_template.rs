@@ -55,6 +55,15 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role(Box<[Part]>);
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Fill(placeholder) => placeholder.fmt(f),
+        })
+    }
+}
+
 /// Whether a provider would read this text as a role, because it is a full ARN, or a name with or without a
 /// path.
 #[must_use]

@@ -27,7 +27,7 @@ pub(super) enum Pattern {
 
 /// One token of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'g> {
+pub(super) enum Token<'g> {
     /// It takes this character.
     Char(char),
     /// It takes any one character.
@@ -177,7 +177,7 @@ fn ends_with(segment: &str, value: &str) -> bool {
 }
 
 /// Returns the first token of a pattern, and what follows it.
-fn next_token(pattern: &str) -> Option<(Token<'_>, &str)> {
+pub(super) fn next_token(pattern: &str) -> Option<(Token<'_>, &str)> {
     let mut characters = pattern.chars();
     let token = match characters.next()? {
         '?' => Token::AnyChar,
@@ -194,7 +194,7 @@ fn next_token(pattern: &str) -> Option<(Token<'_>, &str)> {
 }
 
 /// Returns the ranges that brackets name: for `a-z0` these are a to z and 0 to 0.
-fn ranges(members: &str) -> impl Iterator<Item = (char, char)> {
+pub(super) fn ranges(members: &str) -> impl Iterator<Item = (char, char)> {
     let mut characters = members.chars();
     std::iter::from_fn(move || {
         let first = characters.next()?;

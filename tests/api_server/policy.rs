@@ -1,0 +1,605 @@
+//! Does the API server by itself decide as the engine does?
+//!
+//! The policy is bound to each mapping of a crowd by a label that picks the mapping out, so that thousands of
+//! objects meet hundreds of mappings at once.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use gitlab_iam_webhook::engine::decision::{APPLIED, decide};
+use gitlab_iam_webhook::engine::mapping;
+use gitlab_iam_webhook::engine::object::manifest;
+use gitlab_iam_webhook::engine::object::subject::{Kind, Requester};
+use gitlab_iam_webhook::engine::policy::{self, Objects, Placed};
+use gitlab_iam_webhook::engine::rules::glob::Glob;
+use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
+use gitlab_iam_webhook::engine::rules::role_template::is_role;
+use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::commands::root;
+use crate::harness::{Cluster, ISSUER, Proxy, eventually};
+use crate::things::{Thing, a_hand, a_mapping, a_thing};
+
+/// The label that picks out the mapping of an object.
+const PICK: &str = "mapping-of-test";
+
+const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
+
+/// A cluster of its own, because the names of namespaces are what rules look at.
+struct Api {
+    _proxy: Proxy,
+    cluster: Cluster,
+    url: String,
+    client: reqwest::Client,
+    runtime: Runtime,
+}
+
+impl Api {
+    /// Returns `None` where the API server has no such policies.
+    fn start() -> Option<Self> {
+        crate::harness::Space::tools();
+        let cluster = Cluster::start(ISSUER, ISSUER);
+        let proxy = cluster.proxy();
+        let url = format!("http://127.0.0.1:{}", proxy.port);
+        // Plain HTTP needs none, but the client wants one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = Runtime::new().unwrap();
+        let api = Self { _proxy: proxy, cluster, url, client: reqwest::Client::new(), runtime };
+        let (status, _) = api.ask("GET", POLICIES, "admin", None);
+        if status == 404 {
+            assert!(std::env::var_os("KUBE_APISERVER").is_some(), "Kubernetes 1.36 serves such policies");
+            return None;
+        }
+        Some(api)
+    }
+
+    fn ask(&self, method: &str, path: &str, user: &str, body: Option<&Value>) -> (u16, Value) {
+        self.runtime.block_on(async {
+            let mut request = self
+                .client
+                .request(method.parse().unwrap(), format!("{}{path}", self.url))
+                .header("Impersonate-User", user)
+                .header("Impersonate-Group", "system:masters");
+            if let Some(body) = body {
+                request = request.header("Content-Type", "application/json").body(body.to_string());
+            }
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+        })
+    }
+
+    fn make(&self, path: &str, object: &Value) {
+        let (status, answer) = self.ask("POST", path, "admin", Some(object));
+        assert!(status == 201 || status == 409, "{path}: {answer}");
+    }
+
+    fn opt_in(&self, namespace: &str) {
+        let labels = json!({"gitlab-iam-webhook/inject": "enabled"});
+        self.make("/api/v1/namespaces", &json!({"metadata": {"name": namespace, "labels": labels}}));
+    }
+
+    /// Writes a policy. With `Fail` one that cannot be evaluated is seen.
+    fn install(&self, name: &str, operator: &OperatorPolicy, failure_policy: &str) {
+        let placed = Placed { name, namespace: "default", acts_in: &[] };
+        let objects = Objects::new(&placed, &operator.allowed_roles, &BTreeMap::new()).unwrap();
+        let mut policy = policy::value(&objects.policy);
+        policy["spec"]["failurePolicy"] = failure_policy.into();
+        self.make(POLICIES, &policy);
+    }
+
+    /// Binds the policy to a mapping, for objects with this value of [`PICK`].
+    fn bind(&self, pick: &str, data: &BTreeMap<String, String>) {
+        self.bind_to("roles", pick, data);
+    }
+
+    fn bind_to(&self, policy: &str, pick: &str, data: &BTreeMap<String, String>) {
+        let name = format!("mapping-{pick}");
+        self.make(
+            "/api/v1/namespaces/default/configmaps",
+            &json!({"metadata": {"name": name}, "data": data}),
+        );
+        let spec = json!({
+            "policyName": policy,
+            "paramRef": {"name": name, "namespace": "default", "parameterNotFoundAction": "Allow"},
+            "matchResources": {"objectSelector": {"matchLabels": {PICK: pick}}},
+        });
+        self.make(BINDINGS, &json!({"metadata": {"name": name}, "spec": spec}));
+    }
+
+    /// Waits until the API server has taken in all that was bound: it takes them in their order.
+    fn wait_for_bindings(&self, role: &str) {
+        let text =
+            format!("account: '123456789012'\nrules: [{{match: {{serviceAccount: probe}}, role: {role}}}]");
+        let ruleset = mapping::compile(&text, &OperatorPolicy::default());
+        self.bind("probe", &policy::parameter(&ruleset.unwrap()).unwrap().data);
+        let mut thing = Thing::service_account("x");
+        "probe".clone_into(&mut thing.service_account);
+        eventually("the policy is in force", || {
+            (!self.admit(&thing, "probe", true).is_empty()).then_some(())
+        });
+    }
+
+    /// Waits until an edit of a parameter is in force, and returns the annotations that an object then gets.
+    fn admit_when(
+        &self,
+        thing: &Thing,
+        pick: &str,
+        holds: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> BTreeMap<String, String> {
+        eventually("the parameter is in force", || Some(self.admit(thing, pick, true)).filter(&holds))
+    }
+
+    /// Returns the annotations with which the API server would store an object.
+    fn admit(&self, thing: &Thing, pick: &str, create: bool) -> BTreeMap<String, String> {
+        let mut object = thing.clone().labelled(PICK, pick).to_object();
+        if let Some(spec) = object.get_mut("spec") {
+            spec["containers"] = json!([{"name": "main", "image": "x"}]);
+        }
+        let kind = if thing.kind == Kind::Pod { "pods" } else { "serviceaccounts" };
+        let path = format!("/api/v1/namespaces/{}/{kind}", thing.namespace);
+        let user = thing.user.as_deref().unwrap();
+        let (status, answer) = if create {
+            self.ask("POST", &format!("{path}?dryRun=All"), user, Some(&object))
+        } else {
+            let path = format!("{path}/{}?dryRun=All", thing.service_account);
+            self.ask("PUT", &path, user, Some(&object))
+        };
+        assert!(status < 300, "{object}: {answer}");
+        annotations(&answer)
+    }
+}
+
+fn annotations(object: &Value) -> BTreeMap<String, String> {
+    let map = object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    map.into_iter().map(|(key, value)| (key, value.as_str().unwrap().to_owned())).collect()
+}
+
+fn operator() -> OperatorPolicy {
+    let allowed = [
+        "{gitlab,legacy}=arn:aws:iam::123456789012:role/?",
+        "ci-?=arn:aws:iam::123456789012:role/{a,x-*}",
+        "arn:aws:iam::123456789012:role/{b,ci-*}",
+    ];
+    OperatorPolicy {
+        allowed_roles: allowed.iter().map(|role| role.parse().unwrap()).collect(),
+        workload_controllers: vec!["kruise".to_owned(), "flux".to_owned()],
+    }
+}
+
+fn some<T>(runner: &mut TestRunner, strategy: impl Strategy<Value = T>) -> T {
+    strategy.new_tree(runner).unwrap().current()
+}
+
+/// A thing with labels that few have, and perhaps admitted before under another mapping.
+fn a_past(runner: &mut TestRunner, before: &Ruleset) -> (Thing, bool) {
+    let mut thing = some(runner, a_thing());
+    let few = [
+        ("job-name", "x"),
+        ("app.kubernetes.io/managed-by", "gitlab-operator"),
+        ("app.kubernetes.io/component", "sidekiq"),
+        ("app.kubernetes.io/component", "task-runner"),
+        ("app.kubernetes.io/instance", "gitlab"),
+        ("helm.sh/chart", "openbao-1.2.3"),
+        ("gitlab-iam-webhook/inject", "disabled"),
+        ("release", ""),
+        ("a.runner.gitlab.com/x", "y"),
+        ("runner.gitlab.com.x/x", "y"),
+    ];
+    for (key, value) in some(runner, proptest::collection::vec(select(few.to_vec()), 0..3)) {
+        thing = thing.labelled(key, value);
+    }
+    if some(runner, 0..8) == 0 {
+        let (key, value) = some(
+            runner,
+            select(vec![
+                ("helm.sh/hook", "pre-install, \u{a0}test-success"),
+                ("helm.sh/hook", "pretest"),
+                ("job.runner.gitlab.com/id", "7"),
+                ("gitlab-iam-webhook/inject", "disabled"),
+            ]),
+        );
+        thing.set(key, Some(value));
+    }
+    if some(runner, 0..6) == 0 {
+        thing = thing.by(some(runner, select(vec!["kruise", "flux", "system:serviceaccount:ci:other"])));
+    }
+    if some(runner, any::<bool>()) {
+        thing.admit(before);
+        for (key, value) in some(runner, proptest::collection::vec(a_hand(), 0..3)) {
+            thing.set(key, value);
+        }
+    }
+    let record = thing.annotation(APPLIED).map(str::to_owned);
+    let forged = || {
+        json!({"annotations": thing.annotations.iter().cloned().collect::<BTreeMap<_, _>>(), "rule": "r\"\\"})
+            .to_string()
+    };
+    let respelled = match (some(runner, 0..16), record) {
+        (0, Some(record)) => Some(record.replacen(':', ": ", 1)),
+        (1, _) => Some("no record".to_owned()),
+        (2 | 3, _) => {
+            let record = forged();
+            thing.set(APPLIED, Some(&record));
+            None
+        }
+        _ => None,
+    };
+    if let Some(record) = &respelled {
+        thing.set(APPLIED, Some(record));
+    }
+    (thing, respelled.is_some())
+}
+
+#[test]
+fn the_policy_decides_as_the_engine_does_on_generated_mappings_and_objects() {
+    const MAPPINGS: usize = 300;
+    const THINGS: usize = 16;
+    let Some(api) = Api::start() else { return };
+    let operator = operator();
+    let mut runner = TestRunner::deterministic();
+    for namespace in ["gitlab", "ci-a", "ci-b", "legacy", "default"] {
+        api.opt_in(namespace);
+    }
+    let rulesets: Vec<(String, Ruleset)> = (0..MAPPINGS)
+        .map(|_| {
+            let text = some(&mut runner, a_mapping());
+            let ruleset = mapping::compile(&text, &operator).unwrap();
+            (text, ruleset)
+        })
+        .collect();
+    api.install("roles", &operator, "Fail");
+    for (number, (_, ruleset)) in rulesets.iter().enumerate() {
+        let parameter = policy::parameter(ruleset).unwrap();
+        assert!(parameter.left_out.is_empty());
+        api.bind(&number.to_string(), &parameter.data);
+    }
+    api.wait_for_bindings("b");
+    let things: Vec<(usize, Thing, bool)> = (0..MAPPINGS * THINGS)
+        .map(|n| {
+            let number = n % MAPPINGS;
+            let before = &rulesets[(number + 1) % MAPPINGS].1;
+            let (thing, is_outside) = a_past(&mut runner, before);
+            (number, thing.labelled(PICK, &number.to_string()), is_outside)
+        })
+        .collect();
+    // What is created first is not there yet, and what is updated is.
+    let is_created = |thing: &Thing, n: usize| {
+        thing.kind == Kind::ServiceAccount && thing.service_account != "default" && n.is_multiple_of(2)
+    };
+    let mut order: Vec<usize> = (0..things.len()).collect();
+    order.sort_by_key(|n| !is_created(&things[*n].1, *n));
+    let (mut made, mut changed, mut outside) = (false, 0, 0);
+    let mut different = Vec::new();
+    for n in order {
+        let (number, thing, respelled) = &things[n];
+        let create = thing.kind == Kind::Pod || is_created(thing, n);
+        if !made && !is_created(thing, n) {
+            for namespace in ["gitlab", "ci-a", "ci-b", "legacy"] {
+                for account in ["gitlab-webservice", "gitlab-jobs", "ci-x", "default"] {
+                    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+                    api.make(&path, &json!({"metadata": {"name": account}}));
+                }
+            }
+            made = true;
+        }
+        let (text, ruleset) = &rulesets[*number];
+        let mut wanted = thing.clone();
+        let is_job = thing.with_subject(|subject| ruleset.facts(subject).is_job);
+        // The policy leaves an object whose record it cannot read.
+        let is_outside = *respelled && !is_job;
+        if is_outside {
+            outside += 1;
+        } else {
+            wanted.admit(ruleset);
+        }
+        let wanted: BTreeMap<String, String> = wanted.annotations.into_iter().collect();
+        let found = api.admit(thing, &number.to_string(), create);
+        let before: BTreeMap<String, String> = thing.annotations.iter().cloned().collect();
+        changed += usize::from(wanted != before);
+        if found != wanted {
+            different.push(format!("{text}\n{thing:?}\nfound {found:#?}\nwanted {wanted:#?}"));
+        }
+    }
+    let total = things.len();
+    assert!(different.is_empty(), "{} of {total} differ:\n{}", different.len(), different.join("\n\n"));
+    assert!(changed > total / 10, "{changed} of {total} are changed");
+    assert!(outside * 10 < total && outside > 10, "{outside} of {total} are outside of what it can judge");
+    drop(api.cluster.end());
+}
+
+#[test]
+fn the_policy_decides_as_the_engine_does_on_each_of_the_72_objects() {
+    let Some(api) = Api::start() else { return };
+    let data = |name: &str| fs::read_to_string(root().join("tests/data").join(name)).unwrap();
+    let operator = OperatorPolicy {
+        allowed_roles: vec!["arn:aws:iam::123456789012:role/*".parse().unwrap()],
+        ..OperatorPolicy::default()
+    };
+    let ruleset = mapping::compile(&data("one-rule-per-component.yaml"), &operator).unwrap();
+    api.install("roles", &operator, "Fail");
+    api.bind("all", &policy::parameter(&ruleset).unwrap().data);
+    let text = data("gitlab-objects.yaml");
+    let documents: Vec<&str> = text.split("\n---\n").filter(|document| document.starts_with("#@ ")).collect();
+    assert_eq!(documents.len(), 72);
+    let (mut in_force, mut annotated) = (false, 0);
+    // Each Pod needs its ServiceAccount, and none may be there when it is created.
+    for kind in ["ServiceAccount", "Pod"] {
+        for document in &documents {
+            let (header, manifest) = document.split_once('\n').unwrap();
+            let header: Value = serde_json::from_str(header.strip_prefix("#@ ").unwrap()).unwrap();
+            let objects = manifest::read(manifest).unwrap();
+            let object = &objects[0];
+            let user = header["user"].as_str().unwrap();
+            let subject = object.subject("gitlab", Requester::User(user));
+            if subject.kind.name() != kind {
+                continue;
+            }
+            api.opt_in(subject.namespace);
+            let accounts = format!("/api/v1/namespaces/{}/serviceaccounts", subject.namespace);
+            if kind == "Pod" {
+                api.make(&accounts, &json!({"metadata": {"name": subject.service_account}}));
+            }
+            let mut wanted: BTreeMap<String, String> =
+                subject.annotations.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            let before = wanted.clone();
+            for edit in decide(&ruleset, &subject).edits {
+                match edit.value {
+                    Some(value) => drop(wanted.insert(edit.key.to_owned(), value.into_owned())),
+                    None => drop(wanted.remove(edit.key)),
+                }
+            }
+            annotated += usize::from(wanted != before);
+            // The namespace's own account is there already.
+            let verb =
+                if kind == "ServiceAccount" && subject.name == "default" { "replace" } else { "create" };
+            let arguments = [
+                verb,
+                "--dry-run=server",
+                "-f",
+                "-",
+                "-o",
+                "json",
+                "--namespace",
+                subject.namespace,
+                "--as",
+                user,
+                "--as-group",
+                "system:masters",
+            ];
+            let labelled = manifest.replacen("  labels:\n", &format!("  labels:\n    {PICK}: all\n"), 1);
+            let labelled = if labelled == manifest {
+                manifest.replacen("metadata:\n", &format!("metadata:\n  labels: {{{PICK}: all}}\n"), 1)
+            } else {
+                labelled
+            };
+            let found = || {
+                let done = api.cluster.kubectl(&arguments, &labelled).good();
+                annotations(&serde_json::from_str(&done.out).unwrap())
+            };
+            if !in_force && wanted != before {
+                eventually("the policy is in force", || (found() != before).then_some(()));
+                in_force = true;
+            }
+            assert_eq!(found(), wanted, "{}", header["case"]);
+        }
+    }
+    assert!(annotated > 40, "{annotated}");
+}
+
+/// A rule for each number, all of which have to be tried.
+fn one_by_one(count: usize) -> String {
+    let rules = (0..count).map(|n| format!("  - {{match: {{namespace: \"*-{n}\"}}, role: role-{n}}}\n"));
+    format!("account: \"123456789012\"\nrules:\n{}", rules.collect::<String>())
+}
+
+#[test]
+fn the_costliest_object_at_the_bound_is_decided_within_the_budgets() {
+    let Some(api) = Api::start() else { return };
+    let operator = OperatorPolicy {
+        allowed_roles: vec!["arn:aws:iam::123456789012:role/*".parse().unwrap()],
+        ..OperatorPolicy::default()
+    };
+    let ruleset = mapping::compile(&one_by_one(5_000), &operator).unwrap();
+    let parameter = policy::parameter(&ruleset).unwrap();
+    let fitting = 5_000 - parameter.left_out.len();
+    assert!(fitting > 1_000, "{fitting}");
+    api.install("roles", &operator, "Fail");
+    api.bind("bound", &parameter.data);
+    let longest = |end: &str| format!("{}-{end}", "n".repeat(62 - end.len()));
+    let mut thing = Thing::service_account("webservice").labelled("release", &"r".repeat(63));
+    thing.service_account = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+    // The last rule that fits decides; what the rules that are left out would match is left as it is.
+    thing.namespace = longest(&(fitting - 1).to_string());
+    api.opt_in(&thing.namespace);
+    let role = format!("arn:aws:iam::123456789012:role/role-{}", fitting - 1);
+    let found = api.admit_when(&thing, "bound", |found| !found.is_empty());
+    assert_eq!(found["eks.amazonaws.com/role-arn"], role);
+    thing.namespace = longest(&fitting.to_string());
+    api.opt_in(&thing.namespace);
+    assert_eq!(api.admit(&thing, "bound", true), BTreeMap::new());
+
+    // Labels are read one by one, up to a number.
+    let text = "account: '123456789012'\nrules: [{match: {namespace: labels}, provider: kube2iam, role: x}]";
+    let ruleset = mapping::compile(text, &operator).unwrap();
+    api.bind("labels", &policy::parameter(&ruleset).unwrap().data);
+    api.opt_in("labels");
+    api.make("/api/v1/namespaces/labels/serviceaccounts", &json!({"metadata": {"name": "some"}}));
+    let mut pod = Thing::pod("webservice");
+    (pod.namespace, pod.service_account) = ("labels".to_owned(), "some".to_owned());
+    assert!(api.admit_when(&pod, "labels", |found| !found.is_empty()).contains_key("iam.amazonaws.com/role"));
+    let few = pod.labels.len() + 1;
+    let many = |count: usize| {
+        let mut pod = pod.clone();
+        pod.labels.extend((few..count).map(|n| (format!("{n}.runner.gitlab.co/x"), String::new())));
+        api.admit(&pod, "labels", true).contains_key("iam.amazonaws.com/role")
+    };
+    assert!(many(50_000), "as many labels as are read");
+    assert!(!many(50_001), "more labels than are read");
+}
+
+#[test]
+fn the_policy_allows_what_the_operators_globs_allow() {
+    let Some(api) = Api::start() else { return };
+    let globs = [
+        "role/*",
+        "*",
+        "?ole/a",
+        "{role/a,b}",
+        "role/a,b",
+        "role/a|b",
+        "role/{a,}",
+        "ci-*=*",
+        "{ci-a,ci-b}=role/?",
+        "ci-?=r*e/{a,b}",
+        "ci-a=role/a.b",
+        "role/a+b",
+        "role/(a)",
+        "role/^a$",
+        "=role/a",
+    ];
+    let allowed = |glob: &str| AllowedRole {
+        namespace: glob
+            .split_once('=')
+            .filter(|(start, _)| !start.is_empty())
+            .map(|(start, _)| Glob::new(start).unwrap()),
+        role: Glob::new(glob.split_once('=').map_or(glob, |(_, role)| role)).unwrap(),
+    };
+    let roles = [
+        "role/a",
+        "role/b",
+        "role/a,b",
+        "role/a.b",
+        "role/axb",
+        "role/a+b",
+        "role/aab",
+        "role/",
+        "b",
+        "a=role/a",
+        "role/(a)/a",
+        "ci-a=role/a",
+        "q/role/a",
+    ];
+    for namespace in ["ci-a", "ci-b", "ci-ab"] {
+        api.opt_in(namespace);
+        api.make(
+            &format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
+            &json!({"metadata": {"name": "some"}}),
+        );
+    }
+    // The parameter says whatever it likes: the bound is the policy's.
+    let data = |role: &str| {
+        BTreeMap::from([
+            ("format".to_owned(), "1".to_owned()),
+            ("pod.index".to_owned(), "always\t0\tpod.always".to_owned()),
+            ("pod.always".to_owned(), "\n\t0\tirsa pod\t".to_owned()),
+            ("rules".to_owned(), format!("\n0\trole\tr\t{role}\tkeep\treplace\t")),
+        ])
+    };
+    for (number, glob) in globs.iter().enumerate() {
+        let operator = OperatorPolicy { allowed_roles: vec![allowed(glob)], ..OperatorPolicy::default() };
+        api.install(&format!("glob-{number}"), &operator, "Fail");
+        for (which, role) in roles.iter().enumerate() {
+            api.bind_to(&format!("glob-{number}"), &format!("{number}-{which}"), &data(role));
+        }
+    }
+    api.install(
+        "roles",
+        &OperatorPolicy { allowed_roles: vec![allowed("*")], ..OperatorPolicy::default() },
+        "Fail",
+    );
+    api.bind("last", &data("role/a"));
+    let mut pod = Thing::pod("webservice").by("admin");
+    (pod.namespace, pod.service_account) = ("ci-a".to_owned(), "some".to_owned());
+    api.admit_when(&pod, "last", |found| !found.is_empty());
+    let mut granted = 0;
+    for (number, glob) in globs.iter().enumerate() {
+        for (which, role) in roles.iter().enumerate() {
+            for namespace in ["ci-a", "ci-b", "ci-ab"] {
+                namespace.clone_into(&mut pod.namespace);
+                let operator =
+                    OperatorPolicy { allowed_roles: vec![allowed(glob)], ..OperatorPolicy::default() };
+                let wanted = operator.allows(namespace, role) && is_role(role);
+                let found = api.admit(&pod, &format!("{number}-{which}"), true);
+                assert_eq!(found.contains_key("iam.amazonaws.com/role"), wanted, "{glob} {namespace} {role}");
+                granted += usize::from(wanted);
+            }
+        }
+    }
+    assert!(granted > 50, "{granted}");
+}
+
+#[test]
+fn whoever_writes_the_parameter_gives_allowed_roles_and_nothing_else() {
+    let Some(api) = Api::start() else { return };
+    let operator = OperatorPolicy {
+        allowed_roles: vec!["arn:aws:iam::123456789012:role/gitlab-*".parse().unwrap()],
+        ..OperatorPolicy::default()
+    };
+    api.install("roles", &operator, "Ignore");
+    api.opt_in("gitlab");
+    let good = "role\tr\tarn:aws:iam::123456789012:role/gitlab-x\tkeep\treplace\t";
+    let data = |changes: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let rules = format!("\n0\t{good}");
+        let mut data = BTreeMap::from([
+            ("format", "1"),
+            ("account.index", "always\t0\taccount.always"),
+            ("account.always", "\n\t0\tirsa\t"),
+            ("rules", &*rules),
+        ]);
+        data.extend(changes.iter().copied());
+        data.into_iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect()
+    };
+    let rule = |record: String| format!("\n0\t{record}");
+    let with = |options: &str| rule(format!("{good}\t{options}"));
+    let outside = |role: &str| rule(format!("role\tr\t{role}\tkeep\treplace\t"));
+    // Each is a parameter that nobody should write, and whether the allowed role is given under it.
+    let cases: Vec<(BTreeMap<String, String>, bool)> = vec![
+        (data(&[]), true),
+        (data(&[("format", "2")]), false),
+        (data(&[("rules", &outside("arn:aws:iam::123456789012:role/admin"))]), false),
+        (data(&[("rules", &outside("arn:aws:iam::123456789012:role/gitlab-x/../admin x"))]), false),
+        (data(&[("rules", &outside("arn:aws:iam::123456789012:role/gitlab-x\u{2028}"))]), false),
+        (
+            data(&[(
+                "rules",
+                &outside(&format!("arn:aws:iam::123456789012:role/gitlab-{}", "x".repeat(58))),
+            )]),
+            false,
+        ),
+        (data(&[("rules", "")]), false),
+        (data(&[("rules", &rule("grant\tr".to_owned()))]), false),
+        (data(&[("rules", &rule("role".to_owned()))]), false),
+        (data(&[("account.always", "\n\t0\tirsa\t(")]), false),
+        (data(&[("account.always", "\n\tx\tirsa\t")]), false),
+        (data(&[("account.index", "always")]), false),
+        (data(&[("account.index", "always\t-1\taccount.always")]), false),
+        (data(&[("rules", &with("example.com/evil=1"))]), true),
+        (data(&[("rules", &with("eks.amazonaws.com/role-arn=arn:aws:iam::123456789012:role/admin"))]), true),
+        (data(&[("rules", &with("gitlab-iam-webhook/was=x\tiam.amazonaws.com/role=y"))]), true),
+        (
+            data(&[("rules", &with("eks.amazonaws.com/audience=a b\teks.amazonaws.com/token-expiration=x"))]),
+            true,
+        ),
+    ];
+    for (number, (data, _)) in cases.iter().enumerate() {
+        api.bind(&number.to_string(), data);
+    }
+    api.wait_for_bindings("gitlab-b");
+    let thing = Thing::service_account("webservice");
+    for (number, (data, gives)) in cases.iter().enumerate() {
+        let found = api.admit(&thing, &number.to_string(), true);
+        let keys: Vec<&str> = found.keys().map(String::as_str).collect();
+        let wanted: &[&str] = if *gives { &["eks.amazonaws.com/role-arn", APPLIED] } else { &[] };
+        assert_eq!(keys, wanted, "{data:?}");
+        let role = found.get("eks.amazonaws.com/role-arn").map(String::as_str);
+        assert!(matches!(role, None | Some("arn:aws:iam::123456789012:role/gitlab-x")), "{role:?}");
+    }
+}
