@@ -41,6 +41,9 @@ const EXAMPLES: &str = "Examples:
       --webhook-configuration gitlab-iam-webhook
   Print the IAM trust policies that a mapping needs, with the issuer of the cluster:
     gitlab-iam-webhook trust-policy -m mapping.yaml -A
+  Give the roles without a webhook, by a policy of the API server:
+    gitlab-iam-webhook policy -m mapping.yaml --allowed-role 'arn:aws:iam::123456789012:role/gitlab-*' |
+      kubectl apply --server-side -f -
 
 Exit status: 0 when there is nothing to report, 1 when a command found what it looks for
 (problems, a refusal), 2 when it could not do what was asked. `help COMMAND` says more.";
@@ -88,8 +91,8 @@ enum Command {
     Whoami(Box<whoami::WhoamiArgs>),
     /// Print a mapping as a policy of the API server, for a cluster that wants no webhook.
     ///
-    /// A MutatingAdmissionPolicy, its binding and a ConfigMap are printed, for Kubernetes 1.36 and later. The
-    /// policy's text is the same for every mapping: the ConfigMap holds the mapping as data.
+    /// A mutating admission policy, its binding and a ConfigMap are printed, for Kubernetes 1.36 and later.
+    /// The policy's text is the same for every mapping: the ConfigMap holds the mapping as data.
     Policy(Box<policy::PolicyArgs>),
     /// Print the IAM trust policies that a mapping needs, or compare one that exists.
     ///

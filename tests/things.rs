@@ -328,4 +328,3 @@ pub(crate) fn a_thing() -> impl Strategy<Value = Thing> {
 pub(crate) fn a_hand() -> impl Strategy<Value = (&'static str, Option<&'static str>)> {
     (select(KEYS[..8].to_vec()), option::of(select(VALUES.to_vec())))
 }
-

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::input;
-use super::{OperatorPolicyArgs, counted, output};
+use super::{OperatorPolicyArgs, OutputFormat, counted, output};
 use crate::engine::mapping;
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
 use crate::engine::policy::{self, LeftOut, Objects, Placed};
@@ -74,28 +74,18 @@ pub(super) struct PolicyArgs {
     #[arg(long)]
     parameter_only: bool,
 
-    /// The format of what is printed: YAML with comments, or the same objects as a list for programs.
-    #[arg(long, short, value_enum, default_value_t = Format::Text)]
-    output: Format,
+    /// The format of what is printed: YAML with comments, or the objects as one list.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
 
     #[command(flatten)]
     operator_policy: OperatorPolicyArgs,
 }
 
-/// The format of what is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// YAML for kubectl and for people.
-    Text,
-    /// YAML for kubectl and for people.
-    Yaml,
-    /// JSON for programs.
-    Json,
-}
-
 fn name(text: &str) -> Result<String, String> {
     let fits = is_dns_name(text);
-    fits.then(|| text.to_owned()).ok_or_else(|| "the name of an object is lower-case words with `-`".to_owned())
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "the name of an object is lower-case words with `-`".to_owned())
 }
 
 fn namespace(text: &str) -> Result<String, String> {
@@ -129,10 +119,9 @@ pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(1));
         }
     }
-    let placed =
-        Placed { name: &args.name, namespace: &args.parameter_namespace, acts_in: &args.namespaces };
+    let placed = Placed { name: &args.name, namespace: &args.parameter_namespace, acts_in: &args.namespaces };
     let objects = Objects::new(&placed, &operator.allowed_roles, &parameter.data)?;
-    output::print(&print(args, &objects, left_out))?;
+    output::print(&print(args, &objects, left_out)?)?;
     Ok(ExitCode::from(u8::from(!left_out.is_empty())))
 }
 
@@ -157,17 +146,22 @@ fn sentence(file: &str, left_out: &[LeftOut], partial: bool) -> String {
     text
 }
 
-fn print(args: &PolicyArgs, objects: &Objects, left_out: &[LeftOut]) -> String {
+fn print(args: &PolicyArgs, objects: &Objects, left_out: &[LeftOut]) -> anyhow::Result<String> {
     let Objects { policy, binding, parameter } = objects;
     let documents: &[&String] =
         if args.parameter_only { &[parameter] } else { &[policy, binding, parameter] };
-    if args.output == Format::Json {
+    let list = || {
         let items: Vec<Value> = documents.iter().map(|document| policy::value(document)).collect();
-        return format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": items}));
-    }
+        json!({"apiVersion": "v1", "kind": "List", "items": items})
+    };
+    output::formatted(args.output, || as_text(documents, left_out), list)
+}
+
+/// The objects as YAML with comments.
+fn as_text(documents: &[&String], left_out: &[LeftOut]) -> String {
     let mut text = String::from(
-        "# Apply it with `kubectl apply --server-side`: the annotation of a client-side apply is too short for a
-# large mapping. A policy gives no warnings, writes no Events and no metrics, and repairs nothing.
+        "# Apply it with `kubectl apply --server-side`: a large mapping is too long for the annotation of a
+# client-side apply. A policy gives no warnings, writes no Events and no metrics, and repairs nothing.
 ",
     );
     for LeftOut { rule, at, .. } in left_out {

@@ -1,8 +1,8 @@
 //! How does the API server itself decide by a mapping, without a webhook?
 //!
-//! A `MutatingAdmissionPolicy` decides as [`crate::engine::decision`] does. Its text ([`TEXT`]) is the same
-//! for every mapping, and the roles that the operator allows stand in it. What differs is its parameter, a
-//! ConfigMap that holds a mapping as data. `docs/policy.md` describes both.
+//! A `MutatingAdmissionPolicy` decides as the webhook does. Its text ([`TEXT`]) is the same for every
+//! mapping, and the roles that the operator allows stand in it. What differs is its parameter, a ConfigMap
+//! that holds a mapping as data. `docs/policy.md` describes both.
 
 mod budget;
 mod class;
@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use crate::engine::rules::rule::OnNoRule;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::Position;
+pub use budget::{MAX_BYTES, Why};
 use class::Class;
 pub use objects::{Objects, Placed, value};
 pub use text::{AllowedRoleError, TEXT, spec};
@@ -25,10 +26,6 @@ pub use text::{AllowedRoleError, TEXT, spec};
 /// The format of the data. A policy does nothing with data of another format, so that policy and parameter
 /// can be changed in any order.
 pub const FORMAT: &str = "1";
-
-/// The most bytes of data, keys and values together. A ConfigMap holds 1 MiB, and the record of who manages
-/// its fields takes some more.
-pub const MAX_BYTES: usize = 1_000_000;
 
 /// A mapping as the parameter of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,17 +46,6 @@ pub struct LeftOut {
     pub at: Position,
     /// Why it is left out.
     pub why: Why,
-}
-
-/// What there is too much of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// The data is too long.
-    #[error("with it the data would have {0} bytes, and at most {MAX_BYTES} are taken")]
-    Bytes(usize),
-    /// One object could take too many steps of CEL.
-    #[error("with it one {0} could take {1} units of CEL's cost, and at most {max} are taken", max = budget::MAX)]
-    Cost(&'static str, u64),
 }
 
 /// Why a mapping cannot be a parameter, not even with some of its rules.
@@ -87,7 +73,7 @@ pub fn parameter(ruleset: &Ruleset) -> Result<Parameter, TooLarge> {
     };
     // As many rules as fit, found by halving: `fits` is a number that does, `over` one that does not.
     let (mut fits, mut over) = (0, all);
-    let mut data = fitting(ruleset, &users, 0).map_err(|_| TooLarge::Users(bytes(&users)))?;
+    let mut data = fitting(ruleset, &users, 0).map_err(|_| TooLarge::Users(budget::bytes(&users)))?;
     while over - fits > 1 {
         let middle = fits + (over - fits) / 2;
         match fitting(ruleset, &users, middle) {
@@ -107,7 +93,7 @@ fn users(ruleset: &Ruleset) -> Result<BTreeMap<String, String>, TooLarge> {
         .rules()
         .iter()
         .flat_map(|rule| &rule.criteria.runners)
-        .filter_map(|runner| index::runner_value(runner))
+        .filter_map(|runner| matcher::runner(runner))
         .collect();
     if !runners.is_empty() {
         let lines: String = runners.iter().map(|runner| format!("\n{runner}")).collect();
@@ -151,14 +137,92 @@ fn fitting(
         let _ = write!(rules, "\n{count}\t{}", record::STOP);
     }
     data.insert("rules".to_owned(), rules);
-    let bytes = bytes(&data);
-    if bytes > MAX_BYTES {
-        return Err(Why::Bytes(bytes));
-    }
     budget::check(&data)?;
     Ok(data)
 }
 
-fn bytes(data: &BTreeMap<String, String>) -> usize {
-    data.iter().map(|(key, value)| key.len() + value.len()).sum()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::mapping;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
+
+    fn data(mapping: &str) -> BTreeMap<String, String> {
+        let operator = OperatorPolicy {
+            workload_controllers: vec!["a".into(), "b".into()],
+            ..OperatorPolicy::default()
+        };
+        let parameter = parameter(&mapping::compile(mapping, &operator).unwrap()).unwrap();
+        assert_eq!(parameter.left_out, []);
+        parameter.data
+    }
+
+    #[test]
+    fn each_class_of_objects_has_the_rules_that_can_match_it() {
+        let data = data(
+            "account: '123456789012'
+onNoRule: remove
+rules:
+  - {name: one, match: {component: registry, namespace: 'ci-*'}, role: 'x-{release}', irsa: {audience: aud}}
+  - {name: two, match: {serviceAccount: [default, gitlab]}, role: two, onConflict: replace}
+  - {name: 'a \"b\"', match: {project: 42, runner: ci/gitlab.runner}, provider: kiam, role: x}
+  - {name: four, match: {labels: {a/b: '[!x]y'}}, provider: [irsa, kiam], skip: true}
+",
+        );
+        let want = [
+            (
+                "account.component",
+                "\nregistry\t0\tirsa\t^(?:registry|registry-migrations)\\nci-.*\\n\nregistry-migrations\t0\tirsa\t^(?:registry|registry-migrations)\\nci-.*\\n",
+            ),
+            (
+                "account.index",
+                "serviceAccount\t0\taccount.serviceAccount\ncomponent\t0\taccount.component\nalways\t0\taccount.always",
+            ),
+            ("account.always", "\n\t3\tirsa\t\ta/b\t^[^\\nx]y$"),
+            ("default.always", "\n\t1\tirsa\t"),
+            ("job.project", "\n42\t2\tpod\t^.*\\n.*\\n.*\\n.*\\n42\\nci\\.gitlab\\.runner\\n"),
+            ("pod.always", "\n\t3\tirsa pod\t\ta/b\t^[^\\nx]y$"),
+            ("controllers", "a\nb"),
+            ("runners", "\nci.gitlab.runner\n"),
+            ("format", "1"),
+            ("onNoRule", "remove"),
+            ("podProvider", "kiam"),
+            (
+                "rules",
+                "\n0\trole\tone\tarn:aws:iam::123456789012:role/x-{release}\tkeep\treplace\t\teks.amazonaws.com/audience=aud\n1\trole\ttwo\tarn:aws:iam::123456789012:role/two\treplace\treplace\t\n2\trole\ta \\\"b\\\"\tarn:aws:iam::123456789012:role/x\tkeep\treplace\t\n3\tskip",
+            ),
+        ];
+        for (key, text) in want {
+            assert_eq!(data.get(key).map(String::as_str), Some(text), "{key}");
+        }
+        assert!(!data.contains_key("job.always"), "a rule that does not name jobs is none of theirs");
+    }
+
+    #[test]
+    fn a_glob_that_matches_any_value_files_no_rule() {
+        let data = data("account: '123456789012'\nrules: [{match: {namespace: ['*', gitlab]}, role: x}]");
+        assert_eq!(data["account.always"], "\n\t0\tirsa\t^.*\\n(?:.*|gitlab)\\n");
+    }
+
+    #[test]
+    fn the_cost_is_that_of_the_value_that_most_rules_share() {
+        let cost = |mapping: &str| budget::cost(Class::Account, &data(mapping));
+        let head = "account: '123456789012'\nrules:\n";
+        let rule = |n: usize, namespace: &str| {
+            format!("  - {{match: {{component: registry, namespace: {namespace}}}, role: r{n}}}\n")
+        };
+        let apart: String = (0..9).map(|n| rule(n, &format!("n-{n}"))).collect();
+        let shared: String = (0..9).map(|n| rule(n, "\"*x\"")).collect();
+        let one = cost(&format!("{head}{}", rule(0, "\"*x\"")));
+        let (apart, shared) = (cost(&format!("{head}{apart}")), cost(&format!("{head}{shared}")));
+        assert!(apart < 2 * one && shared > 5 * one && shared < 9 * one, "{one} {apart} {shared}");
+    }
+
+    #[test]
+    fn a_user_with_a_line_break_cannot_stand_in_the_data() {
+        let operator =
+            OperatorPolicy { workload_controllers: vec!["a\nb".into()], ..OperatorPolicy::default() };
+        let error = parameter(&mapping::compile("rules: []", &operator).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "the workload controller \"a\\nb\" holds a line break");
+    }
 }

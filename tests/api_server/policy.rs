@@ -116,7 +116,8 @@ impl Api {
 
     /// Waits until the API server has taken in all that was bound: it takes them in their order.
     fn wait_for_bindings(&self, role: &str) {
-        let text = format!("account: '123456789012'\nrules: [{{match: {{serviceAccount: probe}}, role: {role}}}]");
+        let text =
+            format!("account: '123456789012'\nrules: [{{match: {{serviceAccount: probe}}, role: {role}}}]");
         let ruleset = mapping::compile(&text, &OperatorPolicy::default());
         self.bind("probe", &policy::parameter(&ruleset.unwrap()).unwrap().data);
         let mut thing = Thing::service_account("x");
@@ -217,7 +218,10 @@ fn a_past(runner: &mut TestRunner, before: &Ruleset) -> (Thing, bool) {
         }
     }
     let record = thing.annotation(APPLIED).map(str::to_owned);
-    let forged = || json!({"annotations": thing.annotations.iter().cloned().collect::<BTreeMap<_, _>>(), "rule": "r\"\\"}).to_string();
+    let forged = || {
+        json!({"annotations": thing.annotations.iter().cloned().collect::<BTreeMap<_, _>>(), "rule": "r\"\\"})
+            .to_string()
+    };
     let respelled = match (some(runner, 0..16), record) {
         (0, Some(record)) => Some(record.replacen(':', ": ", 1)),
         (1, _) => Some("no record".to_owned()),
@@ -236,7 +240,7 @@ fn a_past(runner: &mut TestRunner, before: &Ruleset) -> (Thing, bool) {
 
 #[test]
 fn the_policy_decides_as_the_engine_does_on_generated_mappings_and_objects() {
-    const MAPPINGS: usize = 200;
+    const MAPPINGS: usize = 300;
     const THINGS: usize = 16;
     let Some(api) = Api::start() else { return };
     let operator = operator();
@@ -268,7 +272,7 @@ fn the_policy_decides_as_the_engine_does_on_generated_mappings_and_objects() {
         .collect();
     // What is created first is not there yet, and what is updated is.
     let is_created = |thing: &Thing, n: usize| {
-        thing.kind == Kind::ServiceAccount && thing.service_account != "default" && n % 2 == 0
+        thing.kind == Kind::ServiceAccount && thing.service_account != "default" && n.is_multiple_of(2)
     };
     let mut order: Vec<usize> = (0..things.len()).collect();
     order.sort_by_key(|n| !is_created(&things[*n].1, *n));
@@ -306,7 +310,7 @@ fn the_policy_decides_as_the_engine_does_on_generated_mappings_and_objects() {
     }
     let total = things.len();
     assert!(different.is_empty(), "{} of {total} differ:\n{}", different.len(), different.join("\n\n"));
-    assert!(changed > total / 5, "{changed} of {total} are changed");
+    assert!(changed > total / 10, "{changed} of {total} are changed");
     assert!(outside * 10 < total && outside > 10, "{outside} of {total} are outside of what it can judge");
     drop(api.cluster.end());
 }
@@ -323,8 +327,7 @@ fn the_policy_decides_as_the_engine_does_on_each_of_the_72_objects() {
     api.install("roles", &operator, "Fail");
     api.bind("all", &policy::parameter(&ruleset).unwrap().data);
     let text = data("gitlab-objects.yaml");
-    let documents: Vec<&str> =
-        text.split("\n---\n").filter(|document| document.starts_with("#@ ")).collect();
+    let documents: Vec<&str> = text.split("\n---\n").filter(|document| document.starts_with("#@ ")).collect();
     assert_eq!(documents.len(), 72);
     let (mut in_force, mut annotated) = (false, 0);
     // Each Pod needs its ServiceAccount, and none may be there when it is created.
@@ -354,9 +357,22 @@ fn the_policy_decides_as_the_engine_does_on_each_of_the_72_objects() {
                 }
             }
             annotated += usize::from(wanted != before);
+            // The namespace's own account is there already.
+            let verb =
+                if kind == "ServiceAccount" && subject.name == "default" { "replace" } else { "create" };
             let arguments = [
-                "create", "--dry-run=server", "-f", "-", "-o", "json", "--namespace", subject.namespace,
-                "--as", user, "--as-group", "system:masters",
+                verb,
+                "--dry-run=server",
+                "-f",
+                "-",
+                "-o",
+                "json",
+                "--namespace",
+                subject.namespace,
+                "--as",
+                user,
+                "--as-group",
+                "system:masters",
             ];
             let labelled = manifest.replacen("  labels:\n", &format!("  labels:\n    {PICK}: all\n"), 1);
             let labelled = if labelled == manifest {
@@ -433,17 +449,50 @@ fn the_costliest_object_at_the_bound_is_decided_within_the_budgets() {
 fn the_policy_allows_what_the_operators_globs_allow() {
     let Some(api) = Api::start() else { return };
     let globs = [
-        "role/*", "*", "?ole/a", "{role/a,b}", "role/a,b", "role/a|b", "role/{a,}", "ci-*=*", "{ci-a,ci-b}=role/?",
-        "ci-?=r*e/{a,b}", "ci-a=role/a.b", "role/a+b", "role/(a)", "role/^a$", "=role/a",
+        "role/*",
+        "*",
+        "?ole/a",
+        "{role/a,b}",
+        "role/a,b",
+        "role/a|b",
+        "role/{a,}",
+        "ci-*=*",
+        "{ci-a,ci-b}=role/?",
+        "ci-?=r*e/{a,b}",
+        "ci-a=role/a.b",
+        "role/a+b",
+        "role/(a)",
+        "role/^a$",
+        "=role/a",
     ];
     let allowed = |glob: &str| AllowedRole {
-        namespace: glob.split_once('=').filter(|(start, _)| !start.is_empty()).map(|(start, _)| Glob::new(start).unwrap()),
+        namespace: glob
+            .split_once('=')
+            .filter(|(start, _)| !start.is_empty())
+            .map(|(start, _)| Glob::new(start).unwrap()),
         role: Glob::new(glob.split_once('=').map_or(glob, |(_, role)| role)).unwrap(),
     };
-    let roles = ["role/a", "role/b", "role/a,b", "role/a.b", "role/axb", "role/a+b", "role/aab", "role/", "b", "a=role/a", "role/(a)/a", "ci-a=role/a", "q/role/a"];
+    let roles = [
+        "role/a",
+        "role/b",
+        "role/a,b",
+        "role/a.b",
+        "role/axb",
+        "role/a+b",
+        "role/aab",
+        "role/",
+        "b",
+        "a=role/a",
+        "role/(a)/a",
+        "ci-a=role/a",
+        "q/role/a",
+    ];
     for namespace in ["ci-a", "ci-b", "ci-ab"] {
         api.opt_in(namespace);
-        api.make(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &json!({"metadata": {"name": "some"}}));
+        api.make(
+            &format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
+            &json!({"metadata": {"name": "some"}}),
+        );
     }
     // The parameter says whatever it likes: the bound is the policy's.
     let data = |role: &str| {
@@ -461,7 +510,11 @@ fn the_policy_allows_what_the_operators_globs_allow() {
             api.bind_to(&format!("glob-{number}"), &format!("{number}-{which}"), &data(role));
         }
     }
-    api.install("roles", &OperatorPolicy { allowed_roles: vec![allowed("*")], ..OperatorPolicy::default() }, "Fail");
+    api.install(
+        "roles",
+        &OperatorPolicy { allowed_roles: vec![allowed("*")], ..OperatorPolicy::default() },
+        "Fail",
+    );
     api.bind("last", &data("role/a"));
     let mut pod = Thing::pod("webservice").by("admin");
     (pod.namespace, pod.service_account) = ("ci-a".to_owned(), "some".to_owned());
@@ -471,7 +524,8 @@ fn the_policy_allows_what_the_operators_globs_allow() {
         for (which, role) in roles.iter().enumerate() {
             for namespace in ["ci-a", "ci-b", "ci-ab"] {
                 namespace.clone_into(&mut pod.namespace);
-                let operator = OperatorPolicy { allowed_roles: vec![allowed(glob)], ..OperatorPolicy::default() };
+                let operator =
+                    OperatorPolicy { allowed_roles: vec![allowed(glob)], ..OperatorPolicy::default() };
                 let wanted = operator.allows(namespace, role) && is_role(role);
                 let found = api.admit(&pod, &format!("{number}-{which}"), true);
                 assert_eq!(found.contains_key("iam.amazonaws.com/role"), wanted, "{glob} {namespace} {role}");
@@ -513,7 +567,13 @@ fn whoever_writes_the_parameter_gives_allowed_roles_and_nothing_else() {
         (data(&[("rules", &outside("arn:aws:iam::123456789012:role/admin"))]), false),
         (data(&[("rules", &outside("arn:aws:iam::123456789012:role/gitlab-x/../admin x"))]), false),
         (data(&[("rules", &outside("arn:aws:iam::123456789012:role/gitlab-x\u{2028}"))]), false),
-        (data(&[("rules", &outside(&format!("arn:aws:iam::123456789012:role/gitlab-{}", "x".repeat(58))))]), false),
+        (
+            data(&[(
+                "rules",
+                &outside(&format!("arn:aws:iam::123456789012:role/gitlab-{}", "x".repeat(58))),
+            )]),
+            false,
+        ),
         (data(&[("rules", "")]), false),
         (data(&[("rules", &rule("grant\tr".to_owned()))]), false),
         (data(&[("rules", &rule("role".to_owned()))]), false),
@@ -524,7 +584,10 @@ fn whoever_writes_the_parameter_gives_allowed_roles_and_nothing_else() {
         (data(&[("rules", &with("example.com/evil=1"))]), true),
         (data(&[("rules", &with("eks.amazonaws.com/role-arn=arn:aws:iam::123456789012:role/admin"))]), true),
         (data(&[("rules", &with("gitlab-iam-webhook/was=x\tiam.amazonaws.com/role=y"))]), true),
-        (data(&[("rules", &with("eks.amazonaws.com/audience=a b\teks.amazonaws.com/token-expiration=x"))]), true),
+        (
+            data(&[("rules", &with("eks.amazonaws.com/audience=a b\teks.amazonaws.com/token-expiration=x"))]),
+            true,
+        ),
     ];
     for (number, (data, _)) in cases.iter().enumerate() {
         api.bind(&number.to_string(), data);

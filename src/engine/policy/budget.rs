@@ -1,4 +1,4 @@
-//! How much of CEL's cost can one object take?
+//! Does the data fit, and does what an object costs by it?
 //!
 //! The API server counts what an expression costs, and gives up one that costs more than 1,000,000. The cost
 //! of the search for rules follows the rules that are tried, and these follow the buckets in which an object
@@ -7,9 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Why;
 use super::class::Class;
 use crate::engine::object::subject::{MAX_LABEL, MAX_NAME};
+
+/// The most bytes of data, keys and values together. A ConfigMap holds 1 MiB, and the record of who manages
+/// its fields takes some more.
+pub const MAX_BYTES: usize = 1_000_000;
 
 /// The most cost that the search may take. The rest of the 1,000,000 is what the model leaves out.
 pub(super) const MAX: u64 = 800_000;
@@ -20,8 +23,23 @@ const LABEL: u64 = 40;
 /// What a line of the index costs, with the longest value that it can name.
 const LINE: u64 = 130;
 
-/// Checks that no object can take more than [`MAX`].
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// The data is too long.
+    #[error("with it the data would have {0} bytes, and at most {MAX_BYTES} are taken")]
+    Bytes(usize),
+    /// One object could take too many steps of CEL.
+    #[error("with it one {0} could take {1} units of CEL's cost, and at most {MAX} are taken")]
+    Cost(&'static str, u64),
+}
+
+/// Checks that the data is no longer than [`MAX_BYTES`], and that no object can take more than [`MAX`].
 pub(super) fn check(data: &BTreeMap<String, String>) -> Result<(), Why> {
+    let bytes = bytes(data);
+    if bytes > MAX_BYTES {
+        return Err(Why::Bytes(bytes));
+    }
     for class in Class::ALL {
         let cost = cost(class, data);
         if cost > MAX {
@@ -29,6 +47,10 @@ pub(super) fn check(data: &BTreeMap<String, String>) -> Result<(), Why> {
         }
     }
     Ok(())
+}
+
+pub(super) fn bytes(data: &BTreeMap<String, String>) -> usize {
+    data.iter().map(|(key, text)| key.len() + text.len()).sum()
 }
 
 /// Returns the most cost of one expression that an object of the class can take.

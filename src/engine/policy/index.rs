@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::slice;
 
 use super::class::Class;
@@ -59,12 +60,6 @@ impl Field<'_> {
     }
 }
 
-/// Returns how the data writes a runner, from its username.
-pub(super) fn runner_value(user: &str) -> Option<String> {
-    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
-    Some(format!("{namespace}.{name}"))
-}
-
 /// Files the first `count` rules of a ruleset for one class of objects.
 pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTreeMap<String, String>) {
     let filed: Vec<(usize, &Rule, &str, Vec<_>)> = ruleset
@@ -88,7 +83,7 @@ pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTr
         let shared = |place| sharing.get(place).copied().unwrap_or_default();
         let best = filings.iter().min_by_key(|places| places.iter().map(shared).max());
         let line = line(class, *number, providers, &rule.criteria);
-        for (probe, value) in best.map_or(slice::from_ref(&always), Vec::as_slice) {
+        for (probe, value) in best.map_or_else(|| slice::from_ref(&always), Vec::as_slice) {
             let lines = texts.entry(*probe).or_default().entry(value).or_default();
             let line = format!("\n{value}\t{line}");
             // A rule can name a value twice, and is filed there once.
@@ -99,7 +94,7 @@ pub(super) fn file(class: Class, ruleset: &Ruleset, count: usize, data: &mut BTr
     }
     if count < ruleset.rules().len() {
         let lines = texts.entry(always.0).or_default().entry("").or_default();
-        lines.push_str(&format!("\n\t{count}\tirsa pod\t"));
+        let _ = write!(lines, "\n\t{count}\tirsa pod\t");
     }
     let mut index = Vec::with_capacity(texts.len());
     for (place, (probe, lines)) in texts.into_iter().enumerate() {
@@ -140,7 +135,7 @@ fn filings(class: Class, criteria: &Criteria) -> Vec<Vec<Place<'_>>> {
         (Probe { field, length: 0 }, text.into())
     }
     let components = criteria.components.iter().map(Component::name);
-    let runners = criteria.runners.iter().filter_map(|runner| runner_value(runner));
+    let runners = criteria.runners.iter().filter_map(|runner| matcher::runner(runner));
     let of_class = match class {
         Class::Job => [
             fitting(criteria.projects.iter().map(|project| exact(Field::Project, &**project)).collect()),

@@ -6,7 +6,6 @@
 //! differs from none.
 
 use super::class::Class;
-use super::index::runner_value;
 use crate::engine::object::component::Component;
 use crate::engine::rules::glob::Glob;
 use crate::engine::rules::rule::Criteria;
@@ -26,7 +25,7 @@ pub(super) fn fixed(class: Class, criteria: &Criteria) -> String {
         },
         either(criteria.releases.iter().flat_map(Glob::regexes)).map(|release| format!("={release}")),
         either(criteria.projects.iter().map(ToString::to_string)),
-        either(criteria.runners.iter().filter_map(|runner| runner_value(runner)).map(|name| escaped(&name))),
+        either(criteria.runners.iter().filter_map(|user| runner(user)).map(|name| escaped(&name))),
     ]
     .to_vec();
     // What stands behind the last criterion may be anything.
@@ -41,6 +40,12 @@ pub(super) fn fixed(class: Class, criteria: &Criteria) -> String {
 /// Returns the expression over the value of a label.
 pub(super) fn label(globs: &[Glob]) -> String {
     format!("^{}$", either(globs.iter().flat_map(Glob::regexes)).unwrap_or_default())
+}
+
+/// Returns how the data writes a runner, from its username.
+pub(super) fn runner(user: &str) -> Option<String> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    Some(format!("{namespace}.{name}"))
 }
 
 fn name(component: Component) -> String {

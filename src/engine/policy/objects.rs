@@ -58,9 +58,9 @@ fn policy(placed: &Placed<'_>, allowed_roles: &[AllowedRole]) -> Result<String, 
     if !placed.acts_in.is_empty() {
         let list: Vec<_> = placed.acts_in.iter().map(|namespace| quoted(namespace)).collect();
         let list = list.join(", ");
-        let _ = write!(
+        let _ = writeln!(
             namespaces,
-            "        - {{key: kubernetes.io/metadata.name, operator: In, values: [{list}]}}\n"
+            "        - {{key: kubernetes.io/metadata.name, operator: In, values: [{list}]}}"
         );
     }
     let spec: String = text::spec(allowed_roles)?
@@ -122,9 +122,22 @@ data:
     text
 }
 
-/// Writes a text in double quotes, which JSON and YAML read alike.
+/// Writes a text in double quotes, which JSON and YAML read alike. Characters are escaped that YAML takes for
+/// none of a text, and those that steer a terminal.
 fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    let escaped = |c: char| {
+        matches!(c, '\u{61c}' | '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    let mut quoted = String::with_capacity(text.len() + 2);
+    for c in Value::from(text).to_string().chars() {
+        if escaped(c) {
+            let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+        } else {
+            quoted.push(c);
+        }
+    }
+    quoted
 }
 
 /// Reads one of the objects. No scalar in them is anything but text.
@@ -173,7 +186,9 @@ mod tests {
         assert_eq!(spec["failurePolicy"], "Ignore");
         assert_eq!(spec["matchConstraints"]["resourceRules"][1]["resources"][0], "pods");
         let allowed = spec["variables"].as_array().unwrap().iter().find(|one| one["name"] == "allowed");
-        assert!(allowed.unwrap()["expression"].as_str().unwrap().starts_with("[\"arn:aws:iam::*:role/x\"]\n"));
+        assert!(
+            allowed.unwrap()["expression"].as_str().unwrap().starts_with("[\"arn:aws:iam::*:role/x\"]\n")
+        );
     }
 
     #[test]

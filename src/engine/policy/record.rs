@@ -1,9 +1,9 @@
 //! How does the data say what a rule does?
 //!
 //! A rule is one line, with tabs between its fields: what it does, its name in JSON without the quotes, its
-//! role, what happens to a foreign role on objects and on the Pods of jobs, `annotatePods` where the rule says
-//! it, and each option as `KEY=VALUE`. No field holds a tab or a line feed: roles and options have grammars
-//! without them, and JSON escapes them.
+//! role, what happens to a foreign role on objects and on the Pods of jobs, `annotatePods` where the rule
+//! says it, and each option as `KEY=VALUE`. No field holds a tab or a line feed: roles and options have
+//! grammars without them, and JSON escapes them.
 
 use crate::engine::object::provider::RoleOption;
 use crate::engine::rules::rule::{Action, OnConflict, Rule};

@@ -12,8 +12,8 @@ const PLACEHOLDER: &str = "ALLOWED_ROLES\n";
 /// Why an allowed role cannot stand in the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the policy cannot say `{0}`: it understands `*`, `?` and braces without braces in them as in `{{a,b}}`, and \
-     beside braces no comma and no `|`"
+    "the policy cannot say `{0}`: it understands `*`, `?` and braces without braces in them as in `{{a,b}}`, \
+     and beside braces no comma and no `|`"
 )]
 pub struct AllowedRoleError(String);
 
@@ -51,8 +51,8 @@ fn is_understood(glob: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn with(role: &str) -> Result<String, AllowedRoleError> {
-        spec(&[role.parse().unwrap()])
+    fn with(role: &str) -> Option<String> {
+        spec(&[role.parse().unwrap()]).ok()
     }
 
     #[test]
@@ -67,12 +67,12 @@ mod tests {
     #[test]
     fn a_glob_that_the_policy_does_not_understand_is_refused() {
         for role in ["arn:aws:iam::1:role/a,b", "arn:aws:iam::1:role/a|b", "{a,b}=arn:*:role/{c,d}", "*"] {
-            assert!(with(role).is_ok(), "{role}");
+            assert!(with(role).is_some(), "{role}");
         }
         for role in
             ["arn:aws:iam::1:role/[ab]", "arn:*:role/{a,{b,c}}", "arn:*:role/{a,b},c", "arn:*:role/{a|b,c}"]
         {
-            assert!(with(role).is_err(), "{role}");
+            assert!(with(role).is_none(), "{role}");
         }
     }
 }
