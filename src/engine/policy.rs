@@ -87,8 +87,8 @@ pub fn parameter(ruleset: &Ruleset) -> Result<Parameter, TooLarge> {
     Ok(Parameter { data, left_out })
 }
 
-/// Returns how many of the first rules are not too much to be looked at. All that is made of them meanwhile is
-/// bounded so, before it is known whether they fit.
+/// Returns how many of the first rules are not too much to be looked at. All that is made of them meanwhile
+/// is bounded so, before it is known whether they fit.
 fn light(ruleset: &Ruleset) -> usize {
     let weights = ruleset.rules().iter().scan(0, |sum, rule| {
         *sum += rule.weight();
