@@ -67,10 +67,7 @@ fn show(
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
     let ruleset = &gathered.ruleset;
-    let pod: Option<Pod> = match object.written_kind.as_ref() {
-        "Pod" => Some(serde_json::from_str(text).context("reading a Pod")?),
-        _ => None,
-    };
+    let pod = (!object.is_template() && object.kind == Kind::Pod).then(|| pod_of(text)).transpose()?;
     let user = args.user.as_deref().filter(|_| !object.is_template());
     let (requester, who) = match (&pod, user) {
         (Some(_), Some(user)) => (Requester::User(user), Some(format!("asked for by {user} (--user)"))),
@@ -101,6 +98,14 @@ fn show(
         live: Some(live),
     });
     Ok(())
+}
+
+/// A Pod that stands for itself.
+fn pod_of(text: &str) -> anyhow::Result<Pod> {
+    let mut pod: Pod = serde_json::from_str(text).context("reading a Pod")?;
+    // Without it, it would count as a template, whose Pods a controller asks for.
+    Kind::Pod.name().clone_into(&mut pod.written_kind);
+    Ok(pod)
 }
 
 /// What is said first: by which mapping, and what the webhook does in the namespace at all.
