@@ -34,11 +34,11 @@ impl Installed {
         let (ours, gitlab) = (Space::new(&format!("{test}-ours")), Space::new(&format!("{test}-gitlab")));
         ours.run_anywhere("kubectl", &["label", "namespace", &ours.name, "gitlab-iam-webhook/inject-"], "")
             .good();
-        Self::within(ours, gitlab, MAPPING)
+        Self::within(ours, gitlab, MAPPING, arguments)
     }
 
     /// In these namespaces, with this mapping.
-    pub(crate) fn within(ours: Space, gitlab: Space, mapping: &str) -> Self {
+    pub(crate) fn within(ours: Space, gitlab: Space, mapping: &str, arguments: &[&str]) -> Self {
         let file = ours.folder().join("mapping.yaml");
         fs::write(&file, mapping).unwrap();
         let sets = [

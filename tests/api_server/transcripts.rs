@@ -24,7 +24,7 @@ fn what_needs_a_cluster_prints_what_the_page_shows() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(ISSUER, ISSUER)));
     let ours = Space::within(cluster, "gitlab-iam-webhook", &json!({}));
     let gitlab = Space::within(cluster, "gitlab", &json!({"gitlab-iam-webhook/inject": "enabled"}));
-    let installed = Installed::within(ours, gitlab, &file("mapping.yaml"));
+    let installed = Installed::within(ours, gitlab, &file("mapping.yaml"), &[]);
     let gitlab = &installed.gitlab;
     let chart = gitlab_chart(&gitlab.folder().join("gitlab"), &["registry", "webservice", "sidekiq"]);
     gitlab.run("helm", &["install", "gitlab", &chart], "").good();
