@@ -25,9 +25,6 @@ use http::{Http, HttpError};
 pub use role::RoleArn;
 pub use token::{Claims, Token, TokenError};
 
-/// The audience that AWS asks for where nothing else is agreed.
-pub const AUDIENCE: &str = "sts.amazonaws.com";
-
 /// How long the credentials would last that are asked for, in seconds: STS takes no shorter time.
 const DURATION_SECONDS: &str = "900";
 

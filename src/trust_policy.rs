@@ -35,9 +35,6 @@ pub use terraform::{
 };
 pub use trusts::{Account, GlobTrust, Lack, Sources, Trust, Trusts, WebTrust, make};
 
-/// The audience of a token where the mapping names none: the EKS webhook's default.
-pub const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
-
 /// Returns the statement that lets the token of one ServiceAccount take a role: `verify` shows it where STS
 /// refuses the token. It is `None` where the role is no ARN.
 #[must_use]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::cluster_args::{self, ClusterArgs, NamespacesArgs};
@@ -21,7 +21,7 @@ use crate::doctor::{self, Findings, Gap, Report, Scene, Severity, ValuesFile};
 use crate::engine::mapping;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::installation::{Installation, Seen};
-use crate::inventory::{Hidden, Inventory, read};
+use crate::inventory::{Inventory, read};
 use report::{LookedAt, Told};
 
 const EXAMPLES: &str = "Examples:
@@ -219,11 +219,8 @@ fn mapping_of(
 fn values_of(args: &DoctorArgs) -> anyhow::Result<Vec<ValuesFile>> {
     let read = |path: &PathBuf| {
         let input = input::read_at_most(path, MOST_BYTES)?;
-        let file = ValuesFile { name: input.name, text: Hidden::new(input.text) };
-        match file.check() {
-            Ok(()) => Ok(file),
-            Err(why) => bail!("reading the values {}: {why}", file.name),
-        }
+        let name = input.name.clone();
+        ValuesFile::read(input.name, &input.text).map_err(|why| anyhow!("reading the values {name}: {why}"))
     };
     args.values.iter().map(read).collect()
 }
@@ -301,7 +298,7 @@ async fn chosen(
     if !namespaces.is_empty() {
         return Ok((namespaces.into_iter().collect(), unread.iter().map(Gap::from).collect()));
     }
-    let own = api.own_namespace().to_owned();
+    let own = api.default_namespace().to_owned();
     let why = format!(
         "no namespace that may be read has our label or objects of GitLab's charts, so only {own} was looked \
          into: name GitLab's namespace with -n"

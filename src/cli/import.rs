@@ -225,9 +225,7 @@ fn from_files(args: &ImportArgs) -> anyhow::Result<Import> {
         if stated.without_namespace && first.is_empty() {
             bail!("reading {input}: some object names no namespace: say with -n which one it is in");
         }
-        all.service_accounts.extend(stated.inventory.service_accounts);
-        all.pods.extend(stated.inventory.pods);
-        all.config_maps.extend(stated.inventory.config_maps);
+        all.add(stated.inventory);
     }
     if all.service_accounts.is_empty() && all.pods.is_empty() && all.config_maps.is_empty() {
         bail!(

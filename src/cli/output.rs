@@ -39,7 +39,8 @@ pub(super) fn yaml(value: &Value) -> anyhow::Result<String> {
     Ok(escaped(&text))
 }
 
-/// Escapes what steers a terminal, as JSON and YAML have it between double quotes.
+/// Escapes what steers a terminal, as JSON and YAML have it between double quotes. Both take four digits, and
+/// these are enough: none of the characters is beyond U+FFFF.
 fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut text, c| {
         if must_be_escaped(c) {
@@ -203,6 +204,27 @@ mod tests {
         }
         let long = format!("{} {}", "word ".repeat(60), "# a: b\n".repeat(3));
         check(&json!([long, {"long": long.trim()}]));
+    }
+
+    /// In a block scalar a tab at the beginning of a line may be read as indentation, or not at all.
+    #[test]
+    fn a_text_of_several_lines_with_a_tab_stands_between_quotes() {
+        for text in ["\ta\nb", "a\n\tb", "a\n\t\n", "\n\ta\n", "a\tb\nc", "a\n\t", "\t\n"] {
+            for value in [json!(text), json!({"key": [text]}), json!([{"key": text}])] {
+                check(&value);
+                let text = yaml(&value).unwrap();
+                assert!(text.contains("\\t") && text.contains("\\n") && text.lines().count() == 1, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_has_four_digits_and_what_is_beyond_them_stays_as_it_is() {
+        let most = (char::MIN..=char::MAX).filter(|c| must_be_escaped(*c)).max().unwrap();
+        assert!(u32::from(most) <= 0xffff, "{most:?} needs \\U in YAML, and two escapes in JSON");
+        for text in ["\u{e0001}\u{e0041}", "a\u{1f600}\n\u{10ffff}", "\u{202e}\u{e007f}\t\u{1d173}"] {
+            check(&json!({"key": [text, {"a": text}]}));
+        }
     }
 
     fn a_text() -> impl Strategy<Value = String> {

@@ -21,6 +21,7 @@ use crate::cluster::inventory::{Wanted, collect, must_exist};
 use crate::cluster::tokens::Tokens;
 use crate::cluster::{ApiServer, NamespacedName};
 use crate::engine::mapping;
+use crate::engine::object::dns_name::is_dns_name;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::{Listed, ServiceAccount, Unread};
 use crate::sts::{About, Ask, AskError, Claims, Endpoint, RoleArn, Sts, Token, explain};
@@ -100,9 +101,9 @@ impl FromStr for AccountName {
             Some(_) => return Err("write sa/NAME, and name the namespace with -n"),
             None => text,
         };
-        let is_dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        if name.is_empty() || name.len() > 253 || !name.chars().all(is_dns) {
-            return Err("a ServiceAccount's name has the letters a to z, digits, - and .");
+        if !is_dns_name(name) {
+            return Err("a ServiceAccount's name has up to 253 of the letters a to z, digits, - and ., and \
+                        begins and ends with a letter or a digit");
         }
         Ok(Self(name.to_owned()))
     }

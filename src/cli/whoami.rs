@@ -15,6 +15,7 @@ use super::cluster_args::block_on;
 use super::progress::Progress;
 use super::sts_args::{StsArgs, variable};
 use super::{OutputFormat, output};
+use crate::engine::object::provider::STS_AUDIENCE;
 use metadata::NodeRole;
 use report::Report;
 use sources::sources;
@@ -45,7 +46,7 @@ pub(super) struct WhoamiArgs {
     output: OutputFormat,
 
     /// The audience that the token must have, and no other beside it: a token for anybody else is not sent.
-    #[arg(long, value_name = "AUDIENCE", default_value = crate::sts::AUDIENCE)]
+    #[arg(long, value_name = "AUDIENCE", default_value = STS_AUDIENCE)]
     audience: String,
 
     #[command(flatten)]

@@ -126,12 +126,6 @@ impl ApiServer {
         self.client.clone()
     }
 
-    /// Returns the namespace that the kubeconfig names, or that of the Pod.
-    #[must_use]
-    pub fn own_namespace(&self) -> &str {
-        self.client.default_namespace()
-    }
-
     /// Asks for one object.
     pub(super) async fn object(&self, request: Built) -> Result<Held, Failure> {
         let answer = self.begin(request, CALL).await?;

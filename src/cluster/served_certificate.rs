@@ -83,6 +83,11 @@ impl Witness {
     }
 }
 
+/// Ends the handshake.
+fn refuse<T>() -> Result<T, rustls::Error> {
+    Err(rustls::Error::General("nothing is sent by this connection".to_owned()))
+}
+
 impl ServerCertVerifier for Witness {
     fn verify_server_cert(
         &self,
@@ -99,7 +104,7 @@ impl ServerCertVerifier for Witness {
                 *held = Some(written.collect::<String>().into_bytes());
             }
         }
-        Err(rustls::Error::General("nothing is sent by this connection".to_owned()))
+        refuse()
     }
 
     fn verify_tls12_signature(
@@ -108,7 +113,7 @@ impl ServerCertVerifier for Witness {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("nothing is sent by this connection".to_owned()))
+        refuse()
     }
 
     fn verify_tls13_signature(
@@ -117,7 +122,7 @@ impl ServerCertVerifier for Witness {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("nothing is sent by this connection".to_owned()))
+        refuse()
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -4,7 +4,6 @@ use super::Severity;
 use super::findings::{Check, Findings, Place, shown, word};
 use super::view::{PodView, View};
 use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE};
-use crate::engine::object::subject::APPLIED;
 use crate::inventory::Metadata;
 
 /// The key of an annotation is a typo away from a real one.
@@ -92,7 +91,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
 fn has_no_role_of_an_account(view: &View<'_>, pod: &PodView<'_>, findings: &mut Findings) {
     let metadata = &pod.pod.metadata;
     let Some(value) = metadata.annotation(IRSA_ROLE) else { return };
-    if metadata.annotation(APPLIED).is_some_and(|applied| applied.contains(IRSA_ROLE)) {
+    if metadata.is_ours(IRSA_ROLE) {
         return;
     }
     let account = shown(pod.pod.service_account());

@@ -1,6 +1,6 @@
 //! Do the Secrets of object storage, of the registry and of s3cmd let their programs use a role?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::findings::{Check, Findings, Place, listed, shown};
 use super::secrets::{self, Content, Keys};
@@ -72,12 +72,7 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
         }
         return;
     }
-    let mut mounting: BTreeMap<(&str, &str), Vec<&PodView<'_>>> = BTreeMap::new();
-    for pod in &view.pods {
-        for name in mounted(pod.pod) {
-            mounting.entry((&pod.pod.metadata.namespace, name)).or_default().push(pod);
-        }
-    }
+    let mounting = view.mounting(Pod::mounted_secrets);
     let with_roles: BTreeSet<&str> =
         view.expecting().map(|pod| pod.pod.metadata.namespace.as_str()).collect();
     for secret in view.secrets() {
@@ -96,15 +91,6 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             }
         }
     }
-}
-
-/// Returns the names of the Secrets that a Pod mounts.
-pub(super) fn mounted(pod: &Pod) -> BTreeSet<&str> {
-    let volumes = pod.spec.volumes.iter();
-    let whole = volumes.clone().filter_map(|volume| volume.secret.as_ref());
-    let sources = volumes.flat_map(|volume| &volume.projected.sources);
-    let parts = sources.filter_map(|source| source.secret.as_ref());
-    whole.chain(parts).map(|secret| secret.name.as_str()).collect()
 }
 
 fn judge(secret: &Secret, key: &str, pods: &[&PodView<'_>], findings: &mut Findings) {

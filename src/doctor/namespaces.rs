@@ -6,6 +6,7 @@ use super::Severity;
 use super::findings::{Check, Findings, Place, listed, shown, word};
 use super::view::{AccountView, View};
 use crate::engine::object::component::Component;
+use crate::engine::object::provider::{Keys, Provider};
 use crate::engine::object::subject::{APPLIED, INJECT};
 
 const OPERATING: &str = "docs/operating.md";
@@ -137,12 +138,13 @@ fn has_a_label_that_acts(view: &View<'_>, namespace: &str, label: &str, findings
 
 fn is_no_orphan(view: &View<'_>, account: &AccountView<'_>, findings: &mut Findings) {
     let metadata = &account.account.metadata;
-    let Some(applied) = metadata.annotation(APPLIED) else { return };
     let Some(label) = view.our_label(&metadata.namespace).filter(|label| *label != "enabled") else { return };
-    let keys: Vec<String> = ours(applied)
+    let keys: Vec<String> = Provider::Irsa
+        .service_account_keys()
         .into_iter()
-        .filter(|(key, value)| metadata.annotation(key) == Some(value.as_str()))
-        .map(|(key, _)| format!("{}-", word(&key)))
+        .flat_map(Keys::iter)
+        .filter(|key| metadata.is_ours(key))
+        .map(|key| format!("{key}-"))
         .collect();
     if keys.is_empty() {
         return;
@@ -163,17 +165,4 @@ fn is_no_orphan(view: &View<'_>, account: &AccountView<'_>, findings: &mut Findi
             keys.join(" ")
         ),
     );
-}
-
-/// Returns the annotations that a record of ours names, with the values that we set.
-fn ours(applied: &str) -> BTreeMap<String, String> {
-    #[derive(serde::Deserialize)]
-    struct Record {
-        annotations: BTreeMap<String, String>,
-    }
-    let mut annotations =
-        serde_json::from_str(applied).map(|Record { annotations }| annotations).unwrap_or_default();
-    // Anybody who may write the object can write such a record.
-    annotations.retain(|key, _| key.contains("amazonaws.com/") && key.len() < 64);
-    annotations
 }

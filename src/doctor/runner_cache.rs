@@ -2,12 +2,9 @@
 //!
 //! The manager signs the URLs of the cache. The rules are those of `cache/cacheconfig` in its source.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use toml::{Table, Value};
 
 use super::Severity;
-use super::credentials::mounted;
 use super::findings::{Check, Findings, Place, shown};
 use super::secrets;
 use super::view::{PodView, View};
@@ -44,12 +41,7 @@ const MAX_BYTES: usize = 1 << 20;
 const FLAG: &str = "FF_USE_LEGACY_S3_CACHE_ADAPTER";
 
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
-    let mut mounting: BTreeMap<(&str, &str), Vec<&PodView<'_>>> = BTreeMap::new();
-    for pod in &view.pods {
-        for name in mounted_maps(pod.pod) {
-            mounting.entry((&pod.pod.metadata.namespace, name)).or_default().push(pod);
-        }
-    }
+    let mounting = view.mounting(Pod::mounted_config_maps);
     for map in &view.scene.inventory.config_maps {
         let metadata = &map.metadata;
         let managers = mounting.get(&(metadata.namespace.as_str(), metadata.name.as_str()));
@@ -77,15 +69,6 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
             }
         }
     }
-}
-
-/// Returns the names of the ConfigMaps that a Pod mounts.
-fn mounted_maps(pod: &Pod) -> BTreeSet<&str> {
-    let volumes = pod.spec.volumes.iter();
-    let whole = volumes.clone().filter_map(|volume| volume.config_map.as_ref());
-    let sources = volumes.flat_map(|volume| &volume.projected.sources);
-    let parts = sources.filter_map(|source| source.config_map.as_ref());
-    whole.chain(parts).map(|map| map.name.as_str()).collect()
 }
 
 /// Reads a configuration. The error says why it cannot be read, and nothing of what it holds.
@@ -173,7 +156,7 @@ fn signs_with_the_role(
     }
     // The chart exports the keys of the Secret in `runners.cache.secretName`.
     let with_keys = managers.iter().find_map(|pod| {
-        mounted(pod.pod).into_iter().find(|name| {
+        pod.pod.mounted_secrets().into_iter().find(|name| {
             let secret = view.secret(&pod.pod.metadata.namespace, name);
             secret.is_some_and(|secret| {
                 ["accesskey", "secretkey"].iter().all(|key| secrets::has_value(secret, key))

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use super::findings::{Check, Findings, Place, shown};
 use super::view::View;
 use super::{REFERENCE, Severity};
-use crate::engine::yaml::{self, Limits};
-use crate::import::{self, Chart, DeadValue, Values};
+use crate::engine::yaml::Limits;
+use crate::import::{self, Chart, DeadValue, Values, ValuesError};
 use crate::inventory::{Hidden, Secret};
 
 /// A value of GitLab's chart does nothing.
@@ -24,21 +24,26 @@ pub(super) const DEAD_VALUE: Check =
     Check { id: "dead-value", severity: Severity::Warning, reference: REFERENCE.object_storage };
 
 /// The values that a chart is installed with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ValuesFile {
-    /// What to call them, as the path of a file.
-    pub name: String,
-    /// The text, in YAML.
-    pub text: Hidden,
+    name: String,
+    values: Values,
 }
 
 impl ValuesFile {
-    /// Whether the values can be read.
+    /// Reads values in YAML. The name is what to call them, as the path of a file.
     ///
     /// # Errors
-    /// When they cannot; the reason holds nothing of them.
-    pub fn check(&self) -> Result<(), String> {
-        dead_values(&self.name, self.text.expose(), None).map(drop)
+    /// When they cannot be read; the reason holds nothing of them.
+    pub fn read(name: String, text: &str) -> Result<Self, &'static str> {
+        let mut values = Values::default();
+        // Errors about values would show parts of them.
+        values.merge_within(&name, text, LIMITS).map_err(|error| match error {
+            ValuesError::Size(_) => "the values are longer than 4 MiB",
+            ValuesError::Syntax(_) => "the values are no YAML of that size",
+            _ => "the values are no mapping in YAML",
+        })?;
+        Ok(Self { name, values })
     }
 }
 
@@ -52,19 +57,20 @@ const MAX_UNPACKED: u64 = 16 << 20;
 const LIMITS: Limits =
     Limits { nodes: 100_000, held: Some(16 << 20), anchors: Some(1000), lookahead: 1024, directives: false };
 
-/// The longest text of values that is read, in bytes.
-const MAX_VALUES: usize = 4 << 20;
-
 pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     for file in view.scene.values {
-        judge(&Place::named(&file.name), &file.name, &file.text, None, findings);
+        judge(&Place::named(&file.name), &file.values, &Chart::detect(&file.values, None), findings);
     }
     for secret in newest_releases(view.secrets()) {
         let metadata = &secret.metadata;
         let name = format!("Secret {}/{}", shown(&metadata.namespace), shown(&metadata.name));
-        match unpacked(secret) {
-            Ok(Some((chart, values))) => {
-                judge(&Place::of("Secret", metadata), &name, &values, Some(chart), findings);
+        let read = unpacked(secret).and_then(|found| {
+            let file = |text: &Hidden| ValuesFile::read(name.clone(), text.expose());
+            found.map(|(chart, text)| file(&text).map(|file| (chart, file))).transpose()
+        });
+        match read {
+            Ok(Some((chart, file))) => {
+                judge(&Place::of("Secret", metadata), &file.values, &chart, findings);
             }
             Ok(None) => {}
             Err(why) => findings.unread(name, why),
@@ -72,15 +78,10 @@ pub(super) fn check(view: &View<'_>, findings: &mut Findings) {
     }
 }
 
-fn judge(place: &Place, name: &str, values: &Hidden, chart: Option<Chart>, findings: &mut Findings) {
-    match dead_values(name, values.expose(), chart) {
-        Ok(dead) => {
-            for DeadValue { path, why, instead, .. } in dead {
-                let instead = instead.unwrap_or_else(|| "delete it".to_owned());
-                findings.add(&DEAD_VALUE, place.clone().at(&path), shown(&why), shown(&instead));
-            }
-        }
-        Err(why) => findings.unread(shown(name), why),
+fn judge(place: &Place, values: &Values, chart: &Chart, findings: &mut Findings) {
+    for DeadValue { path, why, instead, .. } in import::dead_values(values, chart) {
+        let instead = instead.unwrap_or_else(|| "delete it".to_owned());
+        findings.add(&DEAD_VALUE, place.clone().at(&path), shown(&why), shown(&instead));
     }
 }
 
@@ -144,16 +145,23 @@ fn unpacked(secret: &Secret) -> Result<Option<(Chart, Hidden)>, &'static str> {
     Ok(release.config.map(|config| (chart, Hidden::new(config.get().to_owned()))))
 }
 
-/// Returns the values that do nothing. `chart` is known where a release says it.
-fn dead_values(name: &str, text: &str, chart: Option<Chart>) -> Result<Vec<DeadValue>, String> {
-    if text.len() > MAX_VALUES {
-        return Err("the values are longer than 4 MiB".to_owned());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_cannot_be_read_are_told_without_a_word_of_them() {
+        let long = format!("password: {}\n", "PLANTED".repeat(1 << 20));
+        for (text, why) in [
+            ("password: [PLANTED", "the values are no YAML of that size"),
+            ("- PLANTED", "the values are no mapping in YAML"),
+            ("a: PLANTED\n---\nb: c\n", "the values are no mapping in YAML"),
+            (&format!("a: [{}]", "PLANTED, ".repeat(100_000)), "the values are no YAML of that size"),
+            (&long, "the values are longer than 4 MiB"),
+        ] {
+            assert_eq!(ValuesFile::read("values.yaml".to_owned(), text).unwrap_err(), why);
+        }
+        let read = ValuesFile::read("values.yaml".to_owned(), "password: PLANTED\n").unwrap();
+        assert!(!format!("{read:?}").contains("PLANTED"));
     }
-    // Errors about values would show parts of them.
-    let broken = |_| "the values are no YAML of that size".to_owned();
-    yaml::read_apart(text, LIMITS, None, &mut |_, _| {}).map_err(broken)?;
-    let mut values = Values::default();
-    values.merge(name, text).map_err(|_| "the values are no mapping in YAML".to_owned())?;
-    let chart = chart.unwrap_or_else(|| Chart::detect(&values, None));
-    Ok(import::dead_values(&values, &chart))
 }

@@ -1,6 +1,6 @@
 //! Which role should each Pod and each ServiceAccount have, and what is known of the objects around it?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scene;
 use super::findings::shown;
@@ -145,6 +145,20 @@ impl<'a> View<'a> {
     /// Returns all Secrets that may be looked at.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &'a Secret> {
         self.secrets.values().copied()
+    }
+
+    /// Returns the Pods by the namespace and the name of what they mount.
+    pub(super) fn mounting(
+        &self,
+        mounted: impl Fn(&'a Pod) -> BTreeSet<&'a str>,
+    ) -> BTreeMap<(&'a str, &'a str), Vec<&PodView<'a>>> {
+        let mut mounting: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for view in &self.pods {
+            for name in mounted(view.pod) {
+                mounting.entry((view.pod.metadata.namespace.as_str(), name)).or_default().push(view);
+            }
+        }
+        mounting
     }
 
     /// Returns the Pods that expect a role.

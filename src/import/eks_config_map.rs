@@ -14,13 +14,10 @@ use super::judge::give_to;
 use super::role;
 use super::rule::{Action, Match, Options, Rule, in_range};
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
-use crate::engine::object::provider::{IRSA_ROLE, Provider};
+use crate::engine::object::provider::{IRSA_ROLE, Provider, STS_AUDIENCE};
 use crate::inventory::{ConfigMap, Inventory};
 
 const KEY: &str = "config";
-
-/// The audience that the EKS webhook gives tokens where nothing says another.
-pub(super) const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
 pub(super) fn examine(inventory: &Inventory, draft: &mut Draft<'_>) {
     let annotated: BTreeSet<(&str, &str)> = inventory
@@ -73,7 +70,7 @@ fn entry(value: &Value) -> Result<Entry, &'static str> {
             "audience" => {
                 let audience = value.as_str().ok_or(WRONG)?;
                 entry.has_audience = !audience.is_empty();
-                if entry.has_audience && audience != DEFAULT_AUDIENCE {
+                if entry.has_audience && audience != STS_AUDIENCE {
                     entry.options.audience = Some(audience.to_owned());
                 }
             }
@@ -128,7 +125,7 @@ fn take(key: &str, entry: &Entry, place: &str, annotated: &BTreeSet<(&str, &str)
     };
     let mut remarks = rule.remarks;
     if !entry.role.is_empty() && !entry.has_audience {
-        remarks.insert(format!("the entry names no audience; with the rule it is {DEFAULT_AUDIENCE}"));
+        remarks.insert(format!("the entry names no audience; with the rule it is {STS_AUDIENCE}"));
     }
     draft.rules.push(Rule { from: [from].into(), remarks, ..rule });
 }

@@ -68,19 +68,17 @@ impl<'v> Gitlab<'v> {
             return charts;
         }
         let old = self.top.at(TASK_RUNNER.path);
-        let wanted = |provider, role: Result<role::Role, role::NoRole>| {
-            role.ok().map(|role| give(provider, role, Options::default(), Component::Toolbox))
-        };
-        for (branch, rule) in [
-            (old.at(&["annotations", POD_ROLE]), 0),
-            (old.at(&["annotations", IRSA_ROLE]), 1),
-            (old.at(&["serviceAccount", "annotations", IRSA_ROLE]), 2),
+        for branch in [
+            old.at(&["annotations", POD_ROLE]),
+            old.at(&["annotations", IRSA_ROLE]),
+            old.at(&["serviceAccount", "annotations", IRSA_ROLE]),
         ] {
             let Some(text) = branch.text() else { continue };
-            let rule = match rule {
-                0 => wanted(draft.terms.pod_provider, role::of_pods(text, draft.terms)),
-                _ => wanted(Provider::Irsa, role::irsa(text)),
+            let (provider, role) = match branch.last() {
+                POD_ROLE => (draft.terms.pod_provider, role::of_pods(text, draft.terms)),
+                _ => (Provider::Irsa, role::irsa(text)),
             };
+            let rule = role.ok().map(|role| give(provider, role, Options::default(), Component::Toolbox));
             let why = "chart 5.5.0 renamed task-runner to toolbox, and nothing reads its values any more";
             let instead = branch.path().replace("task-runner", "toolbox");
             dead(&branch, why, &format!("delete it; the newer name is {instead}"), rule, draft);

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::eks_config_map::DEFAULT_AUDIENCE;
 use super::judge::{give_to, of_component};
 use super::mapping_text::scalar;
 use super::role;
@@ -15,7 +14,7 @@ use super::{Draft, Suggestion, problem_of};
 use crate::engine::decision::is_ours;
 use crate::engine::object::component::{self, Component};
 use crate::engine::object::dns_name::{is_dns_label, is_dns_name};
-use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider};
+use crate::engine::object::provider::{IRSA_ROLE, POD_ROLE, Provider, STS_AUDIENCE};
 use crate::engine::object::subject::{Kind, Requester, Subject};
 use crate::inventory::{Inventory, Listed, Pod, ServiceAccount};
 
@@ -150,8 +149,7 @@ fn account_rule(view: &AccountView<'_>, matching: Match, draft: &mut Draft<'_>) 
         Ok(role) => {
             let matching = Match { namespaces: vec![metadata.namespace.clone()], ..matching };
             let mut rule = give_to(Provider::Irsa, role, carried.options.clone(), matching);
-            if let Some(audience) = carried.options.audience.as_ref().filter(|text| *text != DEFAULT_AUDIENCE)
-            {
+            if let Some(audience) = carried.options.audience.as_ref().filter(|text| *text != STS_AUDIENCE) {
                 let words = format!(
                     "an annotation of the ServiceAccount asks for tokens for {audience}: whoever writes \
                      annotations chose it, so check that it is meant"

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::ROLE_KEYS;
 use super::set::{self, SetError, Step};
-use crate::engine::yaml::{self, Node, ScalarKind, SyntaxError};
+use crate::engine::yaml::{self, Limits, Node, ScalarKind, SyntaxError};
 
 /// The longest text of values that is read, in bytes. A Secret of Helm's holds at most 1 MiB of them, packed.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -73,10 +73,18 @@ impl Values {
     /// # Errors
     /// When the text is no mapping in YAML or JSON.
     pub fn merge(&mut self, source: &str, text: &str) -> Result<(), ValuesError> {
+        self.merge_within(source, text, Limits::MANIFEST)
+    }
+
+    /// Does as [`Values::merge`] does, with limits of the caller's own.
+    ///
+    /// # Errors
+    /// When the text is no mapping in YAML or JSON, or goes beyond the limits.
+    pub fn merge_within(&mut self, source: &str, text: &str, limits: Limits) -> Result<(), ValuesError> {
         if text.len() > MAX_BYTES {
             return Err(ValuesError::Size(text.len()));
         }
-        let documents = yaml::read(text)?;
+        let documents = yaml::read_apart(text, limits, None, &mut |_, _| {})?;
         let [document] = documents.as_slice() else {
             return if documents.is_empty() { Ok(()) } else { Err(ValuesError::Documents(documents.len())) };
         };

@@ -1,5 +1,7 @@
 //! What is read of a Pod, or of the Pod that a workload's template makes?
 
+use std::collections::BTreeSet;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
@@ -136,9 +138,6 @@ pub struct Mount {
     /// The path in the container.
     #[serde(deserialize_with = "nullable")]
     pub mount_path: String,
-    /// The path in the volume.
-    #[serde(deserialize_with = "nullable")]
-    pub sub_path: String,
 }
 
 /// A volume.
@@ -157,9 +156,6 @@ pub struct Volume {
     /// What is put together in it.
     #[serde(deserialize_with = "nullable")]
     pub projected: Projected,
-    /// Whether it comes from a path of the node.
-    #[serde(deserialize_with = "nullable")]
-    pub host_path: Option<HostPath>,
 }
 
 /// What is put together in a projected volume.
@@ -193,15 +189,6 @@ pub struct TokenSource {
     /// For whom it is made out; empty for the API server.
     #[serde(deserialize_with = "nullable")]
     pub audience: String,
-}
-
-/// A path of the node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct HostPath {
-    /// The path.
-    #[serde(deserialize_with = "nullable")]
-    pub path: String,
 }
 
 /// Who made an object.
@@ -290,6 +277,28 @@ impl Pod {
             .into_iter()
             .find(|name| !name.is_empty())
             .unwrap_or("default")
+    }
+
+    /// Returns the names of the Secrets that it mounts.
+    #[must_use]
+    pub fn mounted_secrets(&self) -> BTreeSet<&str> {
+        self.mounted(|volume| volume.secret.as_ref(), |source| source.secret.as_ref())
+    }
+
+    /// Returns the names of the ConfigMaps that it mounts.
+    #[must_use]
+    pub fn mounted_config_maps(&self) -> BTreeSet<&str> {
+        self.mounted(|volume| volume.config_map.as_ref(), |source| source.config_map.as_ref())
+    }
+
+    fn mounted(
+        &self,
+        whole: impl Fn(&Volume) -> Option<&Named>,
+        part: impl Fn(&ProjectedSource) -> Option<&Named>,
+    ) -> BTreeSet<&str> {
+        let volumes = &self.spec.volumes;
+        let parts = volumes.iter().flat_map(|volume| &volume.projected.sources).filter_map(part);
+        volumes.iter().filter_map(whole).chain(parts).map(|named| named.name.as_str()).collect()
     }
 
     /// Returns all of its containers; those that run first come first.

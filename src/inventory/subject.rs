@@ -3,8 +3,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Pod, ServiceAccount};
+use super::{Metadata, Pod, ServiceAccount};
+use crate::engine::decision;
 use crate::engine::object::subject::{Kind, Pair, Requester, Subject};
+
+impl Metadata {
+    /// Whether an annotation still has the value that the webhook gave it.
+    #[must_use]
+    pub fn is_ours(&self, key: &str) -> bool {
+        decision::is_ours(&pairs(&self.annotations), key)
+    }
+}
 
 impl ServiceAccount {
     /// Lends the ServiceAccount as a decision sees it.

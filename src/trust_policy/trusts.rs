@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::pattern::{covers, overlap};
 use super::policy::{self, Policy, Subjects};
 use super::reach::{self, Reach};
-use super::{DEFAULT_AUDIENCE, Issuer, pods, subject};
+use super::{Issuer, pods, subject};
 use crate::engine::decision::{Decision, Outcome, Verdict, decide};
-use crate::engine::object::provider::Provider;
+use crate::engine::object::provider::{Provider, STS_AUDIENCE};
 use crate::engine::object::subject::INJECT;
 use crate::engine::rules::cost::Steps;
 use crate::engine::rules::rule::{Action, Grant, Rule};
@@ -364,7 +364,7 @@ impl Making<'_> {
 }
 
 fn audience(grant: &Grant) -> &str {
-    grant.irsa.audience.as_deref().unwrap_or(DEFAULT_AUDIENCE)
+    grant.irsa.audience.as_deref().unwrap_or(STS_AUDIENCE)
 }
 
 impl GlobTrust {

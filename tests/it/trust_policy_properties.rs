@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use gitlab_iam_webhook::engine::decision::decide;
 use gitlab_iam_webhook::engine::mapping;
-use gitlab_iam_webhook::engine::object::provider::Provider;
+use gitlab_iam_webhook::engine::object::provider::{Provider, STS_AUDIENCE};
 use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use gitlab_iam_webhook::engine::rules::rule::Action;
 use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use gitlab_iam_webhook::inventory::{Inventory, Metadata, ServiceAccount};
 use gitlab_iam_webhook::trust_policy::comparison::compare;
-use gitlab_iam_webhook::trust_policy::{DEFAULT_AUDIENCE, Issuer, Sources, Trusts, make, terraform_document};
+use gitlab_iam_webhook::trust_policy::{Issuer, Sources, Trusts, make, terraform_document};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ use crate::support::chart_labels;
 const NAMESPACES: [&str; 5] = ["gitlab", "ci-a", "ci-b", "ci-long", "legacy"];
 const NAMES: [&str; 6] = ["gitlab-registry", "gitlab-jobs", "default", "ci-x", "a.b", "x"];
 const COMPONENTS: [&str; 3] = ["webservice", "registry", "runner"];
-const AUDIENCES: [&str; 2] = [DEFAULT_AUDIENCE, "vault"];
+const AUDIENCES: [&str; 2] = [STS_AUDIENCE, "vault"];
 const ISSUERS: [&str; 2] = ["https://oidc.eks.eu-west-1.amazonaws.com/id/BLUE", "https://green.example.com"];
 
 fn list(values: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -147,7 +147,7 @@ fn given(ruleset: &Ruleset, account: &ServiceAccount) -> Option<(String, String)
     let decision = account.with_subject(|subject| decide(ruleset, subject));
     let verdict = decision.verdicts.into_iter().find(|verdict| verdict.provider == Provider::Irsa)?;
     let Action::Role(grant) = &verdict.rule?.action else { return None };
-    let audience = grant.irsa.audience.as_deref().unwrap_or(DEFAULT_AUDIENCE);
+    let audience = grant.irsa.audience.as_deref().unwrap_or(STS_AUDIENCE);
     Some((verdict.role?.into_owned(), audience.to_owned()))
 }
 

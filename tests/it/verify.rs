@@ -172,6 +172,14 @@ fn one_account_is_named_as_for_kubectl_and_nothing_is_listed() {
     {
         assert_eq!(cluster.verify(bad).code, 2, "{bad:?}");
     }
+    for bad in ["sa/", "sa/-a", "a-", "sa/a..b", "sa/A"] {
+        let said = cluster.verify(&["-n", "gitlab", "--", bad]);
+        assert!(
+            said.code == 2 && said.err.contains("begins and ends with a letter or a digit"),
+            "{}",
+            said.err
+        );
+    }
 }
 
 #[test]

@@ -74,10 +74,7 @@ fn manifests(args: &TrustPolicyArgs) -> anyhow::Result<Inventory> {
             );
         }
         is_assumed |= stated.without_namespace && named.is_none();
-        let Inventory { namespaces, service_accounts, pods, .. } = stated.inventory;
-        all.namespaces.extend(namespaces);
-        all.service_accounts.extend(service_accounts);
-        all.pods.extend(pods);
+        all.add(stated.inventory);
     }
     if all.namespaces.is_empty() && all.service_accounts.is_empty() && all.pods.is_empty() {
         bail!("looking at manifests: there is no Namespace, ServiceAccount or workload in them");

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use crate::cluster::NamespacedName;
 use crate::engine::decision::explain::through_account;
-use crate::engine::object::provider::{IRSA_ROLE, RoleOption};
+use crate::engine::object::provider::{IRSA_ROLE, RoleOption, STS_AUDIENCE};
 use crate::engine::rules::rule::Action;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::inventory::ServiceAccount;
-use crate::sts::AUDIENCE;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Case {
                 Some((role, audience.map(Cow::into_owned), not_asked.map(Cow::into_owned)))
             })?,
         };
-        let audience = audience.map(str::to_owned).or(mapped).unwrap_or_else(|| AUDIENCE.to_owned());
+        let audience = audience.map(str::to_owned).or(mapped).unwrap_or_else(|| STS_AUDIENCE.to_owned());
         let annotated = metadata.annotation(RoleOption::IrsaAudience.key());
         let ignored_audience = annotated.filter(|annotated| *annotated != audience).map(str::to_owned);
         let account = NamespacedName { namespace: metadata.namespace.clone(), name: metadata.name.clone() };

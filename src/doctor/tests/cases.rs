@@ -38,6 +38,12 @@ const INJECTED: &str = "volumes: [{name: aws-iam-token, projected: {sources: [{s
      sts.amazonaws.com}}]}}], containers: [{name: web, env: [{name: AWS_ROLE_ARN, value: \
      'arn:aws:iam::123456789012:role/gitlab'}, {name: AWS_WEB_IDENTITY_TOKEN_FILE, value: /var/run/token}]}]";
 
+/// The annotations of an object with [`ROLE`], of whose role it is recorded that we gave it this value.
+fn recorded(value: &str) -> String {
+    let record = format!(r#"{{"annotations":{{"eks.amazonaws.com/role-arn":"{value}"}},"rule":"x"}}"#);
+    format!("annotations: {{{ROLE}, gitlab-iam-webhook/applied: '{record}'}}")
+}
+
 /// A Pod of a component; `metadata` and `spec` are more of both.
 pub(super) fn pod(component: &str, account: &str, metadata: &str, spec: &str) -> String {
     written("Pod", component, account, metadata, spec)
@@ -343,6 +349,14 @@ fn of_decisions() -> Vec<Case> {
                 pod("webservice", "gitlab-webservice", &format!("annotations: {{{ROLE}}}"), ""),
             ]
             .concat(),
+            want: &["EKS reads it on the ServiceAccount"],
+        },
+        Case {
+            check: &annotations::WRONG_OBJECT,
+            mapping: "",
+            // Somebody gave it another value since, or wrote the record himself.
+            wrong: pod("webservice", "x", &recorded("other"), ""),
+            right: pod("webservice", "x", &recorded("arn:aws:iam::123456789012:role/gitlab"), ""),
             want: &["EKS reads it on the ServiceAccount"],
         },
         Case {

@@ -59,6 +59,9 @@ pub const IRSA_ROLE: &str = "eks.amazonaws.com/role-arn";
 /// `iam.amazonaws.com/role`
 pub const POD_ROLE: &str = "iam.amazonaws.com/role";
 
+/// The audience of the tokens of IRSA where nobody names another one. STS asks for it.
+pub const STS_AUDIENCE: &str = "sts.amazonaws.com";
+
 const IRSA_ON_SERVICE_ACCOUNTS: Keys = Keys {
     role: IRSA_ROLE,
     options: &[

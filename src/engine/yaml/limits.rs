@@ -23,6 +23,6 @@ pub struct Limits {
 impl Limits {
     /// The limits for manifests, which are read on the command line, where memory is the user's own. A
     /// manifest in JSON may be one long line, hence the lookahead.
-    pub(super) const MANIFEST: Self =
+    pub const MANIFEST: Self =
         Self { nodes: 2_000_000, held: None, anchors: None, lookahead: 1 << 20, directives: true };
 }
