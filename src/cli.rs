@@ -1,5 +1,6 @@
 //! What can a person type on the command line? Each command has a file, and only these know clap's types.
 
+mod annotate;
 mod check;
 mod cluster_args;
 mod doctor;
@@ -28,6 +29,9 @@ const EXAMPLES: &str = "Examples:
   See which role each object of a chart would get, and why:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
+  Put the roles into manifests, where no webhook runs:
+    helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
+      gitlab-iam-webhook annotate -m mapping.yaml -n gitlab >gitlab.yaml
   Find out why a role does not arrive, or is not used; then ask AWS itself:
     gitlab-iam-webhook doctor
     gitlab-iam-webhook verify
@@ -66,6 +70,11 @@ enum Command {
     /// The objects are the ServiceAccounts, Pods and Pod templates of a manifest in YAML or JSON, also in
     /// lists, or the one of an AdmissionReview in JSON.
     Explain(explain::ExplainArgs),
+    /// Print manifests with the roles that a mapping gives their objects.
+    ///
+    /// The manifests are a stream of YAML or JSON, also with lists: the ServiceAccounts, the Pods, and the
+    /// Pod templates of workloads get the annotations that the webhook would write on them.
+    Annotate(Box<annotate::AnnotateArgs>),
     /// Make a mapping of what there is: values of GitLab's charts, or the objects of a namespace.
     ///
     /// The rules give the roles that are given today, and never more. What would give more is a decision,
@@ -153,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Annotate(args) => annotate::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args),

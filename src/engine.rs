@@ -4,7 +4,7 @@
 //! stand below it, and no file may use another in a circle. `tests/it/architecture.rs` holds all of this:
 //!
 //! ```text
-//! admission           how a request of the API server is read, judged and answered
+//! admission annotate  how a request of the API server, or a text of manifests, is read, judged and answered
 //! mapping   decision  how text becomes rules; what an object's annotations should be, and why
 //! rules               what the rules are, and which of them wins for an object
 //! object              what an object is: its kind, names, labels, annotations, and its component
@@ -12,6 +12,7 @@
 //! ```
 
 pub mod admission;
+pub mod annotate;
 pub mod decision;
 pub mod json;
 pub mod mapping;

@@ -52,7 +52,7 @@ impl ClusterArgs {
 }
 
 /// An empty name would mean all namespaces to the API server, as where a shell's variable is not set.
-fn namespace(text: &str) -> Result<String, &'static str> {
+pub(super) fn namespace(text: &str) -> Result<String, &'static str> {
     if text.is_empty() {
         return Err("it is empty: name a namespace, or say -A for all of them");
     }

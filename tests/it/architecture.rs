@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 12] = [
 
 /// The folders of the engine, likewise.
 const FOLDERS: [&[&str]; 5] =
-    [&["admission"], &["mapping", "decision"], &["rules"], &["object"], &["yaml", "json"]];
+    [&["admission", "annotate"], &["mapping", "decision"], &["rules"], &["object"], &["yaml", "json"]];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
