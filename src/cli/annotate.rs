@@ -55,7 +55,7 @@ pub(super) struct AnnotateArgs {
     #[arg(default_value = "-", value_name = "MANIFEST FILE")]
     files: Vec<PathBuf>,
 
-    /// The namespace of the objects that name none. Helm says it to its plugins.
+    /// The namespace of the objects that name none. The variable is one that Helm itself reads.
     #[arg(
         long,
         short,

@@ -8,6 +8,7 @@
     reason = "the lints' own exception for tests does not reach the helpers of a test crate"
 )]
 
+mod annotate;
 #[path = "../sts.rs"]
 mod aws_sts;
 mod behaviour;

@@ -114,7 +114,7 @@ fn a_rule() -> impl Strategy<Value = String> {
     })
 }
 
-fn a_mapping() -> impl Strategy<Value = String> {
+pub(crate) fn a_mapping() -> impl Strategy<Value = String> {
     let head = select(vec![
         "",
         "onConflict: replace\n",
@@ -133,7 +133,7 @@ fn is_good(mapping: &str) -> bool {
     gitlab_iam_webhook::engine::mapping::compile(mapping, &OperatorPolicy::default()).is_ok()
 }
 
-fn a_thing() -> impl Strategy<Value = Thing> {
+pub(crate) fn a_thing() -> impl Strategy<Value = Thing> {
     let kind = select(vec![Kind::ServiceAccount, Kind::Pod]);
     let labels = (
         option::of(select(COMPONENTS.to_vec())),
