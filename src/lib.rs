@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! main          runs the command line
-//!  └ cli        has one file for each command: serve, check, explain, import, doctor, verify, whoami,
-//!     │         trust-policy, probe, schema
+//!  └ cli        has one file for each command: serve, check, explain, annotate, import, doctor, verify,
+//!     │         whoami, trust-policy, probe, schema
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted;

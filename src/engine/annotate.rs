@@ -161,10 +161,10 @@ fn prove(new: &str, wanted: &[(Position, u64)]) -> Result<(), AnnotateError> {
     let mut rest = wanted.iter();
     let read = yaml::read_each(new, |document| match rest.next() {
         Some((_, wanted)) if *wanted == fingerprint(&document, &[]) => Ok(()),
-        found => Err(other_change(found.or(wanted.last()))),
+        found => Err(other_change(found.or_else(|| wanted.last()))),
     });
     let failed = |error| match error {
-        AnnotateError::Unreadable(_) => other_change(rest.clone().next().or(wanted.last())),
+        AnnotateError::Unreadable(_) => other_change(rest.clone().next().or_else(|| wanted.last())),
         other => other,
     };
     read.map_err(failed)?;
@@ -187,7 +187,7 @@ impl<'t, 'r> Annotated<'t, 'r> {
         if self.objects > MAX_OBJECTS {
             return Err(AnnotateError::TooManyObjects { at });
         }
-        let namespace = object.namespace.clone().or(circumstances.namespace.map(Cow::Borrowed));
+        let namespace = object.namespace.clone().or_else(|| circumstances.namespace.map(Cow::Borrowed));
         let Some(namespace) = namespace else {
             return Err(AnnotateError::NoNamespace { at, object: named() });
         };

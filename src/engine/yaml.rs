@@ -57,7 +57,7 @@ fn options(limits: Limits) -> Options {
     options
 }
 
-/// Reads as [`read`] does, and gives one document after the other to `each`, so that only one of them is held.
+/// Reads as [`read`] does, and gives one document after the other to `each`, so that only one is held.
 /// Each may be as large as a text may be for [`read`], and hold [`LARGEST_DOCUMENT`] bytes.
 ///
 /// # Errors

@@ -131,7 +131,9 @@ impl Writer<'_, '_> {
             Value::Array(items) if !items.is_empty() && !self.dice.one_in(5) => {
                 self.head();
                 let step = [0, 2, 4][self.dice.throw(3)];
-                items.iter().for_each(|item| self.item(item, indent + step));
+                for item in items {
+                    self.item(item, indent + step);
+                }
             }
             Value::Object(_) | Value::Array(_) => {
                 let own_line = self.dice.one_in(8);

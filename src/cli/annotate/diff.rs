@@ -82,33 +82,38 @@ pub(super) fn unified(name: &str, text: &str, splices: &[Splice], style: Style) 
     out.text
 }
 
-/// Makes changes of whole lines of splices that are in order.
+/// Makes changes of whole lines of splices that are in order. A line is looked at once, however many splices
+/// are in it: a manifest in JSON may be one line.
 fn changes(text: &str, splices: &[Splice]) -> Vec<Change> {
+    let is_line = |at: usize| at == 0 || text.get(..at).is_some_and(|before| before.ends_with('\n'));
+    let end_of = |Splice { range, text: piece }: &Splice| {
+        let is_whole = is_line(range.end) && (piece.is_empty() || piece.ends_with('\n'));
+        if is_whole { range.end } else { lines_on(text, range.end, 1) }
+    };
     let mut changes: Vec<Change> = Vec::new();
-    for Splice { range, text: piece } in splices {
-        let is_whole = |at: usize| at == 0 || text.get(..at).is_some_and(|before| before.ends_with('\n'));
-        let start = line_start(text, range.start);
-        let end = if is_whole(range.end) && (piece.is_empty() || piece.ends_with('\n')) {
-            range.end
-        } else {
-            lines_on(text, range.end, 1)
-        };
-        match changes.last_mut() {
-            // Two splices in one line.
-            Some(last) if start < last.range.end => {
-                let kept = text.get(range.end..end).unwrap_or_default();
-                let behind = text.get(range.start..last.range.end).unwrap_or_default().len();
-                last.new.truncate(last.new.len().saturating_sub(behind));
-                last.new.push_str(piece);
-                last.new.push_str(kept);
-                last.range.end = last.range.end.max(end);
+    let mut rest = splices;
+    while let Some(first) = rest.first() {
+        let start = line_start(text, first.range.start);
+        let mut end = end_of(first);
+        let mut length = 1;
+        // A last line without its end goes on behind its last byte.
+        let is_here = |at: usize, end: usize| at < end || at == end && !is_line(end);
+        while let Some(next) = rest.get(length).filter(|next| is_here(next.range.start, end)) {
+            if next.range.end >= end {
+                end = end.max(end_of(next));
             }
-            _ => {
-                let before = text.get(start..range.start).unwrap_or_default();
-                let behind = text.get(range.end..end).unwrap_or_default();
-                changes.push(Change { range: start..end, new: format!("{before}{piece}{behind}") });
-            }
+            length += 1;
         }
+        let (here, after) = rest.split_at(length);
+        rest = after;
+        let (mut new, mut at) = (String::new(), start);
+        for Splice { range, text: piece } in here {
+            new.push_str(text.get(at..range.start).unwrap_or_default());
+            new.push_str(piece);
+            at = range.end;
+        }
+        new.push_str(text.get(at..end).unwrap_or_default());
+        changes.push(Change { range: start..end, new });
     }
     changes
 }
@@ -232,7 +237,7 @@ mod tests {
     #[test]
     fn a_terminal_is_not_steered() {
         let text = "a: \"\x1b[2J\"\r\nb: c\r\n";
-        let splices = [splice(16..17, "d")];
+        let splices = [splice(14..15, "d")];
         let plain = unified("x\x1b", text, &splices, Style::Terminal);
         assert!(!plain.contains('\x1b') && !plain.contains('\r'), "{plain:?}");
         assert!(plain.contains("\n-b: c\n+b: d\n"), "{plain:?}");

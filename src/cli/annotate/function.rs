@@ -1,9 +1,8 @@
 //! How is a ResourceList annotated, as kustomize gives it to a function?
 //!
-//! The protocol is the KRM functions specification
-//! (<https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-conventions/functions-spec.md>):
-//! objects come in `items`, what to do with them in `functionConfig`, and what there is to say goes out in
-//! `results`.
+//! The protocol is the specification of KRM functions, which kustomize's sources hold
+//! (cmd/config/docs/api-conventions/functions-spec.md): objects come in `items`, what to do with them in
+//! `functionConfig`, and what there is to say goes out in `results`.
 
 use std::process::ExitCode;
 

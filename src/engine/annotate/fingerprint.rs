@@ -38,7 +38,9 @@ fn add<'t>(
         Value::Scalar(scalar) => add_scalar(&scalar.text, scalar.kind, hasher),
         Value::Sequence(items) => {
             (1_u8, items.len()).hash(hasher);
-            items.iter().for_each(|item| add(item, holders, annotations, hasher));
+            for item in items {
+                add(item, holders, annotations, hasher);
+            }
         }
         Value::Mapping(entries) => match holders.get(&std::ptr::from_ref(node)) {
             Some(index) => {

@@ -46,9 +46,10 @@ impl<'t> Layout<'t> {
         self.at(0..at).rfind('\n').map_or(0, |newline| newline + 1)
     }
 
-    /// Returns the place behind the end of the line that `at` is in, and behind the text where it is the last.
+    /// Returns the place behind the end of the line that `at` is in, or behind the text.
     pub(super) fn line_end(self, at: usize) -> usize {
-        self.text.get(at..).and_then(|rest| rest.find('\n')).map_or(self.text.len(), |found| at + found + 1)
+        let newline = self.text.get(at..).and_then(|rest| rest.find('\n'));
+        newline.map_or(self.text.len(), |found| at + found + 1)
     }
 
     /// Returns how the lines around a place end.
@@ -100,6 +101,10 @@ impl<'t> Layout<'t> {
 
     /// Returns by how much the entries of a mapping in braces stand further in than its closing brace.
     pub(super) fn step(self, map: &Node<'_>, lead: &'t str) -> &'t str {
+        // What is one line may be a long one, and is not looked through for each of its objects.
+        if !lead.contains('\n') {
+            return "  ";
+        }
         let last = |text: &'t str| text.rsplit('\n').next().unwrap_or_default();
         let closing = self.before(map.span().end.saturating_sub(1));
         let step = last(lead).strip_prefix(closing).unwrap_or_default();

@@ -80,7 +80,7 @@ pub(super) fn splices(text: &str, holder: &Node<'_>, edits: &[Edit<'_>]) -> Resu
     }
     layout.mapping(&annotations.1, "annotations")?;
     let (key, map) = annotations;
-    let own = layout.own_entries(map);
+    let own = own_entries(map);
     let is_own = |key: &str| own.iter().any(|(name, _)| name.as_text() == Some(key));
     let entries = added(&|key| !is_own(key));
     let mut splices = Vec::new();
@@ -165,12 +165,6 @@ impl Layout<'_> {
         }
     }
 
-    /// Returns the entries that are written out in a mapping, and do not come into it by `<<`.
-    fn own_entries<'n, 't>(self, map: &'n Node<'t>) -> Vec<Pair<'n, 't>> {
-        let entries = map.as_mapping().unwrap_or_default();
-        entries.iter().filter(|(key, _)| is_within(key, map)).collect()
-    }
-
     /// Whether a value is null, or braces with nothing between.
     fn is_nothing(self, node: &Node<'_>) -> bool {
         let written = self.at(node.span());
@@ -183,15 +177,17 @@ impl Layout<'_> {
 
     /// Returns by how many columns the entries of an inner block stand further in than those of the outer.
     fn step_of_block(self, outer: &Node<'_>, inner: &Node<'_>) -> usize {
-        let [outer, inner_at] = [outer, inner].map(|node| self.indent(node.span().start));
-        let step = inner_at.saturating_sub(outer);
-        if inner.as_mapping().is_none() || self.is_flow(inner) || step == 0 { 2 } else { step }
+        if inner.as_mapping().is_none() || self.is_flow(inner) {
+            return 2;
+        }
+        let [outer, inner] = [outer, inner].map(|node| self.indent(node.span().start));
+        if inner > outer { inner - outer } else { 2 }
     }
 
     /// Puts entries at the top of a mapping. `key` is what it stands under, where that is known.
     fn insert(self, key: Option<&Node<'_>>, map: &Node<'_>, entries: &[Entry<'_>], step: usize) -> Splice {
         if self.is_flow(map) {
-            let own = self.own_entries(map);
+            let own = own_entries(map);
             return self.insert_into_braces(map, &own, entries, !own.is_empty());
         }
         let first = map.span().start;
@@ -240,7 +236,7 @@ impl Layout<'_> {
         let span = value.span();
         let span = if span.is_empty() { behind.map_or(span, |behind| behind..behind) } else { span };
         if self.is_flow(outer) {
-            let own = self.own_entries(outer);
+            let own = own_entries(outer);
             let braces = self.braces(outer, own.first().copied());
             let map = in_braces(entries, &braces, self.step(outer, braces.lead));
             let (range, colon) = self.value_in_braces(pair);
@@ -340,6 +336,12 @@ impl Layout<'_> {
         }
         cuts
     }
+}
+
+/// Returns the entries that are written out in a mapping, and do not come into it by `<<`.
+fn own_entries<'n, 't>(map: &'n Node<'t>) -> Vec<Pair<'n, 't>> {
+    let entries = map.as_mapping().unwrap_or_default();
+    entries.iter().filter(|(key, _)| is_within(key, map)).collect()
 }
 
 /// Whether a key stands in a mapping, and does not come from an anchor elsewhere.
