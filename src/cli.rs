@@ -1,5 +1,6 @@
 //! What can a person type on the command line? Each command has a file, and only these know clap's types.
 
+mod annotate;
 mod check;
 mod cluster_args;
 mod completions;
@@ -40,6 +41,9 @@ const EXAMPLES: &str = "Examples:
   See which role each ServiceAccount and Pod has, and what a mapping would change, before you apply it:
     gitlab-iam-webhook status
     gitlab-iam-webhook status -m mapping.yaml
+  Put the roles into manifests, where no webhook runs:
+    helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
+      gitlab-iam-webhook annotate -m mapping.yaml -n gitlab >gitlab.yaml
   Find out why a role does not arrive, or is not used; then ask AWS itself:
     gitlab-iam-webhook doctor
     gitlab-iam-webhook verify
@@ -81,6 +85,11 @@ enum Command {
     /// The objects are ServiceAccounts, Pods and workloads of a cluster, those of a manifest in YAML or JSON,
     /// also in lists, or the one of an AdmissionReview in JSON.
     Explain(Box<explain::ExplainArgs>),
+    /// Print manifests with the roles that a mapping gives their objects.
+    ///
+    /// The manifests are a stream of YAML or JSON, also with lists: the ServiceAccounts, the Pods, and the
+    /// Pod templates of workloads get the annotations that the webhook would write on them.
+    Annotate(Box<annotate::AnnotateArgs>),
     /// Say which role each ServiceAccount and Pod should have, and which one it has.
     ///
     /// With a mapping that is not in force yet, it says what that would change, before anybody applies it.
@@ -196,6 +205,7 @@ fn run(called_as: CalledAs, words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Annotate(args) => annotate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),

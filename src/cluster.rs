@@ -32,9 +32,9 @@
 //! Two more are no tasks: [`mapping_freshness`] reads the mapping's version for `Repair` and `MappingWatch`,
 //! and [`impact_preview`] reads the ServiceAccounts when `/validate` asks. [`default_account`] tells
 //! `EventWriter` what a review found. Commands use [`inventory`], [`installation`] and [`gitlab_namespaces`],
-//! which collect once what they look at, [`survey`], which shows one object after the other, [`named_object`],
-//! which reads what a person names, [`tokens`], which gets a token of a ServiceAccount, and [`issuer`], which
-//! asks who issues them; before that, [`greeting`] asks whether anybody answers.
+//! which collect once what they look at, [`survey`], which shows one object after the other,
+//! [`named_object`], which reads what a person names, [`tokens`], which gets a token of a ServiceAccount, and
+//! [`issuer`], which asks who issues them; before that, [`greeting`] asks whether anybody answers.
 
 mod bundle_exchange;
 pub mod ca_bundle;

@@ -4,7 +4,7 @@
 //! stand below it, and no file may use another in a circle. `tests/it/architecture.rs` holds all of this:
 //!
 //! ```text
-//! admission           how a request of the API server is read, judged and answered
+//! admission annotate  how a request of the API server, or a text of manifests, is read, judged and answered
 //! mapping   decision  how text becomes rules; what an object's annotations should be, and why
 //! policy              how the API server itself decides by the rules
 //! rules               what the rules are, and which of them wins for an object
@@ -13,6 +13,7 @@
 //! ```
 
 pub mod admission;
+pub mod annotate;
 pub mod decision;
 pub mod json;
 pub mod mapping;

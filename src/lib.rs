@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! main          runs the command line
-//!  └ cli        has one file for each command: check, explain, status, doctor, verify, whoami, import,
-//!     │         policy, trust-policy, schema, serve, probe, completions
+//!  └ cli        has one file for each command: check, explain, annotate, status, doctor, verify, whoami,
+//!     │         import, policy, trust-policy, schema, serve, probe, completions
 //!     ├ server   answers the API server over HTTPS, probes and scrapes over HTTP
 //!     ├ cluster  watches and writes what the cluster holds: the mapping's ConfigMap, the certificate's
 //!     │          Secret, the caBundle of the webhook configurations, ServiceAccounts to be re-admitted;

@@ -36,7 +36,7 @@ fn text_of(from: impl Read, most: usize) -> io::Result<String> {
     from.take(u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
     // The limit may cut a letter in two, so this is asked first.
     if bytes.len() > most {
-        return Err(io::Error::other(format!("it has more than {most} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
     }
     // An older PowerShell's `>` writes UTF-16.
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text in UTF-8: save it as UTF-8"))

@@ -34,7 +34,11 @@ pub fn decide<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>) -> Decision<'r> {
 }
 
 /// Decides as [`decide`] does, with warnings of at most so many characters each.
-fn decide_telling<'r>(ruleset: &'r Ruleset, subject: &Subject<'_>, longest_warning: usize) -> Decision<'r> {
+pub(in crate::engine) fn decide_telling<'r>(
+    ruleset: &'r Ruleset,
+    subject: &Subject<'_>,
+    longest_warning: usize,
+) -> Decision<'r> {
     let facts = ruleset.facts(subject);
     let providers = provider_keys(subject.kind, ruleset.pod_provider());
     let mut decision = Decision {

@@ -10,11 +10,11 @@ mod limits;
 mod node;
 mod tree;
 
-use granit_parser::{ErrorKind, Parser, ScanError};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScanError};
 
 pub use error::{SyntaxError, SyntaxErrorKind};
-pub use limits::Limits;
 use limits::MAX_DEPTH;
+pub use limits::{LARGEST_DOCUMENT, Limits};
 pub use node::{Node, Position, Scalar, ScalarKind, Value};
 use tree::TreeBuilder;
 
@@ -38,6 +38,15 @@ pub fn read_apart<'t>(
     apart: Option<&str>,
     member: &mut dyn FnMut(Position, Node<'t>),
 ) -> Result<Vec<Node<'t>>, SyntaxError> {
+    let mut tree = TreeBuilder::new(text, limits, apart, member);
+    for event in Parser::new_from_str_with_options(text, options(limits)) {
+        let (event, span) = event.map_err(|error| not_yaml(&error))?;
+        tree.take(event, span)?;
+    }
+    Ok(tree.documents)
+}
+
+fn options(limits: Limits) -> Options {
     let mut options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
@@ -45,12 +54,35 @@ pub fn read_apart<'t>(
         disallow_directives: !limits.directives,
     };
     options.set_emit_comments(false);
-    let mut tree = TreeBuilder::new(text, limits, apart, member);
-    for event in Parser::new_from_str_with_options(text, options) {
+    options
+}
+
+/// Reads as [`read`] does, and gives one document after the other to `each`, so that only one is held.
+/// Each may be as large as a text may be for [`read`], and hold [`LARGEST_DOCUMENT`] bytes.
+///
+/// # Errors
+/// Returns an error as [`read`] does, or the first one of `each`.
+pub fn read_each<'t, E: From<SyntaxError>>(
+    text: &'t str,
+    mut each: impl FnMut(Node<'t>) -> Result<(), E>,
+) -> Result<(), E> {
+    let limits = Limits { held: Some(LARGEST_DOCUMENT), ..Limits::MANIFEST };
+    let ignore = &mut |_, _| {};
+    let mut tree = TreeBuilder::new(text, limits, None, ignore);
+    for event in Parser::new_from_str_with_options(text, options(limits)) {
         let (event, span) = event.map_err(|error| not_yaml(&error))?;
-        tree.take(event, span)?;
+        let ends = matches!(event, Event::DocumentEnd);
+        tree.take(event, span).map_err(|error| match error.kind {
+            SyntaxErrorKind::TooMuchAtOnce(_) => {
+                SyntaxError { kind: SyntaxErrorKind::DocumentTooLarge, ..error }
+            }
+            _ => error,
+        })?;
+        if ends {
+            tree.next_document().map_or(Ok(()), &mut each)?;
+        }
     }
-    Ok(tree.documents)
+    Ok(())
 }
 
 fn not_yaml(error: &ScanError) -> SyntaxError {

@@ -9,6 +9,7 @@
 )]
 
 mod acting_as;
+mod annotate;
 #[path = "../sts.rs"]
 mod aws_sts;
 mod behaviour;

@@ -22,8 +22,13 @@ const LAYERS: [&[&str]; 13] = [
 ];
 
 /// The folders of the engine, likewise.
-const FOLDERS: [&[&str]; 5] =
-    [&["admission"], &["mapping", "decision", "policy"], &["rules"], &["object"], &["yaml", "json"]];
+const FOLDERS: [&[&str]; 5] = [
+    &["admission", "annotate"],
+    &["mapping", "decision", "policy"],
+    &["rules"],
+    &["object"],
+    &["yaml", "json"],
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

@@ -11,6 +11,8 @@
 )]
 
 mod admission;
+mod annotate;
+mod annotate_properties;
 mod architecture;
 #[path = "../sts.rs"]
 mod aws_sts;
@@ -69,3 +71,4 @@ mod trust_policy;
 mod trust_policy_properties;
 mod verify;
 mod whoami;
+mod written_yaml;

@@ -61,7 +61,13 @@ pub const TEMPLATES: [(&str, &[&str]); 8] = [
     ("PodTemplate", &["template"]),
 ];
 
-impl Object<'_> {
+impl<'t> Object<'t> {
+    /// Returns its annotations, or those of the template.
+    #[must_use]
+    pub fn annotations(&self) -> &[Pair<'t>] {
+        &self.annotations
+    }
+
     /// Whether it is the Pod that a workload makes, and not an object that stands in the manifest itself.
     #[must_use]
     pub fn is_template(&self) -> bool {
@@ -90,21 +96,35 @@ impl Object<'_> {
 pub fn read(text: &str) -> Result<Vec<Object<'_>>, ManifestError> {
     let mut objects = Vec::new();
     for document in yaml::read(text)? {
-        collect(&document, &mut objects)?;
+        each(&document, &mut |object, _| {
+            objects.push(object);
+            Ok::<_, ManifestError>(())
+        })?;
     }
     Ok(objects)
 }
 
-fn collect<'t>(node: &Node<'t>, objects: &mut Vec<Object<'t>>) -> Result<(), ManifestError> {
+/// Gives `visit` every object of a document that a decision can be made on, with the node that holds its
+/// `metadata`: for the Pod of a template, that is the template.
+///
+/// # Errors
+/// Returns an error as [`read`] does, or the first one of `visit`.
+pub fn each<'n, 't, E: From<ManifestError>>(
+    node: &'n Node<'t>,
+    visit: &mut impl FnMut(Object<'t>, &'n Node<'t>) -> Result<(), E>,
+) -> Result<(), E> {
     let kind = node.get("kind").and_then(Node::as_text).unwrap_or_default();
     if kind.ends_with("List")
         && let Some(items) = node.get("items").and_then(Node::as_sequence)
     {
-        return items.iter().try_for_each(|item| collect(item, objects));
+        return items.iter().try_for_each(|item| each(item, visit));
+    }
+    if !is_of_kubernetes(node) {
+        return Ok(());
     }
     match kind {
-        "ServiceAccount" => objects.push(object(node, node, Kind::ServiceAccount)?),
-        "Pod" => objects.push(object(node, node, Kind::Pod)?),
+        "ServiceAccount" => visit(object(node, node, Kind::ServiceAccount)?, node)?,
+        "Pod" => visit(object(node, node, Kind::Pod)?, node)?,
         _ => {
             let path = TEMPLATES.iter().find(|(workload, _)| *workload == kind).map(|(_, path)| *path);
             if let Some(template) = path.and_then(|path| node.at_path(path)) {
@@ -114,11 +134,19 @@ fn collect<'t>(node: &Node<'t>, objects: &mut Vec<Object<'t>>) -> Result<(), Man
                     // it.
                     pod.labels.push(("job-name".into(), pod.name.clone()));
                 }
-                objects.push(pod);
+                visit(pod, template)?;
             }
         }
     }
     Ok(())
+}
+
+/// Whether an object is of one of the API groups that these kinds are of. Others use the same words for kinds
+/// of their own. An object that names no group is taken for Kubernetes' own.
+fn is_of_kubernetes(node: &Node<'_>) -> bool {
+    let version = node.get("apiVersion").and_then(Node::as_text);
+    let group = version.and_then(|version| version.split_once('/')).map(|(group, _)| group);
+    group.is_none_or(|group| matches!(group, "apps" | "batch" | "extensions"))
 }
 
 /// Reads an object. `outer` has the name and the namespace, and `inner` has the labels, the annotations and

@@ -1,6 +1,6 @@
 //! Why can a text not be read as YAML?
 
-use super::limits::MAX_DEPTH;
+use super::limits::{LARGEST_DOCUMENT, MAX_DEPTH};
 use super::node::Position;
 
 /// A text that is not YAML, or more than this reader takes.
@@ -43,4 +43,7 @@ pub enum SyntaxErrorKind {
          values together"
     )]
     TooMuchAtOnce(usize),
+    /// One document of several takes more memory than a document may take.
+    #[error("one document takes more than {} MiB: split it", LARGEST_DOCUMENT >> 20)]
+    DocumentTooLarge,
 }

@@ -3,6 +3,9 @@
 /// How deep values may be nested where aliases are followed. It bounds recursion over the tree.
 pub(super) const MAX_DEPTH: usize = 200;
 
+/// How many bytes the values of one document may take while the documents of a text are read one by one.
+pub const LARGEST_DOCUMENT: usize = 256 << 20;
+
 /// How much of a text is taken. The limits bound the memory and the steps that reading takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

@@ -96,11 +96,19 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
                 self.nodes += size.nodes;
                 self.held += size.bytes;
                 self.check(at)?;
-                let node = node.clone();
+                // It stands where the alias stands, and what is below it where the anchor stands.
+                let node = Node { span: range, ..node.clone() };
                 self.place(node, None)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives away the document that has ended, if it is not empty, and forgets all that was counted for it.
+    pub(super) fn next_document(&mut self) -> Option<Node<'t>> {
+        self.anchors.clear();
+        (self.nodes, self.held, self.held_beside, self.anchored) = (0, 0, 0, 0);
+        self.documents.pop()
     }
 
     fn begin(

@@ -1,0 +1,220 @@
+//! How does a text of manifests get the annotations that a mapping gives its objects?
+//!
+//! The text is read document by document, and each object is decided on as at admission. What comes of it is
+//! spliced into the text, so that every byte that need not change stays as it is. The new text is then read
+//! again: unless each document is what it was but for those annotations, nothing comes out at all.
+
+mod fingerprint;
+mod layout;
+mod quote;
+mod splice;
+
+use std::borrow::Cow;
+
+use crate::engine::decision::{self, Decision, Edit, Outcome};
+use crate::engine::object::manifest::{self, ManifestError, Object};
+use crate::engine::object::subject::{Kind, Pair, Requester, value_of};
+use crate::engine::rules::ruleset::Ruleset;
+use crate::engine::yaml::{self, Node, Position, SyntaxError};
+use fingerprint::fingerprint;
+use splice::NotSpliced;
+pub use splice::{Splice, Top};
+
+/// How many bytes of manifests are annotated at once.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// How many objects are annotated at once. Each takes some hundred bytes more than its text.
+pub const MAX_OBJECTS: usize = 100_000;
+
+/// What is known of the objects beside what stands in the text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances<'a> {
+    /// The namespace of the objects that name none.
+    pub namespace: Option<&'a str>,
+    /// Who asks for the Pods that stand there themselves. `None` is for their workload's controller, which
+    /// always asks for the Pods of templates.
+    pub user: Option<&'a str>,
+}
+
+/// A text with the annotations of its objects.
+#[derive(Debug)]
+pub struct Annotated<'t, 'r> {
+    /// The text.
+    pub text: Cow<'t, str>,
+    /// What was changed to make it, in the order of the text that was read.
+    pub splices: Vec<Splice>,
+    /// How many objects were decided on.
+    pub objects: usize,
+    /// Those that change, or of which there is something to tell.
+    pub told: Vec<Told<'t, 'r>>,
+    /// Whether there is a Pod of which nobody knows who asks for it.
+    pub is_requester_assumed: bool,
+}
+
+/// What was decided on one object.
+#[derive(Debug)]
+pub struct Told<'t, 'r> {
+    /// The object.
+    pub object: Object<'t>,
+    /// Its namespace.
+    pub namespace: Cow<'t, str>,
+    /// The decision. Its warnings are not cut.
+    pub decision: Decision<'r>,
+}
+
+/// Why a text cannot be annotated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnnotateError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] ManifestError),
+    /// An object names no namespace, and no other is known.
+    #[error("{at}: the {object} names no namespace: say with -n NAMESPACE where it will be")]
+    NoNamespace {
+        /// The place of the object.
+        at: Position,
+        /// Its kind and its name.
+        object: String,
+    },
+    /// The annotations of an object have no place in the text.
+    #[error("{at}: the {object} cannot be annotated: {why}")]
+    NoPlace {
+        /// The place of the object.
+        at: Position,
+        /// Its kind and its name.
+        object: String,
+        /// What is in the way.
+        why: NotSpliced,
+    },
+    /// Writing the annotations would change something else as well.
+    #[error(
+        "{at}: the document that begins here cannot be annotated without changing something else in it: \
+         write out what its anchors and aliases share, and its annotations as `key: value` lines"
+    )]
+    OtherChange {
+        /// The place of the document.
+        at: Position,
+    },
+    /// There are more objects than are annotated at once.
+    #[error("{at}: this is one object more than {MAX_OBJECTS}: annotate fewer at a time")]
+    TooManyObjects {
+        /// The place of the first object that is too many.
+        at: Position,
+    },
+}
+
+impl From<SyntaxError> for AnnotateError {
+    fn from(error: SyntaxError) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
+impl Told<'_, '_> {
+    /// Returns the annotation under a key, as it was read.
+    #[must_use]
+    pub fn present(&self, key: &str) -> Option<&str> {
+        value_of(self.object.annotations(), key)
+    }
+}
+
+/// Annotates the ServiceAccounts, Pods and Pod templates of a text in YAML or JSON.
+///
+/// # Errors
+/// Returns the first thing for which the text cannot be annotated as a whole.
+pub fn annotate<'t, 'r>(
+    text: &'t str,
+    ruleset: &'r Ruleset,
+    circumstances: &Circumstances<'t>,
+) -> Result<Annotated<'t, 'r>, AnnotateError> {
+    let mut annotated = Annotated {
+        text: Cow::Borrowed(text),
+        splices: Vec::new(),
+        objects: 0,
+        told: Vec::new(),
+        is_requester_assumed: false,
+    };
+    let mut wanted = Vec::new();
+    yaml::read_each(text, |document| {
+        let mut edits = Vec::new();
+        manifest::each(&document, &mut |object, holder| {
+            edits.push(annotated.add(text, object, holder, ruleset, circumstances)?);
+            Ok::<_, AnnotateError>(())
+        })?;
+        wanted.push((document.at, fingerprint(&document, &edits)));
+        Ok::<_, AnnotateError>(())
+    })?;
+    if annotated.splices.is_empty() {
+        return Ok(annotated);
+    }
+    annotated.splices.sort_by_key(|splice| (splice.range.start, splice.range.end));
+    let new = splice::apply(text, &annotated.splices);
+    prove(&new, &wanted)?;
+    annotated.text = Cow::Owned(new);
+    Ok(annotated)
+}
+
+/// Reads the new text again, and finds out whether each document is as it should be.
+fn prove(new: &str, wanted: &[(Position, u64)]) -> Result<(), AnnotateError> {
+    let other_change = |at: Option<&(Position, u64)>| AnnotateError::OtherChange {
+        at: at.map(|(at, _)| *at).unwrap_or_default(),
+    };
+    let mut rest = wanted.iter();
+    let read = yaml::read_each(new, |document| match rest.next() {
+        Some((_, wanted)) if *wanted == fingerprint(&document, &[]) => Ok(()),
+        found => Err(other_change(found.or_else(|| wanted.last()))),
+    });
+    let failed = |error| match error {
+        AnnotateError::Unreadable(_) => other_change(rest.clone().next().or_else(|| wanted.last())),
+        other => other,
+    };
+    read.map_err(failed)?;
+    rest.next().map_or(Ok(()), |missing| Err(other_change(Some(missing))))
+}
+
+impl<'t, 'r> Annotated<'t, 'r> {
+    /// Decides on an object, and notes what comes of it. Returns its annotations, where they change.
+    fn add(
+        &mut self,
+        text: &str,
+        object: Object<'t>,
+        holder: &Node<'t>,
+        ruleset: &'r Ruleset,
+        circumstances: &Circumstances<'t>,
+    ) -> Result<Option<Vec<Pair<'t>>>, AnnotateError> {
+        let at = object.at;
+        let named = || format!("{} {}", object.written_kind, object.name);
+        self.objects += 1;
+        if self.objects > MAX_OBJECTS {
+            return Err(AnnotateError::TooManyObjects { at });
+        }
+        let namespace = object.namespace.clone().or_else(|| circumstances.namespace.map(Cow::Borrowed));
+        let Some(namespace) = namespace else {
+            return Err(AnnotateError::NoNamespace { at, object: named() });
+        };
+        let user = circumstances.user.filter(|_| !object.is_template());
+        let requester = user.map_or(Requester::Assumed, Requester::User);
+        self.is_requester_assumed |= object.kind == Kind::Pod && user.is_none() && !object.is_template();
+        let subject = object.subject(&namespace, requester);
+        let decision = decision::decide_telling(ruleset, &subject, usize::MAX);
+        let changed = (!decision.edits.is_empty()).then(|| after(object.annotations(), &decision.edits));
+        if changed.is_some() {
+            let splices = splice::splices(text, holder, &decision.edits)
+                .map_err(|why| AnnotateError::NoPlace { at, object: named(), why })?;
+            self.splices.extend(splices);
+        }
+        let is_unreached = decision.verdicts.iter().any(|v| v.outcome == Outcome::DefaultAccount);
+        if changed.is_some() || !decision.warnings.is_empty() || is_unreached {
+            self.told.push(Told { object, namespace, decision });
+        }
+        Ok(changed)
+    }
+}
+
+/// Returns what annotations become by these edits.
+fn after<'t>(annotations: &[Pair<'t>], edits: &[Edit<'_>]) -> Vec<Pair<'t>> {
+    let is_edited = |key: &str| edits.iter().any(|edit| edit.key == key);
+    let mut after: Vec<Pair<'t>> = annotations.iter().filter(|(key, _)| !is_edited(key)).cloned().collect();
+    let set = |edit: &Edit<'_>| Some((edit.key.into(), edit.value.clone()?.into_owned().into()));
+    after.extend(edits.iter().filter_map(set));
+    after
+}
