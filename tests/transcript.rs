@@ -17,11 +17,13 @@ use crate::page;
 pub(crate) const PAGE: &str = "docs/cli.md";
 
 /// What differs from run to run, and what stands for it on the page.
-const DIFFERS: [(&str, &str); 4] = [
+const DIFFERS: [(&str, &str); 5] = [
     (r"Z, in \d[\dhms ]*", "Z, in DURATION"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"127\.0\.0\.1:\d{4,5}\b", "127.0.0.1:PORT"),
     (r"/\S+/gitlab-iam-webhook-\w{6}\.crt", "/tmp/gitlab-iam-webhook-XXXXXX.crt"),
+    // The name of a Pod ends with the hash of its template, and five characters.
+    (r"\b(pod/|Pod )(\S+)-[0-9a-z]{8,10}-[0-9a-z]{5}\b", "$1$2-XXXXXXXXXX-XXXXX"),
 ];
 
 /// A folder with the files of the page, in which its commands are typed.

@@ -97,8 +97,9 @@ pub(super) fn print_while_read(text: &str) -> anyhow::Result<bool> {
 /// Prints a line to standard error. Nothing can be done where that fails. Others may have written parts of
 /// it, and none of them may steer a terminal.
 pub(super) fn error(line: &str) {
-    let line = line.replace(|c: char| c.is_control() && c != '\n', "?");
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let line = line.replace(|c: char| c.is_control() && c != '\n', "?") + "\n";
+    // One write: in a pipeline, what others print does not come between the line and its end.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
 #[cfg(test)]
