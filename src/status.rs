@@ -14,6 +14,7 @@ mod survey;
 mod tests;
 
 pub use mending::{Mend, Mending};
+pub use pod::kept_apart;
 pub use row::Row;
 pub use state::State;
 pub use survey::{Counts, Effect, Place, Rules, Status, Survey};

@@ -32,12 +32,14 @@ const EXAMPLES: &str = "Examples:
     gitlab-iam-webhook status -n gitlab --watch
     gitlab-iam-webhook status --output html >roles.html
 
-The mapping in force, the allowed roles and the workload controllers are those of the installation.
+The mapping in force, the allowed roles and the workload controllers are those of the installation;
+with -m, --allowed-role and --workload-controller try others for the candidate.
 What may not be read narrows the report, and the report says so. Nothing is changed.
 
 Exit status: 0 when everything is as decided, 1 when something is not and could be (contested, drift,
-stale, on-default), or a mapping that was given would change or orphan something, or, with --strict,
-something could not be looked at; 2 when nothing could be looked at. What is observed does not count.";
+stale, on-default), or, with --strict, something could not be looked at; with -m only what that
+mapping itself changes, orphans or leaves on-default counts. 2 when nothing could be looked at. What
+is observed does not count.";
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -63,6 +65,11 @@ pub(super) struct StatusArgs {
     /// line. The cluster is asked every 5 seconds. Ctrl-C ends it.
     #[arg(long, short)]
     watch: bool,
+
+    /// List every object: also those that no rule is about and, with a candidate, those that it does not
+    /// touch. JSON, YAML and the page always have them.
+    #[arg(long)]
+    all: bool,
 
     /// Exit with 1 also when something could not be looked at.
     #[arg(long)]
@@ -119,7 +126,7 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn text_of(args: &StatusArgs, report: &Report) -> anyhow::Result<String> {
     match args.output {
-        Format::Text => Ok(table::text(report, has_colour())),
+        Format::Text => Ok(table::text(report, args.all, has_colour())),
         Format::Json => Ok(output::json(&value::value(report))),
         Format::Yaml => output::yaml(&value::value(report)),
         Format::Html => Ok(html::page(report)),

@@ -25,9 +25,16 @@ pub(super) struct AccountRole {
 impl Survey<'_> {
     /// Looks at a ServiceAccount.
     pub fn account(&mut self, account: &ServiceAccount) {
+        let mut row = self.judge(account);
+        let before = self.before.as_mut().map(|before| before.judge(account));
+        row.is_touched = !self.is_candidate() || touches(&row, before.as_ref());
+        self.keep(row);
+    }
+
+    fn judge(&mut self, account: &ServiceAccount) -> Row {
         let (row, role) = account.with_subject(|subject| self.judged(subject));
         self.accounts.insert(subject_name(account), role);
-        self.keep(row);
+        row
     }
 
     fn judged(&mut self, subject: &Subject<'_>) -> (Row, AccountRole) {
@@ -69,9 +76,20 @@ impl Survey<'_> {
             would_be: None,
             detail: detail(state, &decision, subject),
             is_newly_covered,
+            is_touched: true,
             mend: mend(state).filter(|_| self.is_live),
         };
         (row, role)
+    }
+}
+
+/// Whether a candidate touches a ServiceAccount, or something keeps it from doing so. Changes and orphans are
+/// those that are counted for an edit of the mapping, so that the two never differ.
+fn touches(row: &Row, before: Option<&Row>) -> bool {
+    match row.state {
+        _ if row.is_newly_covered == Some(true) => true,
+        State::Changes | State::Orphaned => true,
+        state => state.is_news() && before.is_none_or(|before| before.state != state),
     }
 }
 

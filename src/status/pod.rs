@@ -13,8 +13,11 @@ use crate::inventory::Pod;
 
 /// The label of a Pod that keeps the EKS webhook away.
 const SKIP: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
-/// The containers of a Pod that the EKS webhook leaves alone.
+/// The annotation with the containers of a Pod that the EKS webhook leaves alone.
 const SKIPPED_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
+/// What is told of such a Pod.
+const SKIP_WHY: &str = "its label eks.amazonaws.com/skip-pod-identity-webhook keeps the EKS webhook away";
+const SKIPPED_CONTAINERS_WHY: &str = "its annotation eks.amazonaws.com/skip-containers names its containers";
 
 /// What is known of a Pod before its roles are compared.
 struct Look<'p> {
@@ -30,8 +33,18 @@ impl Survey<'_> {
             return;
         }
         self.count_pod();
+        let before = self.before.as_ref().map(|before| before.judge_pod(pod));
+        for mut row in self.judge_pod(pod) {
+            if self.is_candidate() {
+                self.compare_mappings(pod, &mut row, before.as_deref());
+            }
+            self.keep(row);
+        }
+    }
+
+    fn judge_pod(&self, pod: &Pod) -> Vec<Row> {
         let ruleset = self.ruleset();
-        let rows = pod.with_subject(pod.requester(), |subject| {
+        pod.with_subject(pod.requester(), |subject| {
             let decision = decide(ruleset, subject);
             let facts = ruleset.facts(subject);
             let component = decision.component.or(facts.resembles);
@@ -42,9 +55,31 @@ impl Survey<'_> {
                 (None, None) => vec![self.row(&look, None, State::NoRule)],
                 rows => [rows.0, rows.1].into_iter().flatten().collect(),
             }
-        });
-        for row in rows {
-            self.keep(row);
+        })
+    }
+
+    /// Says whether the candidate does anything about a Pod. One that is stale, or that gets no role, by either
+    /// mapping stands as it stood.
+    fn compare_mappings(&self, pod: &Pod, row: &mut Row, before: Option<&[Row]>) {
+        let old = before.and_then(|rows| rows.iter().find(|old| old.provider == row.provider));
+        let is_pending = row.state == State::Changes;
+        let is_same = match (before, old) {
+            (Some(_), Some(old)) if is_pending => old.wanted == row.wanted,
+            (Some(_), Some(old)) => old.state == row.state,
+            (Some(_), None) => false,
+            // Without the mapping in force, a Pod that starts now gets what its ServiceAccount carries.
+            (None, _) if is_pending && row.provider == Some(Provider::Irsa) => {
+                let account = self.accounts.get(pod.service_account());
+                account.is_some_and(|account| account.present == row.wanted)
+            }
+            (None, _) => false,
+        };
+        row.is_touched = row.state.is_news() && !is_same;
+        if is_pending && is_same {
+            (row.state, row.detail) = old.map_or_else(
+                || (State::Stale, "it runs with another role than its ServiceAccount carries".to_owned()),
+                |old| (old.state, old.detail.clone()),
+            );
         }
     }
 
@@ -62,6 +97,7 @@ impl Survey<'_> {
             would_be: None,
             detail: String::new(),
             is_newly_covered: None,
+            is_touched: true,
             mend: None,
         }
     }
@@ -157,28 +193,19 @@ impl Survey<'_> {
                 if is_first(state) || state == State::Changes { State::InStep } else { state },
                 String::new(),
             ),
-            _ if pod.containers_with_role_by_hand().next().is_some() => {
-                (State::Conflict, "its template sets the variables of a role by hand".to_owned())
-            }
-            _ if pod.has_pod_identity() => {
-                (State::Conflict, "EKS Pod Identity gives it its credentials".to_owned())
-            }
-            _ if running.is_empty() && pod.metadata.label(SKIP).is_some() => {
-                (State::Skipped, format!("its label {SKIP} keeps the EKS webhook away"))
-            }
-            _ if running.is_empty() && pod.metadata.annotation(SKIPPED_CONTAINERS).is_some() => {
-                (State::Skipped, format!("its annotation {SKIPPED_CONTAINERS} names its containers"))
-            }
-            _ if self.is_candidate() => {
-                (State::Changes, "it keeps what it runs with until it starts again".to_owned())
-            }
-            state => {
-                // Without the webhook of EKS a Pod that starts again gets no role either.
-                if self.has_eks_webhook != Some(false) {
-                    row.mend = self.restart(look, state);
+            state => match kept_apart(pod) {
+                Some((state, why)) => (state, why.to_owned()),
+                None if self.is_candidate() => {
+                    (State::Changes, "it keeps what it runs with until it starts again".to_owned())
                 }
-                (State::Stale, self.why_stale(account, running))
-            }
+                None => {
+                    // Without the webhook of EKS a Pod that starts again gets no role either.
+                    if self.has_eks_webhook != Some(false) {
+                        row.mend = self.restart(look, state);
+                    }
+                    (State::Stale, self.why_stale(account, running))
+                }
+            },
         };
     }
 
@@ -186,9 +213,18 @@ impl Survey<'_> {
         if self.has_eks_webhook == Some(false) {
             return "this cluster has no webhook of EKS, which puts the role into Pods".to_owned();
         }
-        let rest = if is_first(account.state) { ", which is not in step itself" } else { "" };
-        let what = if running.is_empty() { "it has no role" } else { "it has an older role" };
-        format!("{what}: it started before its ServiceAccount had this one{rest}")
+        let what = if running.is_empty() { "it runs without a role" } else { "it runs with another role" };
+        // When it started, and whether the webhook of EKS saw it then, is not known.
+        let why = if is_first(account.state) {
+            "its ServiceAccount is not in step itself"
+        } else if account.present.is_none() {
+            "its ServiceAccount carries none"
+        } else if running.is_empty() {
+            "it started before its ServiceAccount had this one, or the webhook of EKS did not see it"
+        } else {
+            "its ServiceAccount carries this one now"
+        };
+        format!("{what}: {why}")
     }
 
     fn why_unknown(&self) -> String {
@@ -236,6 +272,23 @@ impl Survey<'_> {
         } else {
             Mend::Restart { resource, name }
         })
+    }
+}
+
+/// Why a Pod does not get the role of its ServiceAccount, however often it starts. `None` where it gets it.
+#[must_use]
+pub fn kept_apart(pod: &Pod) -> Option<(State, &'static str)> {
+    let has_none = pod.roles().next().is_none();
+    if pod.containers_with_role_by_hand().next().is_some() {
+        Some((State::Conflict, "its template sets the variables of a role by hand"))
+    } else if pod.has_pod_identity() {
+        Some((State::Conflict, "EKS Pod Identity gives it its credentials"))
+    } else if has_none && pod.metadata.label(SKIP).is_some() {
+        Some((State::Skipped, SKIP_WHY))
+    } else if has_none && pod.metadata.annotation(SKIPPED_CONTAINERS).is_some() {
+        Some((State::Skipped, SKIPPED_CONTAINERS_WHY))
+    } else {
+        None
     }
 }
 

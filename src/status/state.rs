@@ -79,7 +79,9 @@ impl State {
         match self {
             Self::Contested => "Something else changes its role back again and again, and it is left alone.",
             Self::Drift => "It does not carry what the mapping decides.",
-            Self::Stale => "The Pod runs with an older role, or with none, until it starts again.",
+            Self::Stale => {
+                "The Pod runs with another role than it would have if it started now, or with none."
+            }
             Self::OnDefault => "The Pod runs as default, though the mapping gives its component a role.",
             Self::Changes => "The candidate mapping would change it.",
             Self::Refused => "The rule's role cannot be given to it.",
@@ -92,6 +94,11 @@ impl State {
             Self::InStep => "It has what the mapping decides.",
             Self::NoRule => "No rule is about it.",
         }
+    }
+
+    /// Whether it is worth a line of what a mapping would change.
+    pub(super) fn is_news(self) -> bool {
+        !matches!(self, Self::InStep | Self::NoRule | Self::Skipped | Self::OptedOut)
     }
 
     /// Whether it is not as decided, and could be: somebody should do something.

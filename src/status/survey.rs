@@ -57,6 +57,8 @@ pub struct Survey<'r> {
     pub(super) accounts: BTreeMap<String, AccountRole>,
     /// Whether all ServiceAccounts of the place were shown.
     pub(super) knows_accounts: bool,
+    /// The same by the mapping in force, where a candidate is looked at: what differs is the candidate's doing.
+    pub(super) before: Option<Box<Self>>,
     status: Status,
 }
 
@@ -86,6 +88,8 @@ pub struct Counts {
     pub pods: usize,
     /// How many rows have each state that some row has.
     pub states: BTreeMap<State, usize>,
+    /// How many of them the candidate touches; all, where no candidate is looked at.
+    pub touched: BTreeMap<State, usize>,
     /// How many ServiceAccounts the candidate covers and the mapping in force does not.
     pub newly_covered: usize,
 }
@@ -97,6 +101,12 @@ impl<'r> Survey<'r> {
         let (Rules::InForce(ruleset) | Rules::Candidate(ruleset, _)) = rules;
         let place = Place { name: String::new(), effect: Effect::Enabled, contested: BTreeSet::new() };
         let is_candidate = matches!(rules, Rules::Candidate(..));
+        let before = match rules {
+            Rules::Candidate(_, Some(in_force)) => {
+                Some(Box::new(Self::new(Rules::InForce(in_force), is_live, has_eks_webhook)))
+            }
+            Rules::Candidate(_, None) | Rules::InForce(_) => None,
+        };
         Self {
             rules,
             is_live,
@@ -105,6 +115,7 @@ impl<'r> Survey<'r> {
             place,
             accounts: BTreeMap::new(),
             knows_accounts: true,
+            before,
             status: Status { is_candidate, ..Status::default() },
         }
     }
@@ -113,6 +124,9 @@ impl<'r> Survey<'r> {
     pub fn enter(&mut self, place: Place) {
         if place.effect == Effect::Observed {
             self.status.observed_impact.get_or_insert_default();
+        }
+        if let Some(before) = &mut self.before {
+            before.enter(place.clone());
         }
         self.place = place;
         self.accounts.clear();
@@ -141,6 +155,9 @@ impl<'r> Survey<'r> {
     /// Says that not all ServiceAccounts of the namespace could be shown.
     pub fn accounts_are_incomplete(&mut self) {
         self.knows_accounts = false;
+        if let Some(before) = &mut self.before {
+            before.accounts_are_incomplete();
+        }
     }
 
     /// The rules by which is judged.
@@ -180,6 +197,11 @@ impl<'r> Survey<'r> {
         }
         let counts = &mut self.status.counts;
         *counts.states.entry(row.state).or_default() += 1;
+        if row.is_touched {
+            *counts.touched.entry(row.state).or_default() += 1;
+        } else {
+            row.mend = None;
+        }
         if row.kind == "ServiceAccount" {
             counts.service_accounts += 1;
             counts.newly_covered += usize::from(row.is_newly_covered == Some(true));
@@ -211,14 +233,15 @@ impl Status {
         self.counts.states.get(&state).copied().unwrap_or_default()
     }
 
-    /// Whether something is not as decided and could be; for a candidate, whether it would change, orphan or
-    /// cover something that is written. What is observed does not count.
+    /// Whether something is not as decided and could be; for a candidate, whether it would change or orphan
+    /// something that is written, or would give a Pod a role that does not reach it. What is observed, and
+    /// what a candidate does not touch, does not count.
     #[must_use]
     pub fn has_drift(&self) -> bool {
         let is_found = |state: &State| {
             state.is_drift() || *state == State::Changes || self.is_candidate && *state == State::Orphaned
         };
-        self.counts.states.keys().any(is_found)
+        self.counts.touched.keys().any(is_found)
     }
 
     /// Returns what brings the objects in step.

@@ -70,7 +70,7 @@ fn manifests_are_compared_with_a_mapping_and_drift_is_exit_1() {
     assert_eq!((drift.code, drift.err.as_str()), (1, ""), "{}", drift.out);
     let line = drift.out.lines().find(|line| line.contains("sa/gitlab-registry")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
-    let want = ["gitlab", "sa/gitlab-registry", "registry", "component=registry", "-", "…/registry", "drift"];
+    let want = ["drift", "gitlab", "sa/gitlab-registry", "registry", "component=registry", "-", "…/registry"];
     assert_eq!(words, want);
     assert!(
         drift.out.contains("\nroles:      … stands for arn:aws:iam::123456789012:role\n"),
@@ -82,7 +82,7 @@ fn manifests_are_compared_with_a_mapping_and_drift_is_exit_1() {
 
     let good = status(&arguments, &account("gitlab-registry", json!({IRSA: ROLE})).to_string());
     assert_eq!(good.code, 0, "{}", good.out);
-    assert!(good.out.contains(" in-step\n"), "{}", good.out);
+    assert!(good.out.contains("\nin-step "), "{}", good.out);
 }
 
 #[test]
@@ -90,7 +90,18 @@ fn programs_get_the_same_in_json_and_yaml() {
     let objects = data("gitlab-objects.yaml").display().to_string();
     let mapping = data("one-rule-per-component.yaml").display().to_string();
     let arguments = ["-n", "gitlab", "-m", &mapping, "-f", &objects];
-    let text = status(&arguments, "");
+    let few = status(&arguments, "");
+    let text = status(&[&arguments[..], &["--all"]].concat(), "");
+    let states = |said: &Said| -> Vec<String> {
+        let lines = said.out.lines().filter(|line| line.contains(" sa/") || line.contains(" pod/"));
+        lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    // Whoever looks for trouble has it first, and what no rule is about only on demand.
+    let mut without: Vec<String> = states(&text);
+    without.retain(|state| state != "no-rule");
+    assert!(without.len() < states(&text).len() && states(&few) == without, "{}", few.out);
+    assert_eq!(states(&few).first().map(String::as_str), Some("drift"), "{}", few.out);
+    assert!(few.out.ends_with(" no-rule (listed with --all)\n"), "{}", few.out);
     let said = status(&[&arguments[..], &["-o", "json"]].concat(), "");
     assert_eq!((said.code, said.err.as_str()), (1, ""));
     let all: Value = serde_json::from_str(&said.out).unwrap();
@@ -290,7 +301,7 @@ fn of_a_cluster_the_mapping_in_force_is_taken_and_what_mends_is_a_line_each() {
     let state = |object: &str| {
         let line = said.out.lines().find(|line| line.contains(object));
         let line = line.unwrap_or_else(|| panic!("{object}: {}", said.out));
-        line.split_whitespace().nth(6).unwrap().to_owned()
+        line.split_whitespace().next().unwrap().to_owned()
     };
     for (object, want) in [
         ("sa/gitlab-registry", "in-step"),
@@ -386,6 +397,55 @@ fn a_candidate_tells_before_and_after_of_each_object_that_it_touches() {
     // The mapping that is in force changes nothing more than what is not in step.
     let same = file(&cluster.folder, "same.yaml", MAPPING);
     assert!(cluster.status(&["-m", &same]).out.contains("\nchanges 1, orphans 0 of 2"));
+}
+
+#[test]
+fn the_mapping_in_force_as_a_candidate_changes_nothing_whatever_runs() {
+    let mut on_default = running("gitlab-registry-5f7c-c", None);
+    on_default["spec"]["serviceAccountName"] = json!("default");
+    let cluster = Cluster::answering(move |asked| {
+        let accounts = [
+            account("gitlab-registry", json!({IRSA: ROLE})),
+            account("kept", json!({IRSA: "arn:aws:iam::1:role/x"})),
+        ];
+        let mut by_hand = running("gitlab-registry-5f7c-b", Some("arn:aws:iam::1:role/old"));
+        by_hand["spec"]["volumes"] = json!([]);
+        let pods = [running("gitlab-registry-5f7c-a", None), by_hand, on_default.clone()];
+        sound(asked, &accounts, &pods, &[])
+    });
+    assert_eq!(cluster.status(&[]).code, 1);
+    let same = file(&cluster.folder, "same.yaml", MAPPING);
+    let said = cluster.status(&["-m", &same]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(!said.out.contains("STATE") && !said.out.contains("kubectl"), "no row: {}", said.out);
+    assert!(said.out.contains("\nchanges 0, orphans 0 of 2 ServiceAccounts\n"), "{}", said.out);
+    let last = "\n2 ServiceAccounts, 3 Pods: 5 not touched (listed with --all)\n";
+    assert!(said.out.ends_with(last), "{}", said.out);
+    let all = cluster.status(&["-m", &same, "--all"]).out;
+    for (state, pod) in [("stale", "-a"), ("conflict", "-b"), ("on-default", "-c")] {
+        let mut lines = all.lines();
+        let is_it = |line: &str| line.starts_with(state) && line.contains(&format!("5f7c{pod} "));
+        assert!(lines.any(is_it), "{state}: {all}");
+    }
+    let json = cluster.status(&["-m", &same, "-o", "json"]).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["hasDrift"] == false && json["objects"].as_array().unwrap().len() == 5, "{json}");
+    // Another role is news for the Pod that would take it, and for no other.
+    let other = file(&cluster.folder, "other.yaml", &MAPPING.replace("role: registry}", "role: other}"));
+    let said = cluster.status(&["-m", &other]);
+    let pods = said.out.lines().filter(|line| line.contains(" pod/")).count();
+    assert!(said.code == 1 && pods == 1, "{}", said.out);
+}
+
+#[test]
+fn what_the_operator_allows_is_tried_on_a_candidate_and_never_ignored() {
+    let cluster = Cluster::answering(|asked| sound(asked, &[], &[], &[]));
+    let mapping = file(&cluster.folder, "mapping.yaml", MAPPING);
+    let bound = ["--allowed-role", "arn:aws:iam::1:role/nothing"];
+    let said = cluster.status(&[&["-m", &mapping][..], &bound].concat());
+    assert!(said.code == 2 && said.err.contains("outside what the operator allows"), "{}", said.err);
+    let said = cluster.status(&bound);
+    assert!(said.code == 2 && said.err.contains("go with -m FILE only"), "{}", said.err);
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) fn of(shown: &Shown<'_>) -> Value {
         if let Some(runs) = &live.runs {
             fields.insert("runsWith".to_owned(), json!(runs.role));
             fields.insert("stale".to_owned(), json!(runs.is_stale));
+            fields.insert("notStaleBecause".to_owned(), json!(runs.apart));
         }
     }
     value

@@ -14,6 +14,7 @@ use crate::engine::object::manifest::{self, Object};
 use crate::engine::object::subject::{INJECT, Kind, Pair, Requester, Subject};
 use crate::installation::{Labels, Seen, Sent, labels_of_namespace};
 use crate::inventory::Pod;
+use crate::status::kept_apart;
 
 /// The variable with which the EKS webhook gives a container its role.
 const ROLE_VARIABLE: &str = "AWS_ROLE_ARN";
@@ -164,7 +165,9 @@ fn runs(pod: &Pod, account: &Account<'_>) -> Runs {
         Account::Known { gets, place: Place::Cluster } => Some(role.as_deref() != gets.present),
         _ => None,
     };
-    Runs { role, is_stale }
+    // `status` judges by the same.
+    let apart = kept_apart(pod).filter(|_| is_stale == Some(true)).map(|(_, why)| why);
+    Runs { role, is_stale: is_stale.map(|is_stale| is_stale && apart.is_none()), apart }
 }
 
 /// Who asked for a Pod, as its owner implies, and what is told of that.

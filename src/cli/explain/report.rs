@@ -65,9 +65,11 @@ pub(super) struct Live {
 pub(super) struct Runs {
     /// The role; `None` where no container has one that stands there as text.
     pub(super) role: Option<String>,
-    /// Whether it is another one than that which its ServiceAccount carries now; `None` where that is not
-    /// known.
+    /// Whether it is another one than that which its ServiceAccount carries now, and a restart mends it;
+    /// `None` where that is not known.
     pub(super) is_stale: Option<bool>,
+    /// Why it does not get the one of its ServiceAccount however often it starts, where it has another.
+    pub(super) apart: Option<&'static str>,
 }
 
 impl Shown<'_> {

@@ -162,11 +162,21 @@ fn runs_with(runs: &Runs, shown: &Shown<'_>) -> String {
         || "it runs without a role by IRSA (no AWS_ROLE_ARN)".to_owned(),
         |role| format!("it runs with {role} (AWS_ROLE_ARN)"),
     );
+    if let Some(why) = runs.apart {
+        let carries = carries.unwrap_or("none");
+        return format!(
+            "{with}, and its ServiceAccount carries {carries}: no restart changes that, as {why}"
+        );
+    }
     match (runs.is_stale, carries) {
         (Some(true), Some(carries)) => {
-            format!("{with}, and its ServiceAccount carries {carries}: a restart takes that")
+            format!(
+                "{with}, and its ServiceAccount carries {carries}: its Pods get that once they are restarted"
+            )
         }
-        (Some(true), None) => format!("{with}, and its ServiceAccount carries none: a restart takes it off"),
+        (Some(true), None) => {
+            format!("{with}, and its ServiceAccount carries none: its Pods have none once they are restarted")
+        }
         (Some(false), _) => format!("{with}, as its ServiceAccount says"),
         (None, _) => with,
     }

@@ -65,6 +65,15 @@ pub(super) async fn from_cluster(
     let at = SystemTime::now();
     let installed = Installed::find(args, api, &mut progress).await?;
     let Installed { scope, policy, in_force, has_eks_webhook, mut unread, selector } = installed;
+    let given = OperatorPolicy::from(&args.policy);
+    let is_given = !given.allowed_roles.is_empty() || !given.workload_controllers.is_empty();
+    if args.mapping.is_none() && is_given {
+        bail!(
+            "judging by the mapping in force: what the installation allows decides there, so --allowed-role \
+             and --workload-controller go with -m FILE only"
+        );
+    }
+    let policy = tried(policy, given);
     let candidate = args.mapping.as_deref().map(|path| compile(path, &policy)).transpose()?;
     let rules = match (&candidate, &in_force) {
         (Some((_, candidate)), held) => Rules::Candidate(candidate, held.as_ref().map(|held| &held.ruleset)),
@@ -109,6 +118,17 @@ pub(super) async fn from_cluster(
         manifests: Vec::new(),
     };
     Ok(Report { at, looked_at, status, unread, lacks_accounts, flags: args.cluster.kubectl_flags() })
+}
+
+/// What the operator allows, where the command line tries something else than the installation has.
+fn tried(installed: OperatorPolicy, given: OperatorPolicy) -> OperatorPolicy {
+    fn either<T>(installed: Vec<T>, given: Vec<T>) -> Vec<T> {
+        if given.is_empty() { installed } else { given }
+    }
+    OperatorPolicy {
+        allowed_roles: either(installed.allowed_roles, given.allowed_roles),
+        workload_controllers: either(installed.workload_controllers, given.workload_controllers),
+    }
 }
 
 /// Reads a mapping that was given.

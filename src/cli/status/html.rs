@@ -124,7 +124,7 @@ fn marked(state: State) -> String {
 
 /// What somebody should look at comes first.
 fn problems(page: &mut String, report: &Report) {
-    let is_problem = |row: &&Row| row.state <= State::Orphaned;
+    let is_problem = |row: &&Row| row.is_touched && row.state <= State::Orphaned;
     let mut rows: Vec<&Row> = report.status.rows.iter().filter(is_problem).collect();
     rows.sort_by_key(|row| row.state);
     let _ = writeln!(page, "<h2>To look at</h2>");

@@ -69,11 +69,6 @@ impl Report {
         prefixes.for_each(|prefix| *counts.entry(prefix).or_default() += 1);
         counts.into_iter().max_by_key(|(_, count)| *count).map(|(prefix, _)| prefix)
     }
-
-    /// Returns the counts in words, the worst first: `2 drift, 3 in-step`.
-    pub(super) fn counts(&self) -> Vec<(usize, &'static str)> {
-        self.status.counts.states.iter().map(|(state, count)| (*count, state.name())).collect()
-    }
 }
 
 /// Returns the word for what the webhook does in a namespace.

@@ -7,14 +7,14 @@ use super::mend;
 use super::report::{Report, effect_name};
 use crate::cli::counted;
 use crate::cli::plain::plain;
-use crate::status::{Effect, Row, State};
+use crate::status::{Effect, Row, State, Status};
 
 /// Writes the report as text: what was looked at, the table, what is to be done, and the counts at last.
-pub(super) fn text(report: &Report, has_colour: bool) -> String {
+pub(super) fn text(report: &Report, shows_all: bool, has_colour: bool) -> String {
     let mut text = head(report);
-    text.push_str(&table(report, has_colour));
+    text.push_str(&table(report, shows_all, has_colour));
     text.push_str(&mend::text(report));
-    text.push_str(&tail(report));
+    text.push_str(&tail(report, shows_all));
     text
 }
 
@@ -65,12 +65,15 @@ fn namespaces(all: &[(String, Effect)]) -> String {
 /// The columns of a row.
 const COLUMNS: usize = 8;
 
-fn table(report: &Report, has_colour: bool) -> String {
+fn table(report: &Report, shows_all: bool, has_colour: bool) -> String {
     let is_candidate = report.status.is_candidate;
     let (wanted, actual) = if is_candidate { ("AFTER", "BEFORE") } else { ("WANTED", "HAS") };
-    let heads = ["NAMESPACE", "OBJECT", "COMPONENT", "RULE", actual, wanted, "STATE", "NOTE"];
+    let heads = ["STATE", "NAMESPACE", "OBJECT", "COMPONENT", "RULE", actual, wanted, "NOTE"];
     let prefix = report.common_prefix();
-    let shown: Vec<&Row> = report.status.rows.iter().filter(|row| !is_candidate || is_touched(row)).collect();
+    let rows = report.status.rows.iter();
+    let mut shown: Vec<&Row> = rows.filter(|row| shows_all || is_listed(row)).collect();
+    // The worst comes first, and what is as decided last.
+    shown.sort_by_key(|row| row.state);
     if shown.is_empty() {
         return String::new();
     }
@@ -88,14 +91,14 @@ fn table(report: &Report, has_colour: bool) -> String {
     text
 }
 
-/// Whether a candidate does something to it, or something keeps it from doing so.
-fn is_touched(row: &Row) -> bool {
-    let untouched = [State::InStep, State::NoRule, State::Skipped, State::OptedOut];
-    !untouched.contains(&row.would_be.unwrap_or(row.state)) || row.is_newly_covered == Some(true)
+/// Whether a row is worth a line although nobody asked for all: some rule is about it, and the candidate
+/// touches it where one is looked at.
+fn is_listed(row: &Row) -> bool {
+    row.is_touched && row.state != State::NoRule
 }
 
 fn line(cells: &[String; COLUMNS], widths: &[usize; COLUMNS], state: Option<State>) -> String {
-    const STATE: usize = 6;
+    const STATE: usize = 0;
     let mut text = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let padded = format!("{cell:<width$}");
@@ -130,13 +133,13 @@ fn cells(row: &Row, prefix: Option<&str>) -> [String; COLUMNS] {
     };
     let name = |text: &str| capped(&plain(text));
     [
+        row.state.name().to_owned(),
         name(&row.namespace),
         name(&format!("{}/{}", short_kind(&row.kind), row.name)),
         row.component.map_or_else(none, |component| component.name().to_owned()),
         row.rule.as_deref().map_or_else(none, name),
         role(&row.actual),
         role(&row.wanted),
-        row.state.name().to_owned(),
         plain(&note(row)),
     ]
 }
@@ -187,7 +190,23 @@ fn short_kind(kind: &str) -> &str {
     }
 }
 
-fn tail(report: &Report) -> String {
+/// Counts the rows by their states, the worst first, and says which of them are not listed.
+fn counts(status: &Status, shows_all: bool) -> Vec<String> {
+    let all: usize = status.counts.states.values().sum();
+    let touched: usize = status.counts.touched.values().sum();
+    let told = |(state, count): (&State, &usize)| {
+        let hidden = if *state == State::NoRule && !shows_all { " (listed with --all)" } else { "" };
+        format!("{count} {}{hidden}", state.name())
+    };
+    let mut counts: Vec<String> = status.counts.touched.iter().map(told).collect();
+    if all > touched {
+        let hidden = if shows_all { "" } else { " (listed with --all)" };
+        counts.push(format!("{} not touched{hidden}", all - touched));
+    }
+    counts
+}
+
+fn tail(report: &Report, shows_all: bool) -> String {
     let mut text = String::new();
     for one in &report.unread {
         let _ = writeln!(text, "not looked at: {}: {}", plain(&one.what), plain(&one.why));
@@ -203,7 +222,7 @@ fn tail(report: &Report) -> String {
         }
         let _ = writeln!(text, "newly covered {}", counted(status.counts.newly_covered, "ServiceAccount"));
     }
-    let counts: Vec<String> = report.counts().iter().map(|(count, name)| format!("{count} {name}")).collect();
+    let counts = counts(status, shows_all);
     let rows = if counts.is_empty() { "nothing to look at".to_owned() } else { counts.join(", ") };
     let accounts = counted(status.counts.service_accounts, "ServiceAccount");
     let _ = writeln!(text, "{accounts}, {}: {rows}", counted(status.counts.pods, "Pod"));

@@ -70,6 +70,7 @@ fn object(row: &Row, is_candidate: bool) -> Value {
     });
     if let Some(all) = all.as_object_mut().filter(|_| is_candidate) {
         all.insert("newlyCovered".to_owned(), json!(row.is_newly_covered));
+        all.insert("touched".to_owned(), json!(row.is_touched));
     }
     all
 }

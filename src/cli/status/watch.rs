@@ -29,7 +29,7 @@ pub(super) async fn follow(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let is_terminal = std::io::stdout().is_terminal();
     // The first round must work. Later ones may fail: the cluster may be gone for a while.
     let mut last = gather::from_cluster(args, &api, |_| ()).await?;
-    let mut drawn = draw(&last, is_terminal);
+    let mut drawn = draw(&last, args.all, is_terminal);
     let mut is_read = output::print_while_read(&drawn)?;
     while is_read {
         tokio::time::sleep(PAUSE).await;
@@ -40,7 +40,7 @@ pub(super) async fn follow(args: &StatusArgs) -> anyhow::Result<ExitCode> {
                 continue;
             }
         };
-        let text = if is_terminal { draw(&report, true) } else { changes(&last, &report) };
+        let text = if is_terminal { draw(&report, args.all, true) } else { changes(&last, &report) };
         // A table that is as it was is not drawn again.
         if text != drawn {
             is_read = output::print_while_read(&text)?;
@@ -52,8 +52,8 @@ pub(super) async fn follow(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The whole report; on a terminal it takes the place of the one before.
-fn draw(report: &Report, is_terminal: bool) -> String {
-    let text = table::text(report, has_colour());
+fn draw(report: &Report, shows_all: bool, is_terminal: bool) -> String {
+    let text = table::text(report, shows_all, has_colour());
     if is_terminal { format!("\x1b[H\x1b[2J\x1b[3J{text}") } else { text }
 }
 
