@@ -58,8 +58,8 @@ impl Survey<'_> {
         })
     }
 
-    /// Says whether the candidate does anything about a Pod. One that is stale, or that gets no role, by either
-    /// mapping stands as it stood.
+    /// Says whether the candidate does anything about a Pod. One that is stale by either mapping, or gets no
+    /// role by either, stands as it stood.
     fn compare_mappings(&self, pod: &Pod, row: &mut Row, before: Option<&[Row]>) {
         let old = before.and_then(|rows| rows.iter().find(|old| old.provider == row.provider));
         let is_pending = row.state == State::Changes;

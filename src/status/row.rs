@@ -34,8 +34,8 @@ pub struct Row {
     /// Whether the mapping in force has no rule for it and the candidate has one. `None` where the mapping in
     /// force is not known, or no candidate is looked at.
     pub is_newly_covered: Option<bool>,
-    /// Whether the candidate does something about it that the mapping in force does not, or something keeps it
-    /// from doing so. Where no candidate is looked at, every row counts.
+    /// Whether the candidate does something about it that the mapping in force does not, or something keeps
+    /// it from doing so. Where no candidate is looked at, every row counts.
     pub is_touched: bool,
     /// What brings it in step.
     pub mend: Option<Mend>,

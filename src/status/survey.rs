@@ -57,7 +57,7 @@ pub struct Survey<'r> {
     pub(super) accounts: BTreeMap<String, AccountRole>,
     /// Whether all ServiceAccounts of the place were shown.
     pub(super) knows_accounts: bool,
-    /// The same by the mapping in force, where a candidate is looked at: what differs is the candidate's doing.
+    /// The same by the mapping in force, where a candidate is looked at: what differs is its doing.
     pub(super) before: Option<Box<Self>>,
     status: Status,
 }

@@ -166,6 +166,12 @@ fn a_pod_is_stale_where_it_runs_with_another_role_than_its_account_and_one_line_
         let want = (state == State::Stale).then_some(("gitlab", "deployment", "gitlab-registry"));
         assert_eq!(restart, want.into_iter().collect::<Vec<_>>());
     }
+    // When it started is not known, so that nothing more is said than is seen.
+    let says = |role| {
+        of_pod(&survey(&rules, std::slice::from_ref(&good), &[pod("registry", role)])).detail.clone()
+    };
+    assert!(says(None).ends_with("or the webhook of EKS did not see it"), "{}", says(None));
+    assert_eq!(says(Some(OLD)), "it runs with another role: its ServiceAccount carries this one now");
     // A restart before the account is in step would bring the older role again.
     let status = survey(&rules, &[account("registry", json!({}))], &[pod("registry", None)]);
     assert_eq!(of_pod(&status).state, State::Stale);

@@ -26,7 +26,13 @@ fn registry(gitlab: &Space) -> String {
     }));
     let spec = json!({
         "serviceAccountName": "gitlab-registry",
-        "containers": [{"name": "registry", "image": "x", "env": [{"name": "AWS_ROLE_ARN", "value": OLD}]}],
+        "containers": [{"name": "registry", "image": "x", "env": [
+            {"name": "AWS_ROLE_ARN", "value": OLD},
+            {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/t/token"},
+        ]}],
+        "volumes": [{"name": "t", "projected": {"sources": [
+            {"serviceAccountToken": {"audience": "sts.amazonaws.com", "path": "token"}},
+        ]}}],
     });
     gitlab.apply(&json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gitlab-registry"},
@@ -38,6 +44,14 @@ fn registry(gitlab: &Space) -> String {
     gitlab.apply(&json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "by-hand", "labels": labels.clone()},
         "spec": {"serviceAccountName": "gitlab-registry", "containers": [{"name": "a", "image": "x"}]},
+    }));
+    let env = json!([{"name": "AWS_ROLE_ARN", "value": OLD}]);
+    gitlab.apply(&json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own-role", "labels": labels.clone()},
+        "spec": {
+            "serviceAccountName": "gitlab-registry",
+            "containers": [{"name": "a", "image": "x", "env": env}],
+        },
     }));
     eventually("the Deployment's Pod is there", || {
         let pods = gitlab.kubectl(&["get", "pods", "-o", "name"]).good().out;
@@ -76,7 +90,8 @@ ServiceAccount {namespace}/gitlab-registry
             "\n  irsa, through its ServiceAccount: role {WANTED}, already in step\n    yes  line 3, component=registry\n"
         ),
         &format!(
-            "\n  it runs with {OLD} (AWS_ROLE_ARN), and its ServiceAccount carries {WANTED}: a restart "
+            "\n  it runs with {OLD} (AWS_ROLE_ARN), and its ServiceAccount carries {WANTED}: its Pods get that \
+             once they are restarted\n"
         ),
         "\nA Pod is decided on when it is created: ",
     ] {
@@ -87,6 +102,16 @@ ServiceAccount {namespace}/gitlab-registry
     {
         assert!(out.contains(words), "{words} is not in: {out}");
     }
+    // A restart is promised only where it helps, as `status` says.
+    let (_, out, _) = explain(&installed, &["pod/own-role"]);
+    let words = format!(
+        "carries {WANTED}: no restart changes that, as its template sets the variables of a role by hand\n"
+    );
+    assert!(out.contains(&words), "{words} is not in: {out}");
+    let (_, out, _) = explain(&installed, &["-o", "json", "pod/own-role"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told[0]["stale"], false);
+    assert_eq!(told[0]["notStaleBecause"], "its template sets the variables of a role by hand");
     let controller = "system:serviceaccount:kube-system:job-controller";
     let (_, out, _) = explain(&installed, &["pod/by-hand", "--user", controller]);
     assert!(out.contains("\n  component: registry\n"), "{out}");
