@@ -404,10 +404,10 @@ fn the_mapping_in_force_as_a_candidate_changes_nothing_whatever_runs() {
     let mut on_default = running("gitlab-registry-5f7c-c", None);
     on_default["spec"]["serviceAccountName"] = json!("default");
     let cluster = Cluster::answering(move |asked| {
-        let accounts = [
-            account("gitlab-registry", json!({IRSA: ROLE})),
-            account("kept", json!({IRSA: "arn:aws:iam::1:role/x"})),
-        ];
+        let record = format!(r#"{{"annotations":{{"{IRSA}":"{ROLE}"}},"rule":"x"}}"#);
+        let ours = json!({IRSA: ROLE, "gitlab-iam-webhook/applied": record});
+        let kept = json!({IRSA: "arn:aws:iam::1:role/x"});
+        let accounts = [account("gitlab-registry", ours), account("kept", kept)];
         let mut by_hand = running("gitlab-registry-5f7c-b", Some("arn:aws:iam::1:role/old"));
         by_hand["spec"]["volumes"] = json!([]);
         let pods = [running("gitlab-registry-5f7c-a", None), by_hand, on_default.clone()];
