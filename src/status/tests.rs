@@ -167,9 +167,8 @@ fn a_pod_is_stale_where_it_runs_with_another_role_than_its_account_and_one_line_
         assert_eq!(restart, want.into_iter().collect::<Vec<_>>());
     }
     // When it started is not known, so that nothing more is said than is seen.
-    let says = |role| {
-        of_pod(&survey(&rules, std::slice::from_ref(&good), &[pod("registry", role)])).detail.clone()
-    };
+    let says =
+        |role| of_pod(&survey(&rules, std::slice::from_ref(&good), &[pod("registry", role)])).detail.clone();
     assert!(says(None).ends_with("or the webhook of EKS did not see it"), "{}", says(None));
     assert_eq!(says(Some(OLD)), "it runs with another role: its ServiceAccount carries this one now");
     // A restart before the account is in step would bring the older role again.

@@ -404,7 +404,7 @@ fn the_mapping_in_force_as_a_candidate_changes_nothing_whatever_runs() {
     let mut on_default = running("gitlab-registry-5f7c-c", None);
     on_default["spec"]["serviceAccountName"] = json!("default");
     let cluster = Cluster::answering(move |asked| {
-        let record = format!(r#"{{"annotations":{{"{IRSA}":"{ROLE}"}},"rule":"x"}}"#);
+        let record = format!(r#"{{"annotations":{{"{IRSA}":"{ROLE}"}},"rule":"component=registry"}}"#);
         let ours = json!({IRSA: ROLE, "gitlab-iam-webhook/applied": record});
         let kept = json!({IRSA: "arn:aws:iam::1:role/x"});
         let accounts = [account("gitlab-registry", ours), account("kept", kept)];
