@@ -33,7 +33,7 @@ pub(super) fn of(what: &[PathBuf], file: Option<&Path>) -> anyhow::Result<Target
     }
     // kubectl takes `deploy NAME` as well.
     if let Some((kind, rest)) = files.split_first()
-        && let Some(kind) = kind.to_str().filter(|kind| Kind::of(kind).is_some())
+        && let Some(kind) = kind.to_str().filter(|kind| format!("{kind}/name").parse::<NamedObject>().is_ok())
         && !Path::new(kind).is_file()
     {
         let name = rest.first().map_or_else(|| "NAME".into(), |name| name.to_string_lossy());
