@@ -86,6 +86,26 @@ pub enum AnnotateError {
         /// What is in the way.
         why: NotSpliced,
     },
+    /// Two objects share lines by an anchor, and both would be written into.
+    #[error(
+        "{at}: by an anchor, two objects share what is to be changed here: write it out for each of them"
+    )]
+    SharedPlace {
+        /// The place in question.
+        at: Position,
+    },
+    /// kubectl and other readers of YAML 1.1 take a character for the end of a line, and readers of YAML 1.2
+    /// do not: what one of them reads as a comment, the other one reads as a key.
+    #[error(
+        "{at}: the character U+{code:04X} ends a line for kubectl, and not for other readers of YAML: take it \
+         out, or write it as an escape between double quotes"
+    )]
+    LineBreak {
+        /// The place of the character.
+        at: Position,
+        /// Its number in Unicode.
+        code: u32,
+    },
     /// Writing the annotations would change something else as well.
     #[error(
         "{at}: the document that begins here cannot be annotated without changing something else in it: \
@@ -126,6 +146,9 @@ pub fn annotate<'t, 'r>(
     ruleset: &'r Ruleset,
     circumstances: &Circumstances<'t>,
 ) -> Result<Annotated<'t, 'r>, AnnotateError> {
+    if let Some((offset, code)) = line_break_of_some(text) {
+        return Err(AnnotateError::LineBreak { at: Position::at(text, offset), code });
+    }
     let mut annotated = Annotated {
         text: Cow::Borrowed(text),
         splices: Vec::new(),
@@ -134,10 +157,15 @@ pub fn annotate<'t, 'r>(
         is_requester_assumed: false,
     };
     let mut wanted = Vec::new();
+    // Where each object is written into.
+    let mut places: Vec<(usize, usize)> = Vec::new();
     yaml::read_each(text, |document| {
         let mut edits = Vec::new();
         manifest::each(&document, &mut |object, holder| {
+            let before = annotated.splices.len();
             edits.push(annotated.add(text, object, holder, ruleset, circumstances)?);
+            let new = annotated.splices.iter().skip(before);
+            places.extend(new.map(|splice| (splice.range.start, annotated.objects)));
             Ok::<_, AnnotateError>(())
         })?;
         wanted.push((document.at, fingerprint(&document, &edits)));
@@ -146,11 +174,22 @@ pub fn annotate<'t, 'r>(
     if annotated.splices.is_empty() {
         return Ok(annotated);
     }
+    places.sort_unstable();
+    let is_shared = |pair: &&[(usize, usize)]| matches!(pair, [(a, x), (b, y)] if a == b && x != y);
+    if let Some([(offset, _), ..]) = places.windows(2).find(is_shared) {
+        return Err(AnnotateError::SharedPlace { at: Position::at(text, *offset) });
+    }
     annotated.splices.sort_by_key(|splice| (splice.range.start, splice.range.end));
     let new = splice::apply(text, &annotated.splices);
     prove(&new, &wanted)?;
     annotated.text = Cow::Owned(new);
     Ok(annotated)
+}
+
+/// Finds the first character that ends a line in YAML 1.1 only.
+fn line_break_of_some(text: &str) -> Option<(usize, u32)> {
+    let breaks = ['\u{85}', '\u{2028}', '\u{2029}'];
+    text.match_indices(breaks).next().and_then(|(at, found)| Some((at, u32::from(found.chars().next()?))))
 }
 
 /// Reads the new text again, and finds out whether each document is as it should be.

@@ -245,6 +245,12 @@ fn what_is_shared_is_never_changed_for_one_alone() {
     ] {
         assert_eq!(annotated(text), Err(want.to_owned()), "{text}");
     }
+    let template = "spec: &s {template: {metadata: {labels: {app: x}}, spec: {serviceAccountName: s}}}";
+    let twice = format!(
+        "kind: List\nitems:\n- kind: Deployment\n  metadata: {{name: a}}\n  {template}\n- kind: Deployment\n  metadata: {{name: b}}\n  spec: *s\n"
+    );
+    let error = annotated(&twice).unwrap_err();
+    assert!(error.contains("by an anchor, two objects share what is to be changed here"), "{error}");
     // An entry of its own wins over one that comes by `<<`.
     let merged = "kind: ServiceAccount\nx: &x {a: b}\nmetadata:\n  name: s\n  annotations:\n    <<: *x\n";
     assert_eq!(
@@ -463,6 +469,10 @@ fn bad_input_is_refused_with_a_sentence_and_nothing_comes_out() {
         (format!("{ok}kind: ["), "annotating standard input: 5:7: not YAML: unclosed bracket '['"),
         (format!("{ok}a:\n\t- b\n"), "annotating standard input: 6:2: not YAML: tabs disallowed"),
         (format!("{ok}\u{0}\u{1}\u{2}"), "annotating standard input: "),
+        (
+            "kind: ServiceAccount\nmetadata:\n  name: a # x\u{2028}  name: b\n".to_owned(),
+            "3:13: the character U+2028 ends a line for kubectl, and not for other readers of YAML: take it out",
+        ),
         (format!("{ok}a: *b\n"), "annotating standard input: 5:4: not YAML: "),
         (
             "kind: ServiceAccount\nmetadata: {name: s, labels: {a: 1}}\n".to_owned(),

@@ -31,6 +31,14 @@ pub(super) fn of(what: &[PathBuf], file: Option<&Path>) -> anyhow::Result<Target
             None => files.push(word),
         }
     }
+    // kubectl takes `deploy NAME` as well.
+    if let Some((kind, rest)) = files.split_first()
+        && let Some(kind) = kind.to_str().filter(|kind| format!("{kind}/name").parse::<NamedObject>().is_ok())
+        && !Path::new(kind).is_file()
+    {
+        let name = rest.first().map_or_else(|| "NAME".into(), |name| name.to_string_lossy());
+        bail!("{kind} is a kind of object, and no file here: write {kind}/{name}");
+    }
     match (objects.as_slice(), files.as_slice()) {
         ([], []) => Ok(Target::Manifests { path: "-".into(), only: Vec::new() }),
         ([], [file]) => Ok(Target::Manifests { path: (*file).clone(), only: Vec::new() }),
@@ -119,6 +127,10 @@ mod tests {
             (&["sa/a", "deployments.apps/b"], Ok(Target::Cluster(vec![object("sa/a"), object("deploy/b")]))),
         ] {
             assert_eq!(target(words, None), wanted, "{words:?}");
+        }
+        for (words, wanted) in [(&["deploy", "b"][..], "deploy/b"), (&["pods"], "pods/NAME")] {
+            let error = target(words, None).unwrap_err();
+            assert!(error.ends_with(&format!("no file here: write {wanted}")), "{error}");
         }
         let only = vec![object("sa/a")];
         assert_eq!(target(&["sa/a"], Some("x")), Ok(Target::Manifests { path: "x".into(), only }));

@@ -17,6 +17,16 @@ impl Position {
     /// The place where a text begins.
     pub const START: Self = Self { line: 1, column: 1 };
 
+    /// Returns the place of a byte of a text.
+    #[must_use]
+    pub fn at(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let (lines, line) = before
+            .rsplit_once('\n')
+            .map_or((0, before), |(lines, line)| (lines.matches('\n').count() + 1, line));
+        Self { line: narrow(lines + 1), column: narrow(line.chars().count() + 1) }
+    }
+
     pub(super) fn of(marker: granit_parser::Marker) -> Self {
         Self { line: narrow(marker.line()), column: narrow(marker.col() + 1) }
     }
