@@ -320,7 +320,7 @@ fn the_policy_decides_as_the_engine_does_on_generated_mappings_and_objects() {
     let total = things.len();
     assert!(different.is_empty(), "{} of {total} differ:\n{}", different.len(), different.join("\n\n"));
     assert!(changed > total / 10, "{changed} of {total} are changed");
-    assert!(unnamed.iter().all(|changed| changed * 50 > total), "{unnamed:?} without a name are changed");
+    assert!(unnamed.iter().all(|changed| *changed > 40), "{unnamed:?} without a name are changed");
     assert!(outside * 10 < total && outside > 10, "{outside} of {total} are outside of what it can judge");
     drop(api.cluster.end());
 }
