@@ -57,7 +57,8 @@ const EXAMPLES: &str = "Examples:
   Print the IAM trust policies that a mapping needs, with the issuer of the cluster:
     gitlab-iam-webhook trust-policy -m mapping.yaml -A
   Give the roles without a webhook, by a policy of the API server:
-    gitlab-iam-webhook policy -m mapping.yaml --allowed-role 'arn:aws:iam::123456789012:role/gitlab-*' |
+    gitlab-iam-webhook policy -m mapping.yaml \\
+      --allowed-role 'arn:aws:iam::123456789012:role/gitlab*' |
       kubectl apply --server-side -f -
 
 Exit status: 0 when there is nothing to report, 1 when a command found what it looks for
@@ -141,7 +142,7 @@ enum Command {
 struct OperatorPolicyArgs {
     /// A role that the mapping may give. Without this option it may give any.
     ///
-    /// The value is a glob that matches the whole ARN of a role: `arn:aws:iam::123456789012:role/gitlab-*`.
+    /// The value is a glob that matches the whole ARN of a role: `arn:aws:iam::123456789012:role/gitlab*`.
     /// With a namespace glob before it, it allows the role in these namespaces only:
     /// `ci-*=arn:aws:iam::*:role/ci-*`. The option can be repeated; in the environment, spaces separate
     /// the values.

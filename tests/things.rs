@@ -20,6 +20,8 @@ pub(crate) struct Thing {
     pub(crate) kind: Kind,
     pub(crate) namespace: String,
     pub(crate) service_account: String,
+    /// Where it is given, the API server is still to make a name.
+    pub(crate) generate_name: Option<String>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) annotations: Vec<(String, String)>,
     /// `None` is an object in a file.
@@ -36,6 +38,7 @@ impl Thing {
             kind: Kind::ServiceAccount,
             namespace: "gitlab".to_owned(),
             service_account: format!("gitlab-{component}"),
+            generate_name: None,
             labels: chart_labels(component),
             annotations: Vec::new(),
             user: Some("admin".to_owned()),
@@ -57,6 +60,7 @@ impl Thing {
             kind: Kind::Pod,
             namespace: "ci".to_owned(),
             service_account: "gitlab-jobs".to_owned(),
+            generate_name: None,
             labels: vec![
                 ("pod".to_owned(), format!("runner-x-project-{project}-concurrent-0")),
                 ("project.runner.gitlab.com/id".to_owned(), project.to_owned()),
@@ -101,8 +105,12 @@ impl Thing {
         act(&Subject {
             kind: self.kind,
             namespace: &self.namespace,
-            name: "some-pod",
-            service_account: &self.service_account,
+            name: self.generate_name.as_deref().unwrap_or("some-pod"),
+            service_account: if self.generate_name.is_some() && self.kind == Kind::ServiceAccount {
+                ""
+            } else {
+                &self.service_account
+            },
             labels: &labels,
             annotations: &annotations,
             requester: self.user.as_deref().map_or(Requester::Assumed, Requester::User),
@@ -150,6 +158,10 @@ impl Thing {
                     "containers": [{"name": "main", "image": "x", "futureField": {"kept": [1, 2.5, null]}}],
                 });
             }
+        }
+        if let (Some(start), Some(metadata)) = (&self.generate_name, object["metadata"].as_object_mut()) {
+            metadata.remove("name");
+            metadata.insert("generateName".to_owned(), start.clone().into());
         }
         object
     }
@@ -306,6 +318,7 @@ pub(crate) fn a_thing() -> impl Strategy<Value = Thing> {
                 kind,
                 namespace: namespace.to_owned(),
                 service_account: account.to_owned(),
+                generate_name: None,
                 labels: component.map(chart_labels).unwrap_or_default(),
                 annotations: Vec::new(),
                 user: Some(user.to_owned()),

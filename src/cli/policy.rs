@@ -17,13 +17,17 @@ use crate::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 
 const EXAMPLES: &str = "Examples:
   See the policy, its binding and its parameter; then give the roles without a webhook:
-    gitlab-iam-webhook policy -m mapping.yaml --allowed-role 'arn:aws:iam::123456789012:role/gitlab-*'
-    gitlab-iam-webhook policy -m mapping.yaml --allowed-role 'arn:aws:iam::123456789012:role/gitlab-*' |
+    gitlab-iam-webhook policy -m mapping.yaml \\
+      --allowed-role 'arn:aws:iam::123456789012:role/gitlab*'
+    gitlab-iam-webhook policy -m mapping.yaml \\
+      --allowed-role 'arn:aws:iam::123456789012:role/gitlab*' |
       kubectl apply --server-side -f -
   Let it act in one namespace only, where that has opted in:
-    gitlab-iam-webhook policy -m mapping.yaml --namespace gitlab --allowed-role 'arn:*:role/gitlab-*'
+    gitlab-iam-webhook policy -m mapping.yaml --namespace gitlab \\
+      --allowed-role 'arn:aws:iam::123456789012:role/gitlab*'
   After an edit of the mapping, replace its data alone:
-    gitlab-iam-webhook policy -m mapping.yaml --parameter-only | kubectl apply --server-side -f -
+    gitlab-iam-webhook policy -m mapping.yaml --parameter-only |
+      kubectl apply --server-side -f -
 
 A policy needs Kubernetes 1.36. It gives no warnings, writes no Events and no metrics, and
 repairs nothing: what exists already is annotated when it is next created or updated.

@@ -56,6 +56,7 @@ fn thing(object: &Object) -> Thing {
         kind,
         namespace: "gitlab".to_owned(),
         service_account: object.service_account.clone(),
+        generate_name: None,
         labels: object.labels.clone().into_iter().collect(),
         annotations: object.annotations.clone().into_iter().collect(),
         user: None,

@@ -314,7 +314,7 @@ workload-controller: workloadControllers
 {{- fail (printf "policy.enabled: a MutatingAdmissionPolicy needs Kubernetes 1.36 or later, and this is %s. For helm template give --kube-version, or --api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- if not .Values.allowedRoles -}}
-{{- fail "policy.enabled: the policy gives no role outside allowedRoles, and that list is empty: name the roles that a mapping may give, such as allowedRoles[0]=arn:aws:iam::123456789012:role/gitlab-*" -}}
+{{- fail "policy.enabled: the policy gives no role outside allowedRoles, and that list is empty: name the roles that a mapping may give, such as allowedRoles[0]=arn:aws:iam::123456789012:role/gitlab*" -}}
 {{- end -}}
 {{- range $n, $role := .Values.allowedRoles -}}
 {{- if not (regexMatch `^([^][{}\\[:cntrl:]]*|[^][{}\\,|[:cntrl:]]*(\{[^][{}\\|[:cntrl:]]*\}[^][{}\\,|[:cntrl:]]*)+)$` $role) -}}
