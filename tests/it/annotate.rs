@@ -471,7 +471,7 @@ fn bad_input_is_refused_with_a_sentence_and_nothing_comes_out() {
         (format!("{ok}\u{0}\u{1}\u{2}"), "annotating standard input: "),
         (
             "kind: ServiceAccount\nmetadata:\n  name: a # x\u{2028}  name: b\n".to_owned(),
-            "3:13: the character U+2028 ends a line for kubectl, and not for other readers of YAML: take it out",
+            "3:14: the character U+2028 ends a line for kubectl, and not for other readers of YAML: take it out",
         ),
         (format!("{ok}a: *b\n"), "annotating standard input: 5:4: not YAML: "),
         (
