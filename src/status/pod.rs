@@ -66,13 +66,12 @@ impl Survey<'_> {
         let is_same = match (before, old) {
             (Some(_), Some(old)) if is_pending => old.wanted == row.wanted,
             (Some(_), Some(old)) => old.state == row.state,
-            (Some(_), None) => false,
             // Without the mapping in force, a Pod that starts now gets what its ServiceAccount carries.
             (None, _) if is_pending && row.provider == Some(Provider::Irsa) => {
                 let account = self.accounts.get(pod.service_account());
                 account.is_some_and(|account| account.present == row.wanted)
             }
-            (None, _) => false,
+            (Some(_), None) | (None, _) => false,
         };
         row.is_touched = row.state.is_news() && !is_same;
         if is_pending && is_same {

@@ -431,7 +431,7 @@ fn the_mapping_in_force_as_a_candidate_changes_nothing_whatever_runs() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(json["hasDrift"] == false && json["objects"].as_array().unwrap().len() == 5, "{json}");
     // Another role is news for the Pod that would take it, and for no other.
-    let other = file(&cluster.folder, "other.yaml", &MAPPING.replace("role: registry}", "role: other}"));
+    let other = file(&cluster.folder, "other.yaml", MAPPING.replace("role: registry}", "role: other}"));
     let said = cluster.status(&["-m", &other]);
     let pods = said.out.lines().filter(|line| line.contains(" pod/")).count();
     assert!(said.code == 1 && pods == 1, "{}", said.out);
