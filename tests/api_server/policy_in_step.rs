@@ -460,12 +460,12 @@ fn the_policy_acts_where_the_webhook_is_asked_and_nowhere_else() {
         let done = space.run("kubectl", &[&dry[..], more].concat(), &object.to_string()).good();
         let object: Value = serde_json::from_str(&done.out).unwrap();
         let annotations = object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
-        annotations.get(ROLE).or(annotations.get(POD_ROLE)).cloned()
+        annotations.get(ROLE).or_else(|| annotations.get(POD_ROLE)).cloned()
     };
     let mut selected = account("trial");
     selected["metadata"]["labels"]["roles"] = "yes".into();
     let given = || roles(&release.gitlab, &selected, &[]);
-    eventually("the policy is in force", || given());
+    eventually("the policy is in force", &given);
     assert_eq!(given(), Some(json!(arn("ok-a"))));
     assert_eq!(roles(&release.gitlab, &account("trial"), &[]), None, "the objectSelector");
     // Each has the label that opts it in.
@@ -482,7 +482,7 @@ fn the_policy_acts_where_the_webhook_is_asked_and_nowhere_else() {
         label(out);
         eventually(out, || given().is_none().then_some(()));
         label(back);
-        eventually(back, || given());
+        eventually(back, &given);
     }
     // What exists is left to the webhook, when our own account has it admitted again.
     label("gitlab-iam-webhook/inject=observe");
@@ -491,7 +491,7 @@ fn the_policy_acts_where_the_webhook_is_asked_and_nowhere_else() {
     stored["metadata"]["name"] = "stored".into();
     release.gitlab.apply(&stored);
     label("gitlab-iam-webhook/inject=enabled");
-    eventually("it is given again", || given());
+    eventually("it is given again", given);
     let admit_again = |more: &[&str]| {
         let patch = ["patch", "serviceaccount", "stored", "--dry-run=server", "-o", "json", "-p", "{}"];
         release.gitlab.kubectl(&[&patch[..], more].concat()).good().out
