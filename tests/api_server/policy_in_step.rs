@@ -379,16 +379,24 @@ fn a_replica_of_another_version_cannot_write_its_format_and_takes_over_after_a_r
     // An upgrade: the policy and its fence know another format, and a new replica writes it.
     let fence = format!("{}-policy", release.full_name());
     let change = |from: &str, to: &str| {
-        let text =
-            release.space.kubectl(&["get", "validatingadmissionpolicy", &fence, "-o", "json"]).good().out;
         let (from, to) = (format!("in ['{from}', 'none']"), format!("in ['{to}', 'none']"));
-        assert!(text.contains(&from), "{text}");
-        release.space.run_anywhere("kubectl", &["replace", "-f", "-"], &text.replace(&from, &to)).good();
+        // The API server may write the status of a policy meanwhile.
+        eventually("the fence is changed", || {
+            let get = ["get", "validatingadmissionpolicy", &fence, "-o", "json"];
+            let text = release.space.kubectl(&get).good().out;
+            assert!(text.contains(&from), "{text}");
+            let replace = ["replace", "-f", "-"];
+            release.space.run_anywhere("kubectl", &replace, &text.replace(&from, &to)).ok.then_some(())
+        });
     };
-    change(policy::FORMAT, "99");
     let token = release.token();
     let patch = json!({"data": {"format": "99", "new": "words"}}).to_string();
     let newer = ["patch", "configmap", PARAMETER, "--type", "merge", "-p", &patch, "--token", &token];
+    // A policy is in force a moment after it was made: without this, both replicas could write.
+    eventually("the fence is in force", || {
+        (!release.space.kubectl(&[&newer[..], &["--dry-run=server"]].concat()).ok).then_some(())
+    });
+    change(policy::FORMAT, "99");
     eventually("the new replica writes", || release.space.kubectl(&newer).ok.then_some(()));
     let words = "has another format than the policy of this release";
     eventually("the old one is refused", || webhook.has_seen(words).then_some(()));
