@@ -119,7 +119,10 @@ fn for_shell(shell: &str, words: &[OsString]) -> anyhow::Result<ExitCode> {
     let shell = Shell::from_str(shell, false)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("reading the variable {VARIABLE}"))?;
-    let typed = words.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    let typed: Vec<OsString> = words.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    if are_options_only(&typed) {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut command = CalledAs::Itself.command();
     let mut answer = Vec::new();
     let folder = env::current_dir().ok();
@@ -151,6 +154,10 @@ fn for_kubectl(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let mut words = words.to_vec();
     if words.len() < 2 {
         words.push(OsString::new());
+    }
+    if are_options_only(&words) {
+        output::print(&for_cobra(&[]))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let words = understood(words);
     let index = words.len() - 1;
@@ -187,6 +194,12 @@ fn for_cobra(found: &[CompletionCandidate]) -> String {
     let directive = if is_begun && found.len() == 1 { NO_SPACE | NO_FILES } else { NO_FILES };
     let _ = writeln!(text, ":{directive}");
     text
+}
+
+/// Whether the last word is an option of kubectl before the command, or the value of one. Nothing is known of
+/// that here, as it would take a cluster.
+fn are_options_only(words: &[OsString]) -> bool {
+    words.len() > 1 && options_before_the_command(words) + 1 == words.len()
 }
 
 /// The words with kubectl's own options behind the command, unless the command is still being typed.

@@ -82,6 +82,8 @@ fn kubectl_is_told_what_can_follow_one_a_line_and_then_what_to_do_with_them() {
     assert_eq!(follows(&["explain", "manif"]), ["manifests/", ":6"], "no space, so that one can go on");
     assert_eq!(follows(&["explain", "deplo"]), ["deploy/", ":6"]);
     assert_eq!(follows(&["nonsense", "x"]), [":4"]);
+    assert_eq!(follows(&["-n", ""]), [":4"], "a command is no namespace");
+    assert_eq!(follows(&["-n", "gitlab", "--context", "do"]), [":4"]);
     let commands = follows(&[""]);
     assert!(commands.contains(&"doctor".to_owned()) && commands.len() > 10, "{commands:?}");
     assert!(!commands.iter().any(|word| word.starts_with('-')), "options are told where one is begun");
@@ -133,6 +135,7 @@ fn bash_completes_commands_options_values_and_files() {
     assert_eq!(completed(&["explain", "--output", "j"]), ["json"]);
     assert_eq!(completed(&["explain", "-m", "mapp"]), ["mapping.yaml"]);
     assert_eq!(completed(&["-n", "gitlab", "explain", "--tr"]), ["--trace"]);
+    assert_eq!(completed(&["-n", "do"]), [""]);
     assert_eq!(completed(&["completions", ""]).iter().filter(|word| !word.starts_with('-')).count(), 3);
 }
 
