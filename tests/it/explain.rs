@@ -153,6 +153,19 @@ fn what_is_wrong_on_the_command_line_is_said_with_what_to_write() {
     }
 }
 
+#[test]
+fn a_kubeconfig_that_names_no_context_is_told_with_its_own_remedy_alone() {
+    let folder = folder();
+    fs::write(folder.path().join("no-kubeconfig"), "apiVersion: v1\nkind: Config\n").unwrap();
+    let (code, _, err) = explain(folder.path(), &["sa/a"]);
+    let file = folder.path().join("no-kubeconfig").display().to_string();
+    let want = format!(
+        "error: connecting to the cluster: using the kubeconfig: {file} (from KUBECONFIG): it sets no current \
+         context: name one with --context\n"
+    );
+    assert_eq!((code, err), (2, want));
+}
+
 /// What a command prints on a terminal, which shows both streams.
 fn on_a_terminal(folder: &Path, command: &str, term: &str) -> (i32, String) {
     let ours = env!("CARGO_BIN_EXE_gitlab-iam-webhook");
