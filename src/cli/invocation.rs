@@ -89,7 +89,7 @@ fn for_kubectl(command: Command) -> Command {
         let indent = line.strip_suffix(typed).unwrap_or_default();
         match typed.strip_prefix(TYPED) {
             Some(rest) => format!("{indent}{TYPED_FOR_KUBECTL}{rest}"),
-            None => line.to_owned(),
+            None => line.replace(&format!("| {TYPED}"), &format!("| {TYPED_FOR_KUBECTL}")),
         }
     };
     command.after_help(examples.lines().map(line).collect::<Vec<_>>().join("\n"))
@@ -266,7 +266,7 @@ mod tests {
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in text.lines().map(str::trim_start) {
-                assert!(!line.starts_with(TYPED) || line.contains("<("), "{line}");
+                assert!(!line.starts_with(TYPED) && !line.contains(&format!("| {TYPED}")), "{line}");
                 examples += usize::from(line.starts_with(TYPED_FOR_KUBECTL));
             }
         }

@@ -19,10 +19,15 @@ pub struct NotJoined {
 /// When a text would say something else there.
 pub fn join(texts: &[&Annotated<'_, '_>]) -> Result<String, NotJoined> {
     let mut stream = String::with_capacity(texts.iter().map(|part| part.text.len() + 8).sum());
-    for Annotated { text, .. } in texts {
+    for (index, Annotated { text, .. }) in texts.iter().enumerate() {
         // A byte order mark may stand before a stream only.
         let text = if stream.is_empty() { text } else { text.strip_prefix('\u{feff}').unwrap_or(text) };
-        stream.push_str(separator(&stream, text));
+        let between = separator(&stream, text);
+        // kubectl takes a stream that begins with a brace for JSON, and knows no end of a document there.
+        if between.contains("...") && stream.trim_start().starts_with('{') {
+            return Err(NotJoined { index });
+        }
+        stream.push_str(between);
         stream.push_str(text);
     }
     let Some((_, before_others)) = texts.split_last() else { return Ok(stream) };
@@ -115,12 +120,15 @@ mod tests {
             (&["a: >+\n  x", "b: 2\n"], 0),
             (&["a: |\r\n  x\r\n  y", "", ""], 0),
             (&["- |\n x", "--- 1\n"], 0),
+            (&["{}\n", "a: 1\n", "%YAML 1.1\n---\nb: 2\n"], 2),
         ] {
             assert_eq!(joined(texts), Err(NotJoined { index }), "{texts:?}");
-            // The last of all may end so.
+            // It may stand alone, and the last of all may end so.
+            assert!(joined(&texts[index..=index]).is_ok(), "{texts:?}");
             let mut turned = texts.to_vec();
-            turned.swap(index, texts.len() - 1);
-            assert!(joined(&turned).is_ok(), "{turned:?}");
+            turned.remove(index);
+            turned.push(texts[index]);
+            assert_eq!(joined(&turned).is_ok(), !texts[index].starts_with('%'), "{turned:?}");
         }
     }
 }
