@@ -166,10 +166,11 @@ fn print_difference(all: &[(&Input, Annotated<'_, '_>)], args: &AnnotateArgs) ->
             for (input, annotated) in all {
                 output::print(&diff::unified(&input.name, &input.text, &annotated.splices, style))?;
             }
-            let is_outside =
-                |name: &str| Path::new(name).components().any(|part| part == path::Component::ParentDir);
-            if is_different && all.iter().any(|(input, _)| is_outside(&input.name)) {
-                output::error("git apply takes no path with ..: make the diff at the top of the repository");
+            if is_different && all.iter().any(|(input, _)| !is_below(&input.name)) {
+                output::error(
+                    "git apply takes no path that begins with / or has .. in it: name files from the top of \
+                     the repository",
+                );
             }
         }
         OutputFormat::Json | OutputFormat::Yaml => {
@@ -180,6 +181,13 @@ fn print_difference(all: &[(&Input, Annotated<'_, '_>)], args: &AnnotateArgs) ->
         }
     }
     Ok(ExitCode::from(u8::from(is_different)))
+}
+
+/// Whether a path goes down from the folder that this runs in.
+fn is_below(name: &str) -> bool {
+    Path::new(name)
+        .components()
+        .all(|part| matches!(part, path::Component::Normal(_) | path::Component::CurDir))
 }
 
 fn as_json(input: &Input, told: &Told<'_, '_>) -> Value {

@@ -424,9 +424,10 @@ fn a_difference_that_git_does_not_apply_says_how_it_would() {
     let tells = |file: &str| {
         let (code, _, err) = place.run(&["-m", "m.yaml", "-n", "ns", "--diff", file]);
         assert_eq!(code, 1, "{err}");
-        err.starts_with("git apply takes no path with ..: make the diff at the top of the repository\n")
+        err.starts_with("git apply takes no path that begins with / or has .. in it: name files from the top")
     };
-    assert!(tells("f/../f/a.yaml") && !tells("f/a.yaml"));
+    let whole = place.0.path().join("f/a.yaml").display().to_string();
+    assert!(tells("f/../f/a.yaml") && tells(&whole) && !tells("./f/a.yaml"));
 }
 
 #[test]
