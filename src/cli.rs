@@ -34,11 +34,11 @@ use crate::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
 const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:
     gitlab-iam-webhook check mapping.yaml
-  See which role each object of a chart would get; and why an object of the cluster gets its own:
+  See which role each object of a chart would get; and why one of the cluster gets its own:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml |
       gitlab-iam-webhook explain -m mapping.yaml -n gitlab -
     gitlab-iam-webhook explain -n gitlab deploy/gitlab-registry
-  See which role each ServiceAccount and Pod has, and what a mapping would change, before you apply it:
+  See which role each ServiceAccount and Pod has; and what a mapping would change:
     gitlab-iam-webhook status
     gitlab-iam-webhook status -m mapping.yaml
   Put the roles into manifests, where no webhook runs:
@@ -201,7 +201,8 @@ pub fn main() -> ExitCode {
 fn run(called_as: CalledAs, words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let mut command = called_as.command();
     let words = invocation::options_behind_the_command(words);
-    let typed = command.try_get_matches_from_mut(words).unwrap_or_else(|error| error.exit());
+    let typed = command.try_get_matches_from_mut(words.clone());
+    let typed = typed.unwrap_or_else(|error| invocation::with_advice(error, &command, &words).exit());
     let cli = Cli::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut command).exit());
     match cli.command {
         Command::Check(args) => check::run(&args),

@@ -1,6 +1,7 @@
 //! How are log lines written, and how do errors, durations and times read in them?
 
-use std::io;
+use std::env;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -28,8 +29,7 @@ pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
         .with_target(false);
     match format {
         Format::Text => {
-            let colour = io::IsTerminal::is_terminal(&io::stderr());
-            builder.with_ansi(colour).finish().with(filter).try_init()?;
+            builder.with_ansi(takes_colour(&io::stderr())).finish().with(filter).try_init()?;
         }
         Format::Json => {
             builder.json().flatten_event(true).with_current_span(false).finish().with(filter).try_init()?;
@@ -40,6 +40,14 @@ pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("no message"));
     }));
     Ok(())
+}
+
+/// Whether colours are shown there: it is a terminal that has some, and nobody set `NO_COLOR`
+/// (<https://no-color.org>).
+#[must_use]
+pub fn takes_colour(to: &impl IsTerminal) -> bool {
+    let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    to.is_terminal() && !is_refused && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// The last second of the year 9999. RFC 3339 has no later one.

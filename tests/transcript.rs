@@ -17,7 +17,9 @@ use crate::page;
 pub(crate) const PAGE: &str = "docs/cli.md";
 
 /// What differs from run to run, and what stands for it on the page.
-const DIFFERS: [(&str, &str); 5] = [
+const DIFFERS: [(&str, &str); 6] = [
+    // What takes more than a second is told on standard error.
+    (r"(?m)^(asking|reading) .* \.\.\.\n", ""),
     (r"Z, in \d[\dhms ]*", "Z, in DURATION"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"127\.0\.0\.1:\d{4,5}\b", "127.0.0.1:PORT"),

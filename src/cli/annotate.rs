@@ -5,7 +5,7 @@ mod function;
 mod read;
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 
 use super::input::{self, Input};
 use super::{OperatorPolicyArgs, OutputFormat, cluster_args, output};
-use crate::engine::annotate::{Annotated, Circumstances, MAX_OBJECTS, Told, annotate};
+use crate::engine::annotate::{Annotated, Circumstances, MAX_OBJECTS, Told, annotate, join};
 use crate::engine::decision::Outcome;
 use crate::engine::mapping;
 use crate::engine::object::component::Component;
 use crate::engine::rules::ruleset::Ruleset;
+use crate::telemetry::takes_colour;
 
 const EXAMPLES: &str = "Examples:
   Install GitLab with its roles where no webhook runs:
@@ -26,21 +27,22 @@ const EXAMPLES: &str = "Examples:
       gitlab-iam-webhook annotate -m mapping.yaml -n gitlab | kubectl apply -n gitlab -f -
   The same with Helm 3 itself, which says -n by a post-renderer's arguments:
     helm install gitlab gitlab/gitlab -n gitlab --post-renderer gitlab-iam-webhook \\
-      --post-renderer-args annotate --post-renderer-args -m=mapping.yaml --post-renderer-args -n=gitlab
-  Show in CI what would change, and change the files by it:
+      --post-renderer-args annotate --post-renderer-args -m=mapping.yaml \\
+      --post-renderer-args -n=gitlab
+  Show in CI what would change; at the top of the repository, change the files by it:
     gitlab-iam-webhook annotate -m mapping.yaml -n gitlab --diff manifests/
     gitlab-iam-webhook annotate -m mapping.yaml -n gitlab --diff manifests/ | git apply
 
 Naming the files opts their objects in: the label gitlab-iam-webhook/inject of namespaces is not
 looked at. An object that says gitlab-iam-webhook/inject: disabled stays as it is.
 
-The stream keeps its format: YAML stays YAML, JSON stays JSON, and what does not change keeps every
-byte. Nothing is printed unless all of it could be read: at most 64 MiB, and 2,000,000 values in one
-document. A ResourceList on standard input is taken as kustomize gives it to a function, with the
-mapping in functionConfig under data, mapping.yaml.
+The stream keeps its format: YAML stays YAML, JSON stays JSON, and what does not change keeps
+every byte. Nothing is printed unless all of it could be read: at most 64 MiB, and 2,000,000
+values in one document. A ResourceList on standard input is taken as kustomize gives it to a
+function, with the mapping in functionConfig under data, mapping.yaml.
 
-Exit status: 0 when the manifests were printed, or --diff has no difference to show, 1 when --diff
-has one, 2 when something cannot be read or annotated.";
+Exit status: 0 when the manifests were printed, or --diff has no difference to show, 1 when
+--diff has one, 2 when something cannot be read or annotated.";
 
 /// The arguments of `annotate`.
 #[derive(Debug, Args)]
@@ -50,10 +52,15 @@ pub(super) struct AnnotateArgs {
     #[arg(long, short, value_name = "FILE", env = "GITLAB_IAM_WEBHOOK_MAPPING")]
     mapping: Option<PathBuf>,
 
-    /// The files with the manifests; `-` is standard input. Of a folder, its .yaml, .yml and .json files are
-    /// taken, but not those of folders in it. Several files come out as one stream.
-    #[arg(default_value = "-", value_name = "MANIFEST FILE")]
+    /// The files with the manifests; `-` is standard input, as it is where none is named. Of a folder, its
+    /// .yaml, .yml and .json files are taken, but not those of folders in it. Several files come out as one
+    /// stream.
+    #[arg(value_name = "MANIFEST FILE")]
     files: Vec<PathBuf>,
+
+    /// One more file with manifests, or a folder, as kubectl takes it. The option can be repeated.
+    #[arg(long = "filename", short = 'f', value_name = "FILE")]
+    more_files: Vec<PathBuf>,
 
     /// The namespace of the objects that name none. The variable is one that Helm itself reads.
     #[arg(
@@ -84,8 +91,16 @@ pub(super) struct AnnotateArgs {
     policy: OperatorPolicyArgs,
 }
 
+impl AnnotateArgs {
+    /// The files and folders that are named.
+    fn named(&self) -> Vec<PathBuf> {
+        let named: Vec<PathBuf> = self.files.iter().chain(&self.more_files).cloned().collect();
+        if named.is_empty() { vec!["-".into()] } else { named }
+    }
+}
+
 pub(super) fn run(args: &AnnotateArgs) -> anyhow::Result<ExitCode> {
-    let inputs = read::all(&args.files)?;
+    let inputs = read::all(&args.named())?;
     if let [input] = inputs.as_slice()
         && let Some(list) = function::ResourceList::of(input)
     {
@@ -129,41 +144,33 @@ fn annotated<'t, 'r>(
 
 /// Prints the texts as one stream.
 fn print_manifests(all: &[(&Input, Annotated<'_, '_>)]) -> anyhow::Result<ExitCode> {
-    let mut before = "";
-    for (_, Annotated { text, .. }) in all {
-        output::print(separator(before, text))?;
-        output::print(text)?;
-        before = text;
+    if let [(_, annotated)] = all {
+        output::print(&annotated.text)?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let texts: Vec<_> = all.iter().map(|(_, annotated)| annotated).collect();
+    let stream = join(&texts).map_err(|error| {
+        let name = all.get(error.index).map_or("the files", |(input, _)| &input.name);
+        anyhow::Error::new(error).context(format!("making one stream of the files, with {name}"))
+    });
+    output::print(&stream?)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns what must stand between two texts so that their documents stay apart.
-fn separator(before: &str, after: &str) -> &'static str {
-    let is_marked = |line: &str| {
-        line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
-    };
-    let is_comment = |line: &&str| line.starts_with('#') || line.trim().is_empty();
-    let mut lines = after.trim_start_matches('\u{feff}').lines().skip_while(is_comment);
-    let is_apart =
-        before.is_empty() || lines.next().is_some_and(|line| is_marked(line) || line.starts_with('%'));
-    match (is_apart, before.is_empty() || before.ends_with('\n')) {
-        (true, true) => "",
-        (true, false) => "\n",
-        (false, true) => "---\n",
-        (false, false) => "\n---\n",
-    }
 }
 
 fn print_difference(all: &[(&Input, Annotated<'_, '_>)], args: &AnnotateArgs) -> anyhow::Result<ExitCode> {
     let is_different = all.iter().any(|(_, annotated)| !annotated.splices.is_empty());
     match args.output {
         OutputFormat::Text => {
-            let is_terminal = io::stdout().is_terminal();
-            let style =
-                diff::Style::of(is_terminal, std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()));
+            let stdout = io::stdout();
+            let style = diff::Style::of(stdout.is_terminal(), takes_colour(&stdout));
             for (input, annotated) in all {
                 output::print(&diff::unified(&input.name, &input.text, &annotated.splices, style))?;
+            }
+            if is_different && all.iter().any(|(input, _)| !is_below(&input.name)) {
+                output::error(
+                    "git apply takes no path that begins with / or has .. in it: name files from the top of \
+                     the repository",
+                );
             }
         }
         OutputFormat::Json | OutputFormat::Yaml => {
@@ -174,6 +181,13 @@ fn print_difference(all: &[(&Input, Annotated<'_, '_>)], args: &AnnotateArgs) ->
         }
     }
     Ok(ExitCode::from(u8::from(is_different)))
+}
+
+/// Whether a path goes down from the folder that this runs in.
+fn is_below(name: &str) -> bool {
+    Path::new(name)
+        .components()
+        .all(|part| matches!(part, path::Component::Normal(_) | path::Component::CurDir))
 }
 
 fn as_json(input: &Input, told: &Told<'_, '_>) -> Value {

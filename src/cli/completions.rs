@@ -16,6 +16,7 @@ use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
 use super::invocation::{CalledAs, options_before_the_command, options_behind_the_command};
 use super::output;
+use crate::shell;
 
 const EXAMPLES: &str = "Examples:
   Complete in this shell, and with a line in ~/.bashrc or ~/.zshrc in each:
@@ -72,12 +73,28 @@ impl Shell {
 
 /// Prints the script of a shell.
 pub(super) fn run(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
-    let mut script = Vec::new();
     let asked = asked_program(env::args_os().next(), &env::current_dir().unwrap_or_default());
-    let written = args.shell.completer().write_registration(VARIABLE, PROGRAM, PROGRAM, &asked, &mut script);
-    written.context("writing the script")?;
-    output::print(&String::from_utf8(script).context("writing the script")?)?;
+    output::print(&script(args.shell, &asked).context("writing the script")?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The script of a shell, which asks a program. In our own quotes, the name of a folder is neither run by
+/// bash or zsh, nor taken for one of the words that clap fills in.
+fn script(shell: Shell, asked: &str) -> anyhow::Result<String> {
+    const PLACE: &str = "asked-program";
+    let quotes = match shell {
+        Shell::Bash => "\"",
+        Shell::Zsh => "",
+        Shell::Fish => return registration(shell, asked),
+    };
+    let script = registration(shell, PLACE)?;
+    Ok(script.replace(&format!("{quotes}{PLACE}{quotes}"), &shell::word(asked)))
+}
+
+fn registration(shell: Shell, asked: &str) -> anyhow::Result<String> {
+    let mut script = Vec::new();
+    shell.completer().write_registration(VARIABLE, PROGRAM, PROGRAM, asked, &mut script)?;
+    Ok(String::from_utf8(script)?)
 }
 
 /// The program that the script asks: the one that was called, wherever the shell is then.
@@ -102,15 +119,33 @@ fn for_shell(shell: &str, words: &[OsString]) -> anyhow::Result<ExitCode> {
     let shell = Shell::from_str(shell, false)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("reading the variable {VARIABLE}"))?;
-    let typed = words.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    let typed: Vec<OsString> = words.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    if are_options_only(&typed) {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut command = CalledAs::Itself.command();
     let mut answer = Vec::new();
     let folder = env::current_dir().ok();
     let written =
         shell.completer().write_complete(&mut command, understood(typed), folder.as_deref(), &mut answer);
     written.context("completing what was typed")?;
-    output::print(&String::from_utf8_lossy(&answer))?;
+    let answer = String::from_utf8_lossy(&answer);
+    match (shell, env::var("_CLAP_IFS").ok().filter(|between| !between.is_empty())) {
+        (Shell::Bash, Some(between)) => output::print(&for_bash(&answer, &between))?,
+        _ => output::print(&answer)?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// bash puts a candidate into the line as it is, where the name of a file may be a command of its own.
+fn for_bash(answer: &str, between: &str) -> String {
+    let quoted = |candidate: &str| match candidate.strip_suffix('/') {
+        Some(folder) => format!("{}/", shell::word(folder)),
+        None => shell::word(candidate),
+    };
+    let candidates =
+        answer.split(between).filter(|text| !text.is_empty() && !text.contains(char::is_control));
+    candidates.map(quoted).collect::<Vec<_>>().join(between)
 }
 
 /// kubectl gives the words behind the plugin's name, of which the last is being typed. It expects a line for
@@ -119,6 +154,10 @@ fn for_kubectl(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let mut words = words.to_vec();
     if words.len() < 2 {
         words.push(OsString::new());
+    }
+    if are_options_only(&words) {
+        output::print(&for_cobra(&[]))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let words = understood(words);
     let index = words.len() - 1;
@@ -157,6 +196,12 @@ fn for_cobra(found: &[CompletionCandidate]) -> String {
     text
 }
 
+/// Whether the last word is an option of kubectl before the command, or the value of one. Nothing is known of
+/// that here, as it would take a cluster.
+fn are_options_only(words: &[OsString]) -> bool {
+    words.len() > 1 && options_before_the_command(words) + 1 == words.len()
+}
+
 /// The words with kubectl's own options behind the command, unless the command is still being typed.
 fn understood(words: Vec<OsString>) -> Vec<OsString> {
     let before = options_before_the_command(&words);
@@ -177,6 +222,13 @@ mod tests {
             assert_eq!(asked_program(Some(called.into()), Path::new("/home/me")), asked);
         }
         assert_eq!(asked_program(None, Path::new("/")), "gitlab-iam-webhook");
+    }
+
+    #[test]
+    fn a_file_is_one_word_for_bash() {
+        let answer = "a b\u{b}$(x)/\u{b}--all\u{b}a\nb\u{b}c/";
+        assert_eq!(for_bash(answer, "\u{b}"), "'a b'\u{b}'$(x)'/\u{b}--all\u{b}c/");
+        assert_eq!(for_bash("", "\u{b}"), "");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::inventory::{Inventory, read};
 use report::{LookedAt, Told};
 
 const EXAMPLES: &str = "Examples:
-  Look at the cluster of the current context: at the webhook, and at every namespace with GitLab:
+  Look at the cluster of the current context: the webhook, and every namespace with GitLab:
     gitlab-iam-webhook doctor
   Look into two namespaces, and also into their Secrets, of which no value is ever printed:
     gitlab-iam-webhook doctor -n gitlab -n gitlab-runner --secrets
@@ -37,8 +37,8 @@ What may not be read narrows the report, and the report says so. Nothing is chan
 server is asked, as a dry run, to write a broken mapping, which the webhook refuses.
 
 Exit status: 0 when nothing is wrong in what could be looked at, 1 when there are problems (or,
-with --strict, warnings or what could not be looked at), 2 when nothing could be looked at, or a file
-that was named could not be read.";
+with --strict, warnings or what could not be looked at), 2 when nothing could be looked at, or
+a file that was named could not be read.";
 
 /// The most bytes of a file that are read.
 const MOST_BYTES: usize = 64 << 20;

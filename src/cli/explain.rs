@@ -9,10 +9,11 @@ mod table;
 mod target;
 mod text;
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
@@ -27,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   Say which role a Pod of the cluster gets, by the mapping in force, and why:
     gitlab-iam-webhook explain pod/gitlab-registry-6f7d9c8b5d-x2k4p -n gitlab
   The same by a mapping that is not applied yet, for a workload and an account:
-    gitlab-iam-webhook explain -m mapping.yaml -n gitlab deploy/gitlab-registry sa/gitlab-sidekiq
+    gitlab-iam-webhook explain -m mapping.yaml -n gitlab deploy/gitlab-registry sa/gitlab-web
   What each object of a chart would get, and then all rules that were tried for one:
     helm template gitlab gitlab/gitlab -n gitlab -f values.yaml >chart.yaml
     gitlab-iam-webhook explain -m mapping.yaml -n gitlab chart.yaml
@@ -37,8 +38,9 @@ const EXAMPLES: &str = "Examples:
       --user system:serviceaccount:ci:gitlab-runner
 
 What has the form KIND/NAME is an object of the cluster: a sa, pod, deploy, sts, ds, rs, job or
-cronjob, by any name that kubectl takes. Everything else is a file, as is ./KIND/NAME. The role of
-irsa is on a Pod's ServiceAccount: give explain both in one input, as kubectl get sa,pods does.
+cronjob, by any name that kubectl takes. Everything else is a file, as is ./KIND/NAME. The role
+of irsa is on a Pod's ServiceAccount: give explain both in one input, as `kubectl get sa,pods`
+does.
 
 Exit status: 0 when something was explained, 1 when the file has no ServiceAccount, Pod or Pod
 template, 2 when a file or an object cannot be read, or is not there.";
@@ -104,6 +106,9 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    if args.what.is_empty() && args.file.is_none() && io::stdin().is_terminal() {
+        bail!("nothing is named that is to be explained: name an object, as sa/NAME, or a file");
+    }
     match target::of(&args.what, args.file.as_deref())? {
         Target::Manifests { path, only } => {
             let mapping = args.mapping.as_ref().context(

@@ -2,9 +2,13 @@
 
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, fs};
 
 use anyhow::{Context, bail};
+
+/// Whether standard input was read. Whoever reads it again finds nothing there, and no error.
+static IS_STDIN_READ: AtomicBool = AtomicBool::new(false);
 
 /// The text of a file that was named on the command line.
 pub(super) struct Input {
@@ -22,13 +26,21 @@ pub(super) fn read_at_most(path: &Path, most: usize) -> anyhow::Result<Input> {
         if io::stdin().is_terminal() {
             bail!("standard input is a terminal: name a file, or pipe a file in");
         }
+        if IS_STDIN_READ.swap(true, Ordering::Relaxed) {
+            bail!("standard input is named twice, and can be read once only: save it as a file");
+        }
         let text = text_of(io::stdin().lock(), most).context("reading standard input")?;
-        return Ok(Input { name: "standard input".to_owned(), text });
+        return Ok(Input { name: name(path), text });
     }
-    let name = path.display().to_string();
+    let name = name(path);
     let text = fs::File::open(path).and_then(|file| text_of(file, most));
     let text = text.with_context(|| format!("reading {name}"))?;
     Ok(Input { name, text })
+}
+
+/// How a file is called in what is told.
+pub(super) fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 fn text_of(from: impl Read, most: usize) -> io::Result<String> {

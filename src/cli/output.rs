@@ -41,7 +41,7 @@ pub(super) fn yaml(value: &Value) -> anyhow::Result<String> {
 
 /// Escapes what steers a terminal, as JSON and YAML have it between double quotes. Both take four digits, and
 /// these are enough: none of the characters is beyond U+FFFF.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut text, c| {
         if must_be_escaped(c) {
             let _ = write!(text, "\\u{:04x}", u32::from(c));

@@ -32,8 +32,9 @@ const EXAMPLES: &str = "Examples:
 A policy needs Kubernetes 1.36. It gives no warnings, writes no Events and no metrics, and
 repairs nothing: what exists already is annotated when it is next created or updated.
 
-Exit status: 0 when the policy has every rule, 1 when rules would be left out, 2 when the mapping
-cannot be read or has problems. docs/policy.md says what a policy does otherwise than the webhook.";
+Exit status: 0 when the policy has every rule, 1 when rules would be left out, 2 when the
+mapping cannot be read or has problems. docs/policy.md says what a policy does otherwise than
+the webhook.";
 
 /// The name of the objects where none is given.
 const NAME: &str = "gitlab-iam-webhook";

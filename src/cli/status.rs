@@ -9,7 +9,6 @@ mod table;
 mod value;
 mod watch;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,14 +31,14 @@ const EXAMPLES: &str = "Examples:
     gitlab-iam-webhook status -n gitlab --watch
     gitlab-iam-webhook status --output html >roles.html
 
-The mapping in force, the allowed roles and the workload controllers are those of the installation;
-with -m, --allowed-role and --workload-controller try others for the candidate.
+The mapping in force, the allowed roles and the workload controllers are those of the
+installation; with -m, --allowed-role and --workload-controller try others for the candidate.
 What may not be read narrows the report, and the report says so. Nothing is changed.
 
-Exit status: 0 when everything is as decided, 1 when something is not and could be (contested, drift,
-stale, on-default), or, with --strict, something could not be looked at; with -m only what that
-mapping itself changes, orphans or leaves on-default counts. 2 when nothing could be looked at. What
-is observed does not count.";
+Exit status: 0 when everything is as decided, 1 when something is not and could be (contested,
+drift, stale, on-default), or, with --strict, something could not be looked at; with -m only
+what that mapping itself changes, orphans or leaves on-default counts. 2 when nothing could be
+looked at. What is observed does not count.";
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -133,8 +132,7 @@ fn text_of(args: &StatusArgs, report: &Report) -> anyhow::Result<String> {
     }
 }
 
-/// Whether standard output takes colours: it is a terminal, and nobody set `NO_COLOR`
-/// (<https://no-color.org>).
+/// Whether standard output takes colours.
 fn has_colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    crate::telemetry::takes_colour(&std::io::stdout())
 }

@@ -27,7 +27,8 @@ const EXAMPLES: &str = "Examples:
   Ask in a copy of a Pod, with the webhook's image in place of the container's own:
     kubectl -n gitlab debug POD --copy-to=whoami --container=CONTAINER \\
       --image=IMAGE -it -- /gitlab-iam-webhook whoami
-  An ephemeral container has nothing to ask about: it gets neither variables nor token.
+
+An ephemeral container has nothing to ask about: it gets neither variables nor token.
 
 The sources are told in the order of AWS's SDKs, and keys by the names of their variables
 alone. Only a web identity can be proved without signing: of the role of another source,

@@ -1,5 +1,6 @@
 //! How is the client of the API server made from a kubeconfig, or from the credentials of a Pod?
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -90,11 +91,20 @@ pub async fn connect(pool: Pool) -> Result<ApiServer, ConnectError> {
 async fn found() -> Result<Config, ConnectError> {
     Config::infer().await.map_err(|error| {
         let kubeconfig = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
-        ConnectError::Credentials(of_kubeconfig(
-            &place(None),
-            kubeconfig.unwrap_or(&KubeconfigError::FindPath),
-        ))
+        let kubeconfig = kubeconfig.unwrap_or(&KubeconfigError::FindPath);
+        let why = of_kubeconfig(&place(None), kubeconfig);
+        // Where there is one, another advice than what it says itself would mislead.
+        if is_there(kubeconfig) { ConnectError::Kubeconfig(why) } else { ConnectError::Credentials(why) }
     })
+}
+
+/// Whether there is a kubeconfig, of which this is the fault.
+fn is_there(fault: &KubeconfigError) -> bool {
+    match fault {
+        KubeconfigError::FindPath => false,
+        KubeconfigError::ReadConfig(why, _) => why.kind() != io::ErrorKind::NotFound,
+        _ => true,
+    }
 }
 
 /// Where the kubeconfig is, in words.

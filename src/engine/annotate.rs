@@ -5,6 +5,7 @@
 //! again: unless each document is what it was but for those annotations, nothing comes out at all.
 
 mod fingerprint;
+mod join;
 mod layout;
 mod quote;
 mod splice;
@@ -17,6 +18,7 @@ use crate::engine::object::subject::{Kind, Pair, Requester, value_of};
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{self, Node, Position, SyntaxError};
 use fingerprint::fingerprint;
+pub use join::{NotJoined, join};
 use splice::NotSpliced;
 pub use splice::{Splice, Top};
 
@@ -49,6 +51,8 @@ pub struct Annotated<'t, 'r> {
     pub told: Vec<Told<'t, 'r>>,
     /// Whether there is a Pod of which nobody knows who asks for it.
     pub is_requester_assumed: bool,
+    /// Where each document begins in the text that was read, and its fingerprint as it is now.
+    documents: Vec<(Position, u64)>,
 }
 
 /// What was decided on one object.
@@ -97,8 +101,8 @@ pub enum AnnotateError {
     /// kubectl and other readers of YAML 1.1 take a character for the end of a line, and readers of YAML 1.2
     /// do not: what one of them reads as a comment, the other one reads as a key.
     #[error(
-        "{at}: the character U+{code:04X} ends a line for kubectl, and not for other readers of YAML: take it \
-         out, or write it as an escape between double quotes"
+        "{at}: the character U+{code:04X} ends a line for kubectl, and not for other readers of YAML: take \
+         it out, or write it as an escape between double quotes"
     )]
     LineBreak {
         /// The place of the character.
@@ -113,6 +117,14 @@ pub enum AnnotateError {
     )]
     OtherChange {
         /// The place of the document.
+        at: Position,
+    },
+    /// Lines end in a way of which nothing can be spliced in.
+    #[error(
+        "{at}: a carriage return ends a line here, and no line feed follows it: end lines with line feeds"
+    )]
+    CarriageReturn {
+        /// The place of the first such end.
         at: Position,
     },
     /// There are more objects than are annotated at once.
@@ -155,8 +167,8 @@ pub fn annotate<'t, 'r>(
         objects: 0,
         told: Vec::new(),
         is_requester_assumed: false,
+        documents: Vec::new(),
     };
-    let mut wanted = Vec::new();
     // Where each object is written into.
     let mut places: Vec<(usize, usize)> = Vec::new();
     yaml::read_each(text, |document| {
@@ -168,7 +180,7 @@ pub fn annotate<'t, 'r>(
             places.extend(new.map(|splice| (splice.range.start, annotated.objects)));
             Ok::<_, AnnotateError>(())
         })?;
-        wanted.push((document.at, fingerprint(&document, &edits)));
+        annotated.documents.push((document.at, fingerprint(&document, &edits)));
         Ok::<_, AnnotateError>(())
     })?;
     if annotated.splices.is_empty() {
@@ -181,7 +193,14 @@ pub fn annotate<'t, 'r>(
     }
     annotated.splices.sort_by_key(|splice| (splice.range.start, splice.range.end));
     let new = splice::apply(text, &annotated.splices);
-    prove(&new, &wanted)?;
+    let documents = &annotated.documents;
+    if let Some(changed) = first_changed(&new, documents.iter().map(|(_, print)| *print)) {
+        let (at, _) = documents.get(changed).or_else(|| documents.last()).copied().unwrap_or_default();
+        return Err(match text.replace("\r\n", "  ").find('\r') {
+            Some(offset) => AnnotateError::CarriageReturn { at: Position::at(text, offset) },
+            None => AnnotateError::OtherChange { at },
+        });
+    }
     annotated.text = Cow::Owned(new);
     Ok(annotated)
 }
@@ -192,22 +211,26 @@ fn line_break_of_some(text: &str) -> Option<(usize, u32)> {
     text.match_indices(breaks).next().and_then(|(at, found)| Some((at, u32::from(found.chars().next()?))))
 }
 
-/// Reads the new text again, and finds out whether each document is as it should be.
-fn prove(new: &str, wanted: &[(Position, u64)]) -> Result<(), AnnotateError> {
-    let other_change = |at: Option<&(Position, u64)>| AnnotateError::OtherChange {
-        at: at.map(|(at, _)| *at).unwrap_or_default(),
-    };
-    let mut rest = wanted.iter();
-    let read = yaml::read_each(new, |document| match rest.next() {
-        Some((_, wanted)) if *wanted == fingerprint(&document, &[]) => Ok(()),
-        found => Err(other_change(found.or_else(|| wanted.last()))),
+/// A text is not what it should be, or no text at all.
+struct Changed;
+
+impl From<SyntaxError> for Changed {
+    fn from(_: SyntaxError) -> Self {
+        Self
+    }
+}
+
+/// Reads a new text, and returns how many of its documents are as they should be, unless all of them are.
+fn first_changed(text: &str, wanted: impl IntoIterator<Item = u64>) -> Option<usize> {
+    let (mut wanted, mut same) = (wanted.into_iter(), 0);
+    let read = yaml::read_each(text, |document| {
+        if wanted.next() != Some(fingerprint(&document, &[])) {
+            return Err(Changed);
+        }
+        same += 1;
+        Ok(())
     });
-    let failed = |error| match error {
-        AnnotateError::Unreadable(_) => other_change(rest.clone().next().or_else(|| wanted.last())),
-        other => other,
-    };
-    read.map_err(failed)?;
-    rest.next().map_or(Ok(()), |missing| Err(other_change(Some(missing))))
+    (read.is_err() || wanted.next().is_some()).then_some(same)
 }
 
 impl<'t, 'r> Annotated<'t, 'r> {

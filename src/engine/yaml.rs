@@ -167,6 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_key_in_quotes_is_a_key_like_any_other() {
+        for key in ["'<<'", "\"<<\"", "!!str <<", "? |-\n    <<\n "] {
+            let text = format!("a:\n {key}: {{x: 1}}\n");
+            let documents = read(&text).unwrap();
+            let map = documents[0].get("a").unwrap();
+            assert!(map.get("x").is_none() && map.at_path(&["<<", "x"]).is_some(), "{text}");
+        }
+        for key in ["<<", "!!merge <<", "!!merge '<<'"] {
+            let text = format!("a:\n  {key}: {{x: 1}}\n");
+            assert!(read(&text).unwrap()[0].at_path(&["a", "x"]).is_some(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_few_aliases_cannot_grow_without_bound() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {

@@ -245,6 +245,13 @@ fn what_is_shared_is_never_changed_for_one_alone() {
     ] {
         assert_eq!(annotated(text), Err(want.to_owned()), "{text}");
     }
+    let old = "kind: ServiceAccount\rmetadata:\r  name: s\r";
+    let error =
+        "1:21: a carriage return ends a line here, and no line feed follows it: end lines with line feeds";
+    assert_eq!(annotated(old), Err(error.to_owned()));
+    let quoted = "kind: ServiceAccount\nmetadata:\n  name: s\n  annotations:\n    '<<':\n      x: y\n";
+    let error = annotated(quoted).unwrap_err();
+    assert!(error.starts_with("6:7: annotations.<< must be text, but YAML reads it as a mapping"), "{error}");
     let template = "spec: &s {template: {metadata: {labels: {app: x}}, spec: {serviceAccountName: s}}}";
     let twice = format!(
         "kind: List\nitems:\n- kind: Deployment\n  metadata: {{name: a}}\n  {template}\n- kind: Deployment\n  metadata: {{name: b}}\n  spec: *s\n"
@@ -407,6 +414,20 @@ fn the_difference_is_one_that_git_applies() {
     assert_eq!(applied, annotated(&text).unwrap());
     let (code, difference, _) = place.run(&["-m", "m.yaml", "-n", "ns", "--diff", "a.yaml"]);
     assert_eq!((code, &*difference), (0, ""));
+}
+
+#[test]
+fn a_difference_that_git_does_not_apply_says_how_it_would() {
+    let place = Place::new();
+    fs::create_dir(place.0.path().join("f")).unwrap();
+    place.write("f/a.yaml", ACCOUNT);
+    let tells = |file: &str| {
+        let (code, _, err) = place.run(&["-m", "m.yaml", "-n", "ns", "--diff", file]);
+        assert_eq!(code, 1, "{err}");
+        err.starts_with("git apply takes no path that begins with / or has .. in it: name files from the top")
+    };
+    let whole = place.0.path().join("f/a.yaml").display().to_string();
+    assert!(tells("f/../f/a.yaml") && tells(&whole) && !tells("./f/a.yaml"));
 }
 
 #[test]
@@ -638,8 +659,56 @@ fn a_resource_list_brings_its_mapping_and_takes_its_results() {
         "{err}"
     );
     assert_eq!(place.pipe(&["-n", "ns", "-m", "m.yaml"], none.as_bytes()).0, 0);
-    let json = serde_json::json!({"kind": "ResourceList", "items": [], "functionConfig": {"data": {"mapping.yaml": "x"}}}).to_string();
+    let json = serde_json::json!({"apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": [], "functionConfig": {"data": {"mapping.yaml": "x"}}}).to_string();
     let (code, out, _) = place.pipe(&[], json.as_bytes());
     assert_eq!(code, 2);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["results"][0]["severity"], "error");
+    // Others may have kinds of the same name.
+    let other = plain.replace("config.kubernetes.io/v1", "example.com/v1");
+    let (code, out, err) = place.pipe(&["-n", "ns"], other.as_bytes());
+    assert_eq!((code, &*out), (2, ""));
+    assert!(err.starts_with("error: no mapping: name its file with -m FILE"), "{err}");
+}
+
+#[test]
+fn results_of_a_resource_list_hold_nothing_that_yaml_refuses() {
+    let place = Place::new();
+    let list = "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n- kind: ServiceAccount\n  metadata:\n    name: \"s\\x7f\\x85\\u202e\"\n    annotations: {eks.amazonaws.com/role-arn: \"by\\x7fhand\"}\n";
+    let (code, out, err) = place.pipe(&["-n", "ns", "-m", "m.yaml"], list.as_bytes());
+    assert_eq!(code, 0, "{err}");
+    let (first, rest) = out.split_once('\n').unwrap();
+    assert_eq!(rest, list);
+    assert!(first.is_ascii() && !first.contains(char::is_control), "{first:?}");
+    let results: Value = serde_json::from_str(first.strip_prefix("results: ").unwrap()).unwrap();
+    assert_eq!(results[0]["resourceRef"]["name"], "s\u{7f}\u{85}\u{202e}");
+}
+
+#[test]
+fn several_files_are_a_stream_that_is_read_again_as_they_were() {
+    let place = Place::new();
+    place.write("a.yaml", ACCOUNT);
+    place.write("b.yaml", format!("\u{feff}%YAML 1.1\n---\n{}", ACCOUNT.replace("name: s", "name: s2")));
+    place.write("c.yaml", "\u{feff}kind: ConfigMap\ndata:\n  a: |\n    text");
+    let all = ["-m", "m.yaml", "-n", "ns"];
+    let (code, out, err) = place.run(&[&all[..], &["a.yaml", "-f", "b.yaml", "-f", "c.yaml"]].concat());
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(manifest::read(&out).unwrap().len(), 2);
+    assert_eq!(out.matches('\u{feff}').count(), 0);
+    assert!(out.contains("  name: s\n...\n%YAML 1.1\n---\nkind: ServiceAccount\n"), "{out}");
+    assert!(out.ends_with("  name: s2\n---\nkind: ConfigMap\ndata:\n  a: |\n    text"), "{out}");
+    let (code, again, err) = place.pipe(&all, out.as_bytes());
+    assert_eq!((code, again), (0, out), "{err}");
+    // The text of c.yaml would have an end of line more.
+    let (code, out, err) = place.run(&[&all[..], &["-f", "c.yaml", "-f", "a.yaml"]].concat());
+    assert_eq!((code, &*out), (2, ""));
+    assert_eq!(
+        err,
+        "error: making one stream of the files, with c.yaml: it would not say the same among other files: \
+         end its last line, or annotate it alone\n"
+    );
+    let (code, out, err) = place.pipe(&[&all[..], &["-", "-f", "-"]].concat(), ACCOUNT.as_bytes());
+    assert_eq!((code, &*out), (2, ""));
+    assert_eq!(err, "error: standard input is named twice, and can be read once only: save it as a file\n");
+    let (code, _, err) = place.pipe(&["-m", "-"], MAPPING.as_bytes());
+    assert!(code == 2 && err.starts_with("error: standard input is named twice"), "{err}");
 }

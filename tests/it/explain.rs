@@ -139,6 +139,10 @@ fn what_is_wrong_on_the_command_line_is_said_with_what_to_write() {
         assert!(err.starts_with(&format!("error: {said}")), "{arguments:?}: {err}");
         assert_eq!(err.lines().count(), 1, "{err}");
     }
+    for word in ["sa/", "sa/a/b", "sa/../../x", "deploy/"] {
+        let (code, _, err) = explain(folder.path(), &["-m", "mapping.yaml", word]);
+        assert!(code == 2 && err.contains(": write ") && err.contains("/NAME"), "{word}: {err}");
+    }
     for (arguments, said) in [
         (&["sa/a", "-n", ""][..], "it is empty: name a namespace"),
         (&["sa/a", "-n", "A/../b"], "a namespace's name has up to 63 of the letters"),
@@ -146,5 +150,54 @@ fn what_is_wrong_on_the_command_line_is_said_with_what_to_write() {
     ] {
         let (code, _, err) = explain(folder.path(), arguments);
         assert!(code == 2 && err.contains(said), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_names_no_context_is_told_with_its_own_remedy_alone() {
+    let folder = folder();
+    fs::write(folder.path().join("no-kubeconfig"), "apiVersion: v1\nkind: Config\n").unwrap();
+    let (code, _, err) = explain(folder.path(), &["sa/a"]);
+    let file = folder.path().join("no-kubeconfig").display().to_string();
+    let want = format!(
+        "error: connecting to the cluster: using the kubeconfig: {file} (from KUBECONFIG): it sets no current \
+         context: name one with --context\n"
+    );
+    assert_eq!((code, err), (2, want));
+}
+
+/// What a command prints on a terminal, which shows both streams.
+fn on_a_terminal(folder: &Path, command: &str, term: &str) -> (i32, String) {
+    let ours = env!("CARGO_BIN_EXE_gitlab-iam-webhook");
+    let output = Command::new("script")
+        .args(["-qec", &format!("{ours} {command}"), "/dev/null"])
+        .current_dir(folder)
+        .env("TERM", term)
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn who_names_nothing_on_a_terminal_is_told_what_can_be_named() {
+    let folder = folder();
+    let (code, said) = on_a_terminal(folder.path(), "explain", "xterm");
+    let want = "error: nothing is named that is to be explained: name an object, as sa/NAME, or a file\r\n";
+    assert_eq!((code, said.as_str()), (2, want));
+}
+
+#[test]
+fn only_a_terminal_that_has_colours_gets_some() {
+    let folder = folder();
+    for command in [
+        "annotate -m mapping.yaml -n gitlab --diff chart.yaml",
+        "status -m mapping.yaml -f chart.yaml",
+        "--help",
+    ] {
+        let said = |term: &str| on_a_terminal(folder.path(), command, term).1;
+        assert!(said("xterm").contains("\u{1b}["), "{command}");
+        assert!(!said("dumb").contains('\u{1b}'), "{command}");
     }
 }

@@ -31,6 +31,7 @@ mod fake_sts;
 #[path = "../gitlab_chart.rs"]
 mod gitlab_chart;
 mod greeting;
+mod help;
 mod hostile;
 mod http;
 mod import;

@@ -82,6 +82,8 @@ fn kubectl_is_told_what_can_follow_one_a_line_and_then_what_to_do_with_them() {
     assert_eq!(follows(&["explain", "manif"]), ["manifests/", ":6"], "no space, so that one can go on");
     assert_eq!(follows(&["explain", "deplo"]), ["deploy/", ":6"]);
     assert_eq!(follows(&["nonsense", "x"]), [":4"]);
+    assert_eq!(follows(&["-n", ""]), [":4"], "a command is no namespace");
+    assert_eq!(follows(&["-n", "gitlab", "--context", "do"]), [":4"]);
     let commands = follows(&[""]);
     assert!(commands.contains(&"doctor".to_owned()) && commands.len() > 10, "{commands:?}");
     assert!(!commands.iter().any(|word| word.starts_with('-')), "options are told where one is begun");
@@ -91,10 +93,15 @@ fn kubectl_is_told_what_can_follow_one_a_line_and_then_what_to_do_with_them() {
 
 /// What bash itself completes at the end of a line, by the script that it was given.
 fn bash(folder: &Path, words: &[&str]) -> Vec<String> {
+    bash_by("gitlab-iam-webhook", folder, words)
+}
+
+/// The same where the script is that of this program.
+fn bash_by(program: &str, folder: &Path, words: &[&str]) -> Vec<String> {
     let current = words.len() - 1;
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let typed = format!(
-        "source <(gitlab-iam-webhook completions bash) || exit
+        "source <(\"$PROGRAM\" completions bash) || exit
         rule=$(complete -p gitlab-iam-webhook) || exit
         function=${{rule##*-F }}
         COMP_WORDS=({words}) COMP_CWORD={current} COMP_TYPE=9
@@ -108,6 +115,7 @@ fn bash(folder: &Path, words: &[&str]) -> Vec<String> {
         .args(["--norc", "-c", &typed])
         .current_dir(folder)
         .env("PATH", path)
+        .env("PROGRAM", program)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -127,7 +135,35 @@ fn bash_completes_commands_options_values_and_files() {
     assert_eq!(completed(&["explain", "--output", "j"]), ["json"]);
     assert_eq!(completed(&["explain", "-m", "mapp"]), ["mapping.yaml"]);
     assert_eq!(completed(&["-n", "gitlab", "explain", "--tr"]), ["--trace"]);
+    assert_eq!(completed(&["-n", "do"]), [""]);
     assert_eq!(completed(&["completions", ""]).iter().filter(|word| !word.starts_with('-')).count(), 3);
+}
+
+#[test]
+fn no_name_of_a_folder_or_a_file_is_run_by_a_completion() {
+    for name in
+        ["p q", "it's", "$(touch run)", "`touch run`", "a\"b", "a;touch run;b", "VAR BIN NAME", "$HOME"]
+    {
+        let folder = folder();
+        let inner = folder.path().join(name);
+        fs::create_dir(&inner).unwrap();
+        symlink(env!("CARGO_BIN_EXE_gitlab-iam-webhook"), inner.join(NAMES[0])).unwrap();
+        for program in [format!("./{name}/{}", NAMES[0]), inner.join(NAMES[0]).display().to_string()] {
+            let words = [NAMES[0], "tru"];
+            assert_eq!(bash_by(&program, folder.path(), &words), ["trust-policy"], "{program}");
+        }
+        // What is completed goes into the line, where it must be one word.
+        fs::write(inner.join("m y.yaml"), "").unwrap();
+        let first = name.split(['\'', '$', '`', '"', ';', ' ']).next().unwrap();
+        let typed = [NAMES[0], "check", first];
+        for word in bash(folder.path(), &typed).iter().filter(|word| word.ends_with("'/")) {
+            let script = format!("printf %s {word}");
+            let done =
+                Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+            assert_eq!(String::from_utf8(done.stdout).unwrap(), format!("{name}/"), "{word}");
+        }
+        assert!(!folder.path().join("run").exists(), "{name}");
+    }
 }
 
 #[test]

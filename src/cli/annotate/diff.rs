@@ -22,11 +22,11 @@ pub(super) enum Style {
 }
 
 impl Style {
-    pub(super) fn of(is_terminal: bool, no_color: bool) -> Self {
-        match (is_terminal, no_color) {
+    pub(super) fn of(is_terminal: bool, takes_colour: bool) -> Self {
+        match (is_terminal, takes_colour) {
             (false, _) => Self::Exact,
-            (true, true) => Self::Terminal,
-            (true, false) => Self::Coloured,
+            (true, false) => Self::Terminal,
+            (true, true) => Self::Coloured,
         }
     }
 }

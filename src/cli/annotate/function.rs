@@ -17,6 +17,9 @@ use crate::engine::mapping::CONFIG_MAP_KEY;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::{self, Node};
 
+/// The group of kustomize's own lists, before its version.
+const GROUP: &str = "config.kubernetes.io/";
+
 /// A ResourceList that stands alone in its text.
 pub(super) struct ResourceList<'i> {
     input: &'i Input,
@@ -35,7 +38,8 @@ impl<'i> ResourceList<'i> {
         }
         let documents = yaml::read(&input.text).ok()?;
         let [list] = documents.as_slice() else { return None };
-        if list.get("kind").and_then(Node::as_text) != Some("ResourceList") {
+        let text_of = |key| list.get(key).and_then(Node::as_text).unwrap_or_default();
+        if text_of("kind") != "ResourceList" || !text_of("apiVersion").starts_with(GROUP) {
             return None;
         }
         let text = list.at_path(&["functionConfig", "data", CONFIG_MAP_KEY]).and_then(Node::as_text);
@@ -64,7 +68,8 @@ impl<'i> ResourceList<'i> {
         match &self.top {
             // Nothing before the top of the list was changed, so that it is where it was.
             Some(top) if !results.is_empty() => {
-                top.with_entry(text, "results", &Value::from(results).to_string())
+                // YAML takes no control characters, and JSON takes some.
+                top.with_entry(text, "results", &output::escaped(&Value::from(results).to_string()))
             }
             _ => text.to_owned(),
         }

@@ -28,7 +28,7 @@ fn too_long(file: &Path, error: anyhow::Error) -> anyhow::Error {
     if cause.is_none_or(|cause| cause.kind() != io::ErrorKind::FileTooLarge) {
         return error;
     }
-    let (file, most) = (file.display(), MAX_BYTES >> 20);
+    let (file, most) = (input::name(file), MAX_BYTES >> 20);
     anyhow!("reading {file}: the manifests have more than {most} MiB in all: annotate fewer at a time")
 }
 

@@ -33,7 +33,7 @@ pub(super) fn of(what: &[PathBuf], file: Option<&Path>) -> anyhow::Result<Target
     }
     // kubectl takes `deploy NAME` as well.
     if let Some((kind, rest)) = files.split_first()
-        && let Some(kind) = kind.to_str().filter(|kind| format!("{kind}/name").parse::<NamedObject>().is_ok())
+        && let Some(kind) = kind.to_str().filter(|kind| is_kind(kind))
         && !Path::new(kind).is_file()
     {
         let name = rest.first().map_or_else(|| "NAME".into(), |name| name.to_string_lossy());
@@ -65,7 +65,9 @@ fn named(word: &Path) -> anyhow::Result<NamedObject> {
 fn is_object(word: &Path) -> anyhow::Result<Option<NamedObject>> {
     let Some(text) = word.to_str() else { return Ok(None) };
     let named = text.parse::<NamedObject>();
-    match (named, word.exists()) {
+    let is_named_as_manifests = word.extension().is_some_and(is_of_manifests);
+    // No folder is explained, so that one with the name of a kind is not meant.
+    match (named, word.exists() && !word.is_dir()) {
         (Ok(object), false) => Ok(Some(object)),
         (Ok(object), true) => {
             let other = object.kind.names().into_iter().map(|name| format!("{name}/{}", object.name));
@@ -76,11 +78,25 @@ fn is_object(word: &Path) -> anyhow::Result<Option<NamedObject>> {
                 other.unwrap_or_else(|| text.to_owned())
             )
         }
-        (Err(NameError::Form), _) | (Err(_), true) => Ok(None),
+        (Err(_), true) => Ok(None),
         // Both are meant by nobody who names a file with an extension.
-        (Err(_), false) if word.extension().is_some_and(is_of_manifests) => Ok(None),
+        (Err(_), false) if is_named_as_manifests => Ok(None),
+        (Err(NameError::Form), false) => match text.split_once('/') {
+            Some((kind, "")) if is_kind(kind) => bail!("{text} names no object: write {kind}/NAME"),
+            Some((kind, _)) if is_kind(kind) => {
+                bail!(
+                    "{text} is no file here, and no object, which has the form KIND/NAME: write {kind}/NAME"
+                )
+            }
+            _ => Ok(None),
+        },
         (Err(error), false) => Err(error).with_context(|| format!("{text} is no file here")),
     }
+}
+
+/// Whether a word is a kind of object, by any name that kubectl takes.
+fn is_kind(word: &str) -> bool {
+    format!("{word}/name").parse::<NamedObject>().is_ok()
 }
 
 fn is_of_manifests(extension: &OsStr) -> bool {
@@ -141,6 +157,19 @@ mod tests {
         for (words, file, said) in [
             (&["svc/a"][..], None, "svc/a is no file here: svc is no kind that gets a role: name a sa, pod,"),
             (&["sa/A"], None, "sa/A is no file here: no object has the name A: "),
+            (&["pods/"], None, "pods/ names no object: write pods/NAME"),
+            (
+                &["sa/a/b"],
+                None,
+                "sa/a/b is no file here, and no object, which has the form KIND/NAME: write sa/",
+            ),
+            (
+                &["deploy/../../x"],
+                None,
+                "deploy/../../x is no file here, and no object, which has the form KIND",
+            ),
+            // A folder is neither.
+            (&["deploy/", "a.yaml"], None, "deploy/ names no object: write deploy/NAME"),
             (&["a.yaml", "b.yaml"], None, "reading a.yaml and b.yaml: name one file, or pipe several in"),
             (
                 &["sa/a", "b.yaml"],

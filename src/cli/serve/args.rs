@@ -19,7 +19,7 @@ const EXAMPLES: &str = "Examples:
   With a certificate from a Secret volume, renewed without a restart:
     gitlab-iam-webhook serve --mapping mapping.yaml \\
       --tls-cert /tls/tls.crt --tls-key /tls/tls.key
-  In a Pod, as the chart does it, where the Service and the webhook configurations are named hook:
+  In a Pod, as the chart does it, where the Service and the configurations are named hook:
     gitlab-iam-webhook serve --mapping-config-map NS/role-mapping --starter-mapping \\
       --certificate-secret NS/hook-tls --certificate-name hook.NS.svc \\
       --webhook-configuration hook --repair

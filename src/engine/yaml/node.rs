@@ -79,6 +79,8 @@ pub struct Scalar<'t> {
     pub kind: ScalarKind,
     /// It is written as a `|` block, so that its lines stand in the source as they are.
     pub literal_block: bool,
+    /// It is `<<`, the key that takes the entries of other mappings into its own.
+    pub merges: bool,
 }
 
 /// The type of a scalar.

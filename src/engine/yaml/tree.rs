@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 
-use granit_parser::{Event, ScalarStyle, Span};
+use granit_parser::{Event, ScalarStyle, Span, Tag};
 
 use super::error::{SyntaxError, SyntaxErrorKind};
 use super::limits::{Limits, MAX_DEPTH};
@@ -68,10 +68,13 @@ impl<'t, 'f> TreeBuilder<'t, 'f> {
         let at = Position::of(span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix() != "str");
+                let tag = tag.as_deref().map(Tag::suffix);
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag != "str");
                 let kind = if plain { scalar_kind(&text) } else { ScalarKind::Text };
                 let literal_block = style == ScalarStyle::Literal;
-                let value = Value::Scalar(Scalar { text, kind, literal_block });
+                // In quotes it is a key like any other.
+                let merges = text == "<<" && (plain || tag == Some("merge"));
+                let value = Value::Scalar(Scalar { text, kind, literal_block, merges });
                 self.place(Node { span: range, at, value }, NonZeroUsize::new(anchor))
             }
             Event::SequenceStart(_, anchor, _) => self.begin(range, at, Value::Sequence(Vec::new()), anchor),
@@ -202,7 +205,7 @@ fn merge_keys(node: &mut Node<'_>) -> Result<(), SyntaxError> {
     let Value::Mapping(entries) = &mut node.value else {
         return Ok(());
     };
-    let is_merge = |key: &Node<'_>| key.as_text() == Some("<<");
+    let is_merge = |key: &Node<'_>| key.as_scalar().is_some_and(|key| key.merges);
     if !entries.iter().any(|(key, _)| is_merge(key)) {
         return Ok(());
     }
