@@ -203,7 +203,7 @@ fn a_candidate_is_told_in_the_same_numbers_as_its_edit() {
         assert!(out.contains(&format!("\nnewly covered {covered} ServiceAccount")), "{out}");
         let is_found = !counts.starts_with("changes 0, orphans 0 ");
         assert_eq!(code, i32::from(is_found), "{counts}: {out}");
-        assert_eq!(told.contains("see `status -m FILE`"), is_found, "{told}");
+        assert_eq!(told.contains("see `kubectl gitlab-iam status`"), is_found, "{told}");
     }
     // What is refused in the mapping is told as it is of an edit.
     let file = installed.file("ruels: []\n");
