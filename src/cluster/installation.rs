@@ -14,9 +14,10 @@ use kube::core::{Request, Resource};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::failure::Failure;
-use super::inventory::CollectError;
+use super::inventory::{CollectError, LONGEST_LIST};
 use super::pages::{Collection, Pages};
 use super::probe::Probe;
 use super::{ApiServer, NamespacedName, served_certificate};
@@ -109,6 +110,7 @@ async fn list<K: Resource<DynamicType = ()>>(
 ) -> Result<Listed, CollectError> {
     let (mut ours, mut all, mut eks) = (Vec::new(), Vec::new(), Seen::Missing);
     let mut pages = Pages::new(api.clone(), Collection::of::<K>(None));
+    let end = Instant::now() + LONGEST_LIST;
     let listed = loop {
         let page = pages.next(|object: &RawValue| {
             let configuration: Configuration = serde_json::from_str(object.get())?;
@@ -128,7 +130,8 @@ async fn list<K: Resource<DynamicType = ()>>(
             Ok(())
         });
         match page.await {
-            Ok(true) => {}
+            Ok(true) if Instant::now() < end => {}
+            Ok(true) => break Err("there are more than this command looks at".to_owned()),
             Ok(false) => break Ok(()),
             Err(failure) => break Err(CollectError::unless_refused(what, failure)?),
         }

@@ -8,7 +8,7 @@ use super::row::Row;
 use super::state::State;
 use crate::engine::decision::impact::Impact;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Pod};
 
 /// The most rows that are kept. Objects beyond are counted.
 const MOST_ROWS: usize = 100_000;
@@ -84,8 +84,10 @@ pub struct Status {
 pub struct Counts {
     /// How many ServiceAccounts there are.
     pub service_accounts: usize,
-    /// How many Pods and templates there are.
+    /// How many Pods there are.
     pub pods: usize,
+    /// How many Pod templates of workloads there are.
+    pub templates: usize,
     /// How many rows have each state that some row has.
     pub states: BTreeMap<State, usize>,
     /// How many of them the candidate touches; all, where no candidate is looked at.
@@ -183,9 +185,10 @@ impl<'r> Survey<'r> {
         }
     }
 
-    /// Counts a Pod, which may have several rows.
-    pub(super) fn count_pod(&mut self) {
-        self.status.counts.pods += 1;
+    /// Counts a Pod or the template of one, which may have several rows.
+    pub(super) fn count_pod(&mut self, pod: &Pod) {
+        let counts = &mut self.status.counts;
+        *(if pod.is_template() { &mut counts.templates } else { &mut counts.pods }) += 1;
     }
 
     /// Keeps a row. Where the namespace is observed, its state is that of a rehearsal.
