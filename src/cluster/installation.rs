@@ -142,7 +142,8 @@ async fn list<K: Resource<DynamicType = ()>>(
     };
     let name = look.configuration.as_deref().unwrap_or(USUAL);
     let ours = match get::<K, Configuration>(api, None, name, what).await? {
-        Seen::There(configuration) => Seen::There(vec![configuration]),
+        Seen::There(configuration) if configuration.metadata.name == name => Seen::There(vec![configuration]),
+        Seen::There(_) => Seen::Unread(format!("the answer is no {what}")),
         // Another one may be there, which may not be listed.
         Seen::Missing if look.configuration.is_some() => Seen::Missing,
         Seen::Missing | Seen::Unread(_) => Seen::Unread(why.clone()),

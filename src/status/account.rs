@@ -102,6 +102,7 @@ fn detail(state: State, decision: &Decision<'_>, subject: &Subject<'_>) -> Strin
                 .to_owned()
         }
         State::Drift | State::Changes => differs(decision, subject).to_owned(),
+        State::Conflict => STAYS.to_owned(),
         _ => String::new(),
     }
 }
@@ -156,6 +157,9 @@ fn mend(state: State, is_live: bool) -> Option<Mend> {
         _ => None,
     }
 }
+
+/// What is told of a role of others that a rule leaves.
+pub(super) const STAYS: &str = "somebody else set its role, which stays (`onConflict: keep`)";
 
 /// What is to be done about a role of ours that no rule gives.
 pub(super) const ORPHANED: &str =

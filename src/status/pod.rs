@@ -1,6 +1,6 @@
 //! How does a Pod stand, or the Pod that a template makes?
 
-use super::account::{AccountRole, ORPHANED, settled, told};
+use super::account::{AccountRole, ORPHANED, STAYS, settled, told};
 use super::apart::{Apart, apart};
 use super::mending::{Mend, is_first};
 use super::row::{self, Row};
@@ -134,7 +134,10 @@ impl Survey<'_> {
                 row.detail.push_str("a Pod that runs is never changed");
                 row.mend = self.restart(look, State::InStep);
             }
-            State::Conflict => row.mend = Some(Mend::ByHand(KEPT)),
+            State::Conflict => {
+                row.detail.push_str(STAYS);
+                row.mend = Some(Mend::ByHand(KEPT));
+            }
             State::Orphaned => row.mend = Some(Mend::ByHand(ORPHANED)),
             _ => {}
         }

@@ -13,6 +13,9 @@ use crate::inventory::{Inventory, Pod};
 /// The most rows that are kept. Objects beyond are counted.
 const MOST_ROWS: usize = 100_000;
 
+/// The most bytes of text in them. Of ordinary objects so many rows have less.
+const MOST_BYTES: usize = 32 << 20;
+
 /// By what objects are judged.
 #[derive(Clone, Copy, Debug)]
 pub enum Rules<'r> {
@@ -59,6 +62,8 @@ pub struct Survey<'r> {
     pub(super) knows_accounts: bool,
     /// The same by the mapping in force, where a candidate is looked at: what differs is its doing.
     pub(super) before: Option<Box<Self>>,
+    /// How many bytes of text the rows have.
+    kept_bytes: usize,
     status: Status,
 }
 
@@ -118,6 +123,7 @@ impl<'r> Survey<'r> {
             accounts: BTreeMap::new(),
             knows_accounts: true,
             before,
+            kept_bytes: 0,
             status: Status { is_candidate, ..Status::default() },
         }
     }
@@ -209,7 +215,9 @@ impl<'r> Survey<'r> {
             counts.service_accounts += 1;
             counts.newly_covered += usize::from(row.is_newly_covered == Some(true));
         }
-        if self.status.rows.len() < MOST_ROWS {
+        let bytes = self.kept_bytes + row.bytes();
+        if self.status.rows.len() < MOST_ROWS && bytes <= MOST_BYTES {
+            self.kept_bytes = bytes;
             self.status.rows.push(row);
         } else {
             self.status.more += 1;

@@ -323,6 +323,7 @@ fn what_is_kept_or_orphaned_is_told_its_remedy() {
         let mending = status.mending();
         let (told, ..) = mending.by_hand.first().unwrap();
         assert!(told.contains(words) && mending.readmit.is_empty(), "{told}");
+        assert_eq!(only(&status).detail.is_empty(), words == "onNoRule: remove", "{status:?}");
     }
 }
 
@@ -411,4 +412,16 @@ fn a_text_of_others_of_any_length_is_kept_short() {
     let rules = rules(MAPPING);
     let status = survey(&rules, &[account("registry", json!({IRSA: "é".repeat(100_000)}))], &[]);
     assert!(only(&status).actual.as_ref().unwrap().len() < 2_100);
+    // Of very many of them, some are only counted.
+    let long = account("registry", json!({IRSA: "x".repeat(2_000)}));
+    let mut survey = Survey::new(Rules::InForce(&rules), true, Some(true));
+    survey.enter(place(Effect::Enabled));
+    for _ in 0..20_000 {
+        survey.account(&long);
+    }
+    let status = survey.finish();
+    assert_eq!(status.rows.len() + status.more, 20_000);
+    assert_eq!(status.count(State::Conflict), 20_000);
+    let kept: usize = status.rows.iter().map(|row| row.actual.as_ref().unwrap().len()).sum();
+    assert!(status.more > 0 && kept < 32 << 20, "{kept}");
 }

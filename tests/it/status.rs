@@ -525,6 +525,7 @@ fn a_candidate_tells_before_and_after_of_each_object_that_it_touches() {
     let all: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(all["impact"]["enabled"], json!({"serviceAccounts": 2, "changes": 1, "orphans": 0}));
     assert_eq!(all["lookedAt"]["candidate"], *mapping);
+    let same = file(&cluster.folder, "same.yaml", MAPPING);
     // The page has the same numbers, and never a rule of the candidate beside a role of today.
     let page = cluster.status(&["-m", &mapping, "-o", "html"]).out;
     for line in ["changes 1, orphans 0 of 2 ServiceAccounts", "newly covered 0 ServiceAccounts"] {
@@ -535,9 +536,16 @@ fn a_candidate_tells_before_and_after_of_each_object_that_it_touches() {
     let other = ROLE.replace("registry", "other");
     assert!(now.contains(ROLE) && !now.contains(&other) && !now.contains("<th>Rule</th>"), "{now}");
     assert!(then.contains(&other) && then.contains("<th>Rule</th>"), "{then}");
+    // Nor does a rule stand beside a role that it does not give.
+    let said = cluster.status(&["-o", "html"]).out;
+    let registry = said.split_once(&format!("<h3>{ROLE}</h3>")).unwrap().1;
+    assert!(registry.split("<h3>").next().unwrap().contains("component=registry"), "{said}");
+    let hand = file(&cluster.folder, "hand.yaml", account("hand", json!({IRSA: "hand"})).to_string());
+    let said = status(&["-m", &same, "-f", &hand, "-o", "html"], "").out;
+    let by_hand = said.split_once("<h3>hand</h3>").unwrap().1.split("<h2>").next().unwrap();
+    assert!(by_hand.contains(">conflict<") && !by_hand.contains("component=registry"), "{by_hand}");
     assert!(part("<h2>By component</h2>").contains("<th>Role with the candidate</th>"), "{page}");
     // The mapping that is in force changes nothing more than what is not in step.
-    let same = file(&cluster.folder, "same.yaml", MAPPING);
     assert!(cluster.status(&["-m", &same]).out.contains("\nchanges 1, orphans 0 of 2"));
 }
 

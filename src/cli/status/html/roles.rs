@@ -83,7 +83,10 @@ pub(super) fn by_role(page: &mut String, report: &Report, moment: Moment) {
                     escaped(&row.name)
                 );
                 if moment != Moment::Before {
-                    let rule = escaped(row.rule.as_deref().unwrap_or_default());
+                    // A rule stands beside the role that it gives, and beside no other.
+                    let gives_it = row.wanted.as_deref() == Some(role) && row.state != State::Conflict;
+                    let rule = row.rule.as_deref().filter(|_| gives_it);
+                    let rule = escaped(rule.unwrap_or_default());
                     let _ = write!(page, "<td>{rule}</td><td class=\"state\">{}</td>", marked(row.state));
                 }
                 page.push_str("</tr>\n");
