@@ -5,6 +5,7 @@
 //! [`decide`](crate::engine::decision::decide) decides.
 
 mod account;
+mod apart;
 mod mending;
 mod pod;
 mod row;
@@ -13,8 +14,8 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub use apart::kept_apart;
 pub use mending::{Mend, Mending};
-pub use pod::kept_apart;
 pub use row::Row;
 pub use state::State;
 pub use survey::{Counts, Effect, Place, Rules, Status, Survey};

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_saphyr::DoubleQuoted;
 
 use super::OutputFormat;
+use crate::engine::policy::is_escaped;
 
 /// Makes what a command prints: a text for people, or the same value as JSON or YAML for programs.
 pub(super) fn formatted(
@@ -52,9 +53,9 @@ pub(super) fn escaped(text: &str) -> String {
     })
 }
 
-/// Lines may end.
+/// Lines may end. Of what is not seen, that is escaped which a policy's objects escape as well.
 fn must_be_escaped(c: char) -> bool {
-    c != '\n' && is_steering(c)
+    c != '\n' && (c.is_control() || is_escaped(c))
 }
 
 /// A value whose texts stand between double quotes where something in them is to be escaped.
@@ -131,9 +132,10 @@ mod tests {
         }
     }
 
-    /// Keys are ours. None of them is `<<`, which merges even in quotes for some readers, or turns a line.
+    /// Keys are ours. None of them is `<<`, which merges even in quotes for some readers, and none has what
+    /// is escaped.
     fn is_key(text: &str) -> bool {
-        text != "<<" && !text.contains(is_turning)
+        text != "<<" && !text.contains(is_escaped)
     }
 
     /// A program reads both as the value that was written, and a terminal is not steered.
@@ -215,6 +217,18 @@ mod tests {
                 check(&value);
                 let text = yaml(&value).unwrap();
                 assert!(text.contains("\\t") && text.contains("\\n") && !text.contains(['|', '>']), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_seen_is_escaped_in_both() {
+        for c in ['\u{200b}', '\u{200d}', '\u{200f}', '\u{feff}', '\u{202e}', '\u{85}'] {
+            let value = json!({"key": format!("a{c}b")});
+            for text in [json(&value), yaml(&value).unwrap()] {
+                let code = format!("\\u{:04x}", u32::from(c));
+                let is_there = text.to_lowercase().contains(&code) || c == '\u{85}' && text.contains("\\N");
+                assert!(text.is_ascii() && is_there, "{text}");
             }
         }
     }

@@ -14,9 +14,10 @@ use kube::core::{Request, Resource};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::failure::Failure;
-use super::inventory::CollectError;
+use super::inventory::{CollectError, LONGEST_LIST};
 use super::pages::{Collection, Pages};
 use super::probe::Probe;
 use super::{ApiServer, NamespacedName, served_certificate};
@@ -109,6 +110,7 @@ async fn list<K: Resource<DynamicType = ()>>(
 ) -> Result<Listed, CollectError> {
     let (mut ours, mut all, mut eks) = (Vec::new(), Vec::new(), Seen::Missing);
     let mut pages = Pages::new(api.clone(), Collection::of::<K>(None));
+    let end = Instant::now() + LONGEST_LIST;
     let listed = loop {
         let page = pages.next(|object: &RawValue| {
             let configuration: Configuration = serde_json::from_str(object.get())?;
@@ -128,7 +130,8 @@ async fn list<K: Resource<DynamicType = ()>>(
             Ok(())
         });
         match page.await {
-            Ok(true) => {}
+            Ok(true) if Instant::now() < end => {}
+            Ok(true) => break Err("there are more than this command looks at".to_owned()),
             Ok(false) => break Ok(()),
             Err(failure) => break Err(CollectError::unless_refused(what, failure)?),
         }
@@ -139,7 +142,8 @@ async fn list<K: Resource<DynamicType = ()>>(
     };
     let name = look.configuration.as_deref().unwrap_or(USUAL);
     let ours = match get::<K, Configuration>(api, None, name, what).await? {
-        Seen::There(configuration) => Seen::There(vec![configuration]),
+        Seen::There(configuration) if configuration.metadata.name == name => Seen::There(vec![configuration]),
+        Seen::There(_) => Seen::Unread(format!("the answer is no {what}")),
         // Another one may be there, which may not be listed.
         Seen::Missing if look.configuration.is_some() => Seen::Missing,
         Seen::Missing | Seen::Unread(_) => Seen::Unread(why.clone()),

@@ -16,7 +16,7 @@ use super::namespaces::{Effect, Scope};
 use super::pages::{Collection, Pages};
 use super::repair::CHANGED_BACK;
 use super::{ApiServer, MANAGER, service_accounts};
-use crate::engine::object::subject::INJECT;
+use crate::engine::object::subject::{INJECT, MAX_NAME};
 use crate::inventory::{Listed, Namespace, Pod, ServiceAccount, Unread};
 use crate::status::{self, Place, Survey};
 
@@ -34,7 +34,7 @@ const MOST_EVENTS: usize = 5_000;
 pub struct Places {
     /// The namespaces in which the webhook does something, in the order of their names.
     pub namespaces: BTreeMap<String, status::Effect>,
-    /// Those that a person named and in which it does nothing, with the reason.
+    /// Those that a person or the chart named and in which it does nothing, with the reason.
     pub idle: Vec<(String, String)>,
     /// What could not be read.
     pub unread: Vec<Unread>,
@@ -61,23 +61,31 @@ pub async fn places(api: &ApiServer, scope: &Scope, named: &[String]) -> Result<
         found.unread.extend(read);
         return Ok(found);
     }
+    let is_by_person = !named.is_empty();
     for name in only {
         let mut seen = None;
         let what = (Listed::Namespaces, Some(name.as_str()));
         let read = show(api, all.clone().named(name), 1, what, |namespace| seen = Some(namespace)).await?;
         match (read, seen) {
             (Some(unread), _) => {
-                must_exist(api, name).await?;
+                if is_by_person {
+                    must_exist(api, name).await?;
+                }
                 let why = format!("{}; it is taken to have opted in", unread.why);
                 found.unread.push(Unread { why, ..unread });
                 found.namespaces.insert(name.clone(), status::Effect::Enabled);
             }
             (None, Some(namespace)) => {
-                if !insert(&mut found.namespaces, scope, &namespace) && !named.is_empty() {
+                if !insert(&mut found.namespaces, scope, &namespace) && is_by_person {
                     found.idle.push((name.clone(), why_not(scope, &namespace)));
                 }
             }
-            (None, None) => must_exist(api, name).await?,
+            (None, None) => {
+                if is_by_person {
+                    must_exist(api, name).await?;
+                }
+                found.idle.push((name.clone(), "the API server lists no namespace of this name".to_owned()));
+            }
         }
     }
     Ok(found)
@@ -102,11 +110,11 @@ fn effect(scope: &Scope, Namespace { metadata }: &Namespace) -> Effect {
 
 fn why_not(scope: &Scope, Namespace { metadata }: &Namespace) -> String {
     if scope.except.contains(&metadata.name) {
-        "it runs there itself".to_owned()
+        "it runs there itself, or is told to keep out of it".to_owned()
     } else if !scope.only.is_empty() && !scope.only.contains(&metadata.name) {
         "it is not one of its `namespaces` (values of the chart)".to_owned()
     } else {
-        format!("the namespace has not the label {INJECT}=enabled or {INJECT}=observe")
+        format!("it has neither the label {INJECT}=enabled nor {INJECT}=observe")
     }
 }
 
@@ -206,6 +214,6 @@ impl Told {
     fn contested(self, namespace: &str) -> Option<String> {
         let Regarding { kind, namespace: of, name } = self.regarding;
         let is_ours = self.reason == CHANGED_BACK && self.reporting_controller == MANAGER;
-        (is_ours && kind == "ServiceAccount" && of == namespace).then_some(name)
+        (is_ours && kind == "ServiceAccount" && of == namespace && name.len() <= MAX_NAME).then_some(name)
     }
 }

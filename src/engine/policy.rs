@@ -20,7 +20,7 @@ use crate::engine::rules::ruleset::Ruleset;
 use crate::engine::yaml::Position;
 pub use budget::{MAX_BYTES, Why};
 use class::Class;
-pub use objects::{Objects, Placed, value};
+pub use objects::{Objects, Placed, is_escaped, value};
 pub use text::{AllowedRoleError, TEXT, spec};
 
 /// The format of the data. A policy does nothing with data of another format, so that policy and parameter

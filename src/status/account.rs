@@ -77,7 +77,7 @@ impl Survey<'_> {
             detail: detail(state, &decision, subject),
             is_newly_covered,
             is_touched: true,
-            mend: mend(state).filter(|_| self.is_live),
+            mend: mend(state, self.is_live),
         };
         (row, role)
     }
@@ -102,6 +102,7 @@ fn detail(state: State, decision: &Decision<'_>, subject: &Subject<'_>) -> Strin
                 .to_owned()
         }
         State::Drift | State::Changes => differs(decision, subject).to_owned(),
+        State::Conflict => STAYS.to_owned(),
         _ => String::new(),
     }
 }
@@ -144,13 +145,25 @@ pub(super) fn settled(outcome: Outcome) -> State {
     }
 }
 
-fn mend(state: State) -> Option<Mend> {
+fn mend(state: State, is_live: bool) -> Option<Mend> {
     match state {
-        State::Drift => Some(Mend::Readmit),
-        State::Contested => Some(Mend::Settle),
+        State::Drift if is_live => Some(Mend::Readmit),
+        State::Contested if is_live => Some(Mend::Settle),
+        State::Conflict => Some(Mend::ByHand(
+            "write `onConflict: replace` into the rule, or take the annotation \
+             eks.amazonaws.com/role-arn out of the chart's values",
+        )),
+        State::Orphaned => Some(Mend::ByHand(ORPHANED)),
         _ => None,
     }
 }
+
+/// What is told of a role of others that a rule leaves.
+pub(super) const STAYS: &str = "somebody else set its role, which stays (`onConflict: keep`)";
+
+/// What is to be done about a role of ours that no rule gives.
+pub(super) const ORPHANED: &str =
+    "write a rule into the mapping that gives the role, or `onNoRule: remove`, which takes it off";
 
 fn subject_name(account: &ServiceAccount) -> String {
     account.metadata.name.clone()

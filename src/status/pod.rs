@@ -1,6 +1,7 @@
 //! How does a Pod stand, or the Pod that a template makes?
 
-use super::account::{AccountRole, settled, told};
+use super::account::{AccountRole, ORPHANED, STAYS, settled, told};
+use super::apart::{Apart, apart};
 use super::mending::{Mend, is_first};
 use super::row::{self, Row};
 use super::state::State;
@@ -11,13 +12,11 @@ use crate::engine::object::dns_name::is_dns_name;
 use crate::engine::object::provider::{POD_ROLE, Provider};
 use crate::inventory::Pod;
 
-/// The label of a Pod that keeps the EKS webhook away.
-const SKIP: &str = "eks.amazonaws.com/skip-pod-identity-webhook";
-/// The annotation with the containers of a Pod that the EKS webhook leaves alone.
-const SKIPPED_CONTAINERS: &str = "eks.amazonaws.com/skip-containers";
-/// What is told of such a Pod.
-const SKIP_WHY: &str = "its label eks.amazonaws.com/skip-pod-identity-webhook keeps the EKS webhook away";
-const SKIPPED_CONTAINERS_WHY: &str = "its annotation eks.amazonaws.com/skip-containers names its containers";
+/// What is to be done where a restart does not mend it.
+const KEPT: &str = "write `onConflict: replace` into the rule, or take the annotation iam.amazonaws.com/role \
+                    out of the workload";
+const NO_EKS_WEBHOOK: &str = "install amazon-eks-pod-identity-webhook outside EKS, or see on EKS whether a \
+                              new Pod has AWS_ROLE_ARN (`doctor` tells more), and restart the workload then";
 
 /// What is known of a Pod before its roles are compared.
 struct Look<'p> {
@@ -32,7 +31,7 @@ impl Survey<'_> {
         if pod.has_ended() {
             return;
         }
-        self.count_pod();
+        self.count_pod(pod);
         let before = self.before.as_ref().map(|before| before.judge_pod(pod));
         for mut row in self.judge_pod(pod) {
             if self.is_candidate() {
@@ -64,7 +63,8 @@ impl Survey<'_> {
         let old = before.and_then(|rows| rows.iter().find(|old| old.provider == row.provider));
         let is_pending = row.state == State::Changes;
         let is_same = match (before, old) {
-            (Some(_), Some(old)) if is_pending => old.wanted == row.wanted,
+            // A role of others that stays is not wanted, and gives way by the candidate.
+            (Some(_), Some(old)) if is_pending => old.wanted == row.wanted && old.state != State::Conflict,
             (Some(_), Some(old)) => old.state == row.state,
             // Without the mapping in force, a Pod that starts now gets what its ServiceAccount carries.
             (None, _) if is_pending && row.provider == Some(Provider::Irsa) => {
@@ -118,8 +118,8 @@ impl Survey<'_> {
             return Some(row);
         }
         row.rule = verdict.rule.map(|rule| rule.name.to_string());
-        row.wanted = verdict.role.as_deref().map(row::role);
         let after = decision.after(POD_ROLE, present);
+        row.wanted = if self.is_candidate() { after } else { verdict.role.as_deref() }.map(row::role);
         let is_pending = matches!(verdict.outcome, Outcome::Set | Outcome::Replaced | Outcome::Removed)
             || present != after;
         row.state = match (is_pending, self.is_template(look)) {
@@ -134,6 +134,11 @@ impl Survey<'_> {
                 row.detail.push_str("a Pod that runs is never changed");
                 row.mend = self.restart(look, State::InStep);
             }
+            State::Conflict => {
+                row.detail.push_str(STAYS);
+                row.mend = Some(Mend::ByHand(KEPT));
+            }
+            State::Orphaned => row.mend = Some(Mend::ByHand(ORPHANED)),
             _ => {}
         }
         Some(row)
@@ -148,9 +153,11 @@ impl Survey<'_> {
         let verdict = decision.verdicts.iter().find(|verdict| verdict.provider == Provider::Irsa);
         if let Some(verdict) = verdict.filter(|verdict| verdict.outcome == Outcome::DefaultAccount) {
             row.rule = verdict.rule.map(|rule| rule.name.to_string());
-            row.wanted = verdict.role.as_deref().map(row::role);
+            // The rule's role does not reach it.
+            let account = self.accounts.get(pod.service_account()).filter(|_| self.is_candidate());
+            row.wanted = account.and_then(|account| account.after.clone());
             row.state = State::OnDefault;
-            row.detail.push_str("it runs as default, which gets no role");
+            row.detail.push_str("it runs as default, which the rule's role does not reach");
             row.mend = Some(Mend::ByHand(advice(look.component)));
             return Some(row);
         }
@@ -171,6 +178,10 @@ impl Survey<'_> {
             let is_pending = decision.edits.iter().any(|edit| keys.iter().any(|key| key == edit.key));
             row.actual.clone_from(&account.present);
             row.state = if is_pending { self.pending() } else { account.state };
+            if let Some(apart) = apart(pod).filter(|_| !account.state.is_left_alone()) {
+                row.actual = running.first().cloned();
+                self.set_apart(&mut row, &apart);
+            }
             return Some(row);
         }
         self.compare(look, account, &running, &mut row);
@@ -186,26 +197,37 @@ impl Survey<'_> {
             row.actual = Some(other.clone());
         }
         let has_it = other.is_none() && (wanted.is_none() || !running.is_empty());
+        let kept = if account.state.is_left_alone() || has_it { None } else { apart(pod) };
+        if let Some(apart) = kept {
+            return self.set_apart(row, &apart);
+        }
         (row.state, row.detail) = match account.state {
-            State::NoRule | State::Skipped | State::OptedOut => (account.state, String::new()),
+            state if state.is_left_alone() => (state, String::new()),
             state if has_it => (
                 if is_first(state) || state == State::Changes { State::InStep } else { state },
                 String::new(),
             ),
-            state => match kept_apart(pod) {
-                Some((state, why)) => (state, why.to_owned()),
-                None if self.is_candidate() => {
-                    (State::Changes, "it keeps what it runs with until it starts again".to_owned())
-                }
-                None => {
-                    // Without the webhook of EKS a Pod that starts again gets no role either.
-                    if self.has_eks_webhook != Some(false) {
-                        row.mend = self.restart(look, state);
-                    }
-                    (State::Stale, self.why_stale(account, running))
-                }
-            },
+            _ if self.is_candidate() => {
+                (State::Changes, "it keeps what it runs with until it starts again".to_owned())
+            }
+            state => {
+                // Without the webhook of EKS a Pod that starts again gets no role either.
+                row.mend = if self.has_eks_webhook == Some(false) {
+                    wanted.map(|_| Mend::ByHand(NO_EKS_WEBHOOK))
+                } else {
+                    self.restart(look, state)
+                };
+                (State::Stale, self.why_stale(account, running))
+            }
         };
+    }
+
+    /// Says of a Pod that it never gets the role of its ServiceAccount.
+    fn set_apart(&self, row: &mut Row, apart: &Apart) {
+        // It keeps what it has, whatever the mapping gives.
+        row.wanted = row.actual.clone().filter(|_| self.is_candidate());
+        apart.why.clone_into(&mut row.detail);
+        (row.state, row.mend) = (apart.state, apart.remedy.map(Mend::ByHand));
     }
 
     fn why_stale(&self, account: &AccountRole, running: &[String]) -> String {
@@ -271,23 +293,6 @@ impl Survey<'_> {
         } else {
             Mend::Restart { resource, name }
         })
-    }
-}
-
-/// Why a Pod does not get the role of its ServiceAccount, however often it starts. `None` where it gets it.
-#[must_use]
-pub fn kept_apart(pod: &Pod) -> Option<(State, &'static str)> {
-    let has_none = pod.roles().next().is_none();
-    if pod.containers_with_role_by_hand().next().is_some() {
-        Some((State::Conflict, "its template sets the variables of a role by hand"))
-    } else if pod.has_pod_identity() {
-        Some((State::Conflict, "EKS Pod Identity gives it its credentials"))
-    } else if has_none && pod.metadata.label(SKIP).is_some() {
-        Some((State::Skipped, SKIP_WHY))
-    } else if has_none && pod.metadata.annotation(SKIPPED_CONTAINERS).is_some() {
-        Some((State::Skipped, SKIPPED_CONTAINERS_WHY))
-    } else {
-        None
     }
 }
 

@@ -41,6 +41,15 @@ pub struct Row {
     pub mend: Option<Mend>,
 }
 
+impl Row {
+    /// How many bytes of text it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { namespace, kind, name, rule, wanted, actual, detail, .. } = self;
+        let optional = [rule, wanted, actual].into_iter().flatten();
+        [namespace, kind, name, detail].into_iter().chain(optional).map(String::len).sum()
+    }
+}
+
 /// The longest name that is kept, in bytes. The API server takes no longer one, and manifests may have any.
 const MAX_NAME: usize = 253;
 

@@ -96,9 +96,14 @@ impl State {
         }
     }
 
+    /// Whether the webhook leaves it alone.
+    pub(super) fn is_left_alone(self) -> bool {
+        matches!(self, Self::NoRule | Self::Skipped | Self::OptedOut)
+    }
+
     /// Whether it is worth a line of what a mapping would change.
     pub(super) fn is_news(self) -> bool {
-        !matches!(self, Self::InStep | Self::NoRule | Self::Skipped | Self::OptedOut)
+        self != Self::InStep && !self.is_left_alone()
     }
 
     /// Whether it is not as decided, and could be: somebody should do something.

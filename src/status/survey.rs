@@ -8,10 +8,13 @@ use super::row::Row;
 use super::state::State;
 use crate::engine::decision::impact::Impact;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Pod};
 
 /// The most rows that are kept. Objects beyond are counted.
 const MOST_ROWS: usize = 100_000;
+
+/// The most bytes of text in them. Of ordinary objects so many rows have less.
+const MOST_BYTES: usize = 32 << 20;
 
 /// By what objects are judged.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,8 @@ pub struct Survey<'r> {
     pub(super) knows_accounts: bool,
     /// The same by the mapping in force, where a candidate is looked at: what differs is its doing.
     pub(super) before: Option<Box<Self>>,
+    /// How many bytes of text the rows have.
+    kept_bytes: usize,
     status: Status,
 }
 
@@ -84,8 +89,10 @@ pub struct Status {
 pub struct Counts {
     /// How many ServiceAccounts there are.
     pub service_accounts: usize,
-    /// How many Pods and templates there are.
+    /// How many Pods there are.
     pub pods: usize,
+    /// How many Pod templates of workloads there are.
+    pub templates: usize,
     /// How many rows have each state that some row has.
     pub states: BTreeMap<State, usize>,
     /// How many of them the candidate touches; all, where no candidate is looked at.
@@ -116,6 +123,7 @@ impl<'r> Survey<'r> {
             accounts: BTreeMap::new(),
             knows_accounts: true,
             before,
+            kept_bytes: 0,
             status: Status { is_candidate, ..Status::default() },
         }
     }
@@ -183,9 +191,10 @@ impl<'r> Survey<'r> {
         }
     }
 
-    /// Counts a Pod, which may have several rows.
-    pub(super) fn count_pod(&mut self) {
-        self.status.counts.pods += 1;
+    /// Counts a Pod or the template of one, which may have several rows.
+    pub(super) fn count_pod(&mut self, pod: &Pod) {
+        let counts = &mut self.status.counts;
+        *(if pod.is_template() { &mut counts.templates } else { &mut counts.pods }) += 1;
     }
 
     /// Keeps a row. Where the namespace is observed, its state is that of a rehearsal.
@@ -206,7 +215,9 @@ impl<'r> Survey<'r> {
             counts.service_accounts += 1;
             counts.newly_covered += usize::from(row.is_newly_covered == Some(true));
         }
-        if self.status.rows.len() < MOST_ROWS {
+        let bytes = self.kept_bytes + row.bytes();
+        if self.status.rows.len() < MOST_ROWS && bytes <= MOST_BYTES {
+            self.kept_bytes = bytes;
             self.status.rows.push(row);
         } else {
             self.status.more += 1;

@@ -134,7 +134,8 @@ fn each_state_of_a_service_account_comes_of_its_decision() {
         let status = survey(&rules, &[account(component, annotations.clone())], &[]);
         let row = only(&status);
         assert_eq!((row.state, status.has_drift()), (state, drift), "{component} {annotations}: {row:?}");
-        assert_eq!(row.mend, (state == State::Drift).then_some(Mend::Readmit));
+        let is_mended = row.mend == Some(Mend::Readmit);
+        assert_eq!(is_mended, state == State::Drift, "{row:?}");
     }
 }
 
@@ -182,7 +183,10 @@ fn a_pod_is_stale_where_it_runs_with_another_role_than_its_account_and_one_line_
     survey.account(&good);
     survey.pod(&live(&pod("registry", None)));
     let status = survey.finish();
-    assert!(status.mending().is_empty() && of_pod(&status).state == State::Stale);
+    let mending = status.mending();
+    assert!(mending.restart.is_empty() && of_pod(&status).state == State::Stale);
+    let (advice, ..) = mending.by_hand.first().unwrap();
+    assert!(advice.contains("amazon-eks-pod-identity-webhook"), "{advice}");
 }
 
 #[test]
@@ -199,16 +203,32 @@ fn what_a_restart_does_not_mend_has_no_restart() {
     skips["metadata"]["labels"]["eks.amazonaws.com/skip-pod-identity-webhook"] = json!("true");
     let mut identity = pod("registry", None);
     identity["metadata"]["labels"]["eks.amazonaws.com/pod-identity"] = json!("enabled");
-    for (pod, state) in [
-        (with("/spec/containers/0/env", env), State::Conflict),
-        (skips, State::Skipped),
-        (identity, State::Conflict),
-        (with("/spec/serviceAccountName", json!("gone")), State::Unknown),
+    for (pod, state, remedy) in [
+        (with("/spec/containers/0/env", env), State::Conflict, Some("out of the environment")),
+        (skips, State::Skipped, None),
+        (identity, State::Conflict, Some("delete the association")),
+        (with("/spec/serviceAccountName", json!("gone")), State::Unknown, None),
     ] {
         let status = survey(&rules, std::slice::from_ref(&good), std::slice::from_ref(&pod));
         let row = of_pod(&status);
-        assert_eq!((row.state, &row.mend), (state, &None), "{pod}");
-        assert!(!row.detail.is_empty());
+        let told = match &row.mend {
+            Some(Mend::ByHand(what)) => Some(*what),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((row.state, told.is_some()), (state, remedy.is_some()), "{pod}");
+        assert!(told.zip(remedy).is_none_or(|(told, words)| told.contains(words)), "{told:?}");
+        assert!(!row.detail.is_empty() && row.wanted.is_none(), "no role reaches it: {row:?}");
+        // The same of its template, before there is a cluster.
+        let mut template = live(&pod);
+        "Deployment".clone_into(&mut template.written_kind);
+        let mut survey = Survey::new(Rules::InForce(&rules), false, None);
+        survey.enter(place(Effect::Enabled));
+        survey.account(&good);
+        survey.pod(&template);
+        let status = survey.finish();
+        assert_eq!((status.rows[1].state, &status.rows[1].mend), (state, &row.mend), "{pod}");
+        assert_eq!((status.counts.pods, status.counts.templates), (0, 1));
     }
     // The kinds of owners.
     for (kind, name, want) in [
@@ -246,7 +266,7 @@ fn a_pod_on_default_is_told_how_its_chart_gives_it_an_account() {
     on_default["spec"]["serviceAccountName"] = json!("default");
     let status = survey(&rules, &[], &[on_default.clone()]);
     let row = of_pod(&status);
-    assert_eq!((row.state, row.wanted.as_deref()), (State::OnDefault, Some(ROLE)));
+    assert_eq!((row.state, row.wanted.as_deref()), (State::OnDefault, None), "the role does not reach it");
     let Some(Mend::ByHand(advice)) = row.mend else { panic!("{row:?}") };
     assert!(advice.contains("global.serviceAccount.enabled=true"), "{advice}");
     // Nobody vouches for a Pod without a workload: its labels are its author's.
@@ -269,6 +289,41 @@ fn a_pod_with_an_annotation_of_kube2iam_is_compared_by_it() {
         let row = of_pod(&status);
         assert_eq!((row.state, row.provider), (state, Some(Provider::Kube2iam)), "{annotation:?}");
         assert_eq!((row.wanted.as_deref(), row.actual.as_deref()), (Some(role), annotation));
+    }
+}
+
+#[test]
+fn a_role_of_others_that_gives_way_by_a_candidate_is_a_change() {
+    let in_force = rules(MAPPING);
+    let role = "arn:aws:iam::123456789012:role/sidekiq";
+    let replacing = MAPPING.replace("role: sidekiq}", "role: sidekiq, onConflict: replace}");
+    let mut kept = pod("sidekiq", None);
+    kept["metadata"]["annotations"] = json!({"iam.amazonaws.com/role": OLD});
+    for (candidate, state, after) in [(MAPPING, State::Conflict, OLD), (&replacing, State::Changes, role)] {
+        let candidate = rules(candidate);
+        let mut survey = Survey::new(Rules::Candidate(&candidate, Some(&in_force)), true, Some(true));
+        survey.enter(place(Effect::Enabled));
+        survey.account(&account("sidekiq", json!({})));
+        survey.pod(&live(&kept));
+        let status = survey.finish();
+        let row = of_pod(&status);
+        assert_eq!((row.state, row.wanted.as_deref()), (state, Some(after)), "{row:?}");
+        assert_eq!((row.is_touched, status.has_drift()), (state == State::Changes, state == State::Changes));
+    }
+}
+
+#[test]
+fn what_is_kept_or_orphaned_is_told_its_remedy() {
+    let rules = rules(MAPPING);
+    for (component, annotations, words) in [
+        ("registry", json!({IRSA: OLD}), "onConflict: replace"),
+        ("gitaly", applied(OLD), "onNoRule: remove"),
+    ] {
+        let status = survey(&rules, &[account(component, annotations)], &[]);
+        let mending = status.mending();
+        let (told, ..) = mending.by_hand.first().unwrap();
+        assert!(told.contains(words) && mending.readmit.is_empty(), "{told}");
+        assert_eq!(only(&status).detail.is_empty(), words == "onNoRule: remove", "{status:?}");
     }
 }
 
@@ -330,7 +385,9 @@ fn a_candidate_is_counted_as_an_edit_is_and_says_what_it_newly_covers() {
     let status = judge(Some(&in_force));
     assert_eq!((status.impact.seen(), status.impact.changes(), status.impact.orphans()), (3, 1, 1));
     assert_eq!(status.counts.newly_covered, 1);
-    assert!(status.has_drift() && status.mending().is_empty());
+    let mending = status.mending();
+    assert!(status.has_drift() && mending.restart.is_empty() && mending.readmit.is_empty(), "{mending:?}");
+    assert!(mending.by_hand.iter().all(|(what, ..)| what.contains("onNoRule")), "{mending:?}");
     let told: Vec<_> = status.rows.iter().map(|row| (row.state, row.is_newly_covered)).collect();
     let want = [
         (State::Changes, Some(true)),
@@ -355,4 +412,16 @@ fn a_text_of_others_of_any_length_is_kept_short() {
     let rules = rules(MAPPING);
     let status = survey(&rules, &[account("registry", json!({IRSA: "é".repeat(100_000)}))], &[]);
     assert!(only(&status).actual.as_ref().unwrap().len() < 2_100);
+    // Of very many of them, some are only counted.
+    let long = account("registry", json!({IRSA: "x".repeat(2_000)}));
+    let mut survey = Survey::new(Rules::InForce(&rules), true, Some(true));
+    survey.enter(place(Effect::Enabled));
+    for _ in 0..20_000 {
+        survey.account(&long);
+    }
+    let status = survey.finish();
+    assert_eq!(status.rows.len() + status.more, 20_000);
+    assert_eq!(status.count(State::Conflict), 20_000);
+    let kept: usize = status.rows.iter().map(|row| row.actual.as_ref().unwrap().len()).sum();
+    assert!(status.more > 0 && kept < 32 << 20, "{kept}");
 }

@@ -78,11 +78,51 @@ fn manifests_are_compared_with_a_mapping_and_drift_is_exit_1() {
         drift.out
     );
     assert!(drift.out.ends_with("\n1 ServiceAccount, 0 Pods: 1 drift\n"), "{}", drift.out);
+    assert!(!drift.out.contains("-n NAMESPACE"), "all of them name their namespace: {}", drift.out);
     assert!(!drift.out.contains("kubectl"), "there is no cluster to ask again: {}", drift.out);
 
     let good = status(&arguments, &account("gitlab-registry", json!({IRSA: ROLE})).to_string());
     assert_eq!(good.code, 0, "{}", good.out);
     assert!(good.out.contains("\nin-step "), "{}", good.out);
+}
+
+#[test]
+fn objects_without_a_namespace_count_as_in_default_and_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = file(&folder, "mapping.yaml", MAPPING);
+    let mut placeless = account("gitlab-registry", json!({}));
+    placeless["metadata"].as_object_mut().unwrap().remove("namespace");
+    let input = placeless.to_string();
+    for format in ["text", "html"] {
+        let said = status(&["-m", &mapping, "-f", "-", "-o", format], &input).out;
+        assert!(said.contains("objects that name no namespace count as in `default`: "), "{said}");
+        let said = status(&["-m", &mapping, "-f", "-", "-o", format, "-n", "gitlab"], &input).out;
+        assert!(!said.contains("name no namespace"), "{said}");
+    }
+}
+
+#[test]
+fn a_template_is_no_pod_and_no_file_counts_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = file(&folder, "mapping.yaml", MAPPING);
+    let template = json!({"metadata": {"labels": labels("registry")},
+        "spec": {"serviceAccountName": "gitlab-registry", "containers": [{"name": "a"}]}});
+    let deployment = json!({"kind": "Deployment", "metadata": {"name": "d", "namespace": "gitlab"},
+        "spec": {"template": template}});
+    let objects = format!("{}\n---\n{deployment}", account("gitlab-registry", json!({IRSA: ROLE})));
+    let objects = file(&folder, "objects.yaml", objects);
+    let said = status(&["-m", &mapping, "-f", &objects], "");
+    assert!(said.out.ends_with("\n1 ServiceAccount, 0 Pods, 1 Pod template: 2 in-step\n"), "{}", said.out);
+    let json = status(&["-m", &mapping, "-f", &objects, "-o", "json"], "").out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["counts"]["pods"], &json["counts"]["podTemplates"]), (&json!(0), &json!(1)));
+    for (arguments, name) in [
+        (["-m", &mapping, "-f", &objects, "-f", &objects], &*objects),
+        (["-m", "-", "-f", "-", "-f", &objects], "standard input"),
+    ] {
+        let said = status(&arguments, MAPPING);
+        assert!(said.code == 2 && said.err.contains(&format!("{name} is named twice")), "{}", said.err);
+    }
 }
 
 #[test]
@@ -219,11 +259,15 @@ fn sound(asked: &Asked, accounts: &[Value], pods: &[Value], events: &[Value]) ->
         }
         path if path == within => Answer::Whole(200, json!({"data": {"mapping.yaml": MAPPING}}).to_string()),
         "/api/v1/namespaces" => {
+            let named = asked.line.split("fieldSelector=metadata.name%3D").nth(1);
+            let named = named.map(|rest| rest.split('&').next().unwrap());
             let labelled = |name: &str, value: &str| {
                 let labels = json!({"gitlab-iam-webhook/inject": value});
                 json!({"metadata": {"name": name, "labels": labels}})
             };
-            list(&[labelled("gitlab", "enabled"), labelled(OURS, "enabled"), labelled("off", "disabled")])
+            let all = [labelled("gitlab", "enabled"), labelled(OURS, "enabled"), labelled("off", "disabled")];
+            let is_asked = |one: &&Value| named.is_none_or(|name| one["metadata"]["name"] == name);
+            list(&all.iter().filter(is_asked).cloned().collect::<Vec<_>>())
         }
         "/api/v1/namespaces/gitlab/serviceaccounts" => list(accounts),
         "/api/v1/namespaces/gitlab/pods" => list(pods),
@@ -366,12 +410,99 @@ fn what_may_not_be_read_narrows_the_report_and_with_strict_it_counts() {
         _ => refused(403, "it is forbidden"),
     });
     let said = blind.status(&[]);
-    assert!(said.code == 2 && said.err.contains("name one with -m"), "{}", said.err);
+    assert!(said.code == 2 && said.err.contains("give a mapping with -m FILE"), "{}", said.err);
     let mapping = file(&blind.folder, "mapping.yaml", MAPPING);
     let said = blind.status(&["-m", &mapping]);
     assert!(said.code == 2 && said.err.contains("name them with -n"), "{}", said.err);
     let said = blind.status(&["-m", &mapping, "-n", "gitlab"]);
-    assert!(said.code == 2 && said.err.contains("nothing may be read"), "{}", said.err);
+    let words = "nothing may be read: ServiceAccounts of the namespace gitlab: ";
+    assert!(said.code == 2 && said.err.contains(words), "{}", said.err);
+}
+
+#[test]
+fn whatever_may_not_be_read_is_said_and_never_passed_over() {
+    for (path, said_of, code) in [
+        ("/mutatingwebhookconfigurations", "MutatingWebhookConfigurations", 0),
+        ("/deployments/", "Deployment", 2),
+        ("/configmaps/", "the mapping of gitlab-iam-webhook/gitlab-iam-webhook", 2),
+        ("/namespaces?", "Namespaces", 2),
+        ("/events", "Events of the namespace gitlab", 0),
+        ("/serviceaccounts", "ServiceAccounts of the namespace gitlab", 0),
+        ("/pods", "Pods of the namespace gitlab", 0),
+    ] {
+        let cluster = Cluster::answering(move |asked| {
+            if asked.line.contains(path) {
+                return refused(403, "it is forbidden");
+            }
+            let accounts = [account("gitlab-registry", json!({IRSA: ROLE}))];
+            sound(asked, &accounts, &[running("gitlab-registry-5f7c-b", Some(ROLE))], &[])
+        });
+        let said = cluster.status(&[]);
+        let told = format!("{}{}", said.out, said.err);
+        assert_eq!(said.code, code, "{path}: {told}");
+        assert!(told.contains(said_of) && told.contains("it is forbidden"), "{path}: {told}");
+        assert_eq!(cluster.status(&["--strict"]).code, code.max(1), "{path}");
+    }
+}
+
+#[test]
+fn a_namespace_that_was_named_and_is_not_looked_at_is_no_success() {
+    let sound = |asked: &Asked| sound(asked, &[account("gitlab-registry", json!({IRSA: ROLE}))], &[], &[]);
+    let cluster = Cluster::answering(sound);
+    for (name, why) in [
+        ("off", "off (it has neither the label gitlab-iam-webhook/inject=enabled nor"),
+        ("gone", "gone (the API server lists no namespace of this name)"),
+        (OURS, "gitlab-iam-webhook (it runs there itself"),
+    ] {
+        let said = cluster.status(&["-n", name]);
+        assert!(said.code == 2 && said.out.is_empty() && said.err.contains(why), "{}", said.err);
+        // The other one is there, so that there is something to tell.
+        let said = cluster.status(&["-n", name, "-n", "gitlab"]);
+        assert!(said.code == 0 && said.out.contains(&format!("not looked at: the namespace {name}: ")));
+    }
+    let said = cluster.status(&["-n", "off", "-n", "gone"]);
+    assert!(said.code == 2 && said.err.contains("), nor in gone ("), "{}", said.err);
+}
+
+#[test]
+fn without_an_installation_it_is_said_which_one_was_looked_for() {
+    let cluster = Cluster::answering(|asked| match asked.line.as_str() {
+        line if line.contains("/admissionregistration") => list(&[]),
+        _ => sound(asked, &[], &[], &[]),
+    });
+    let said = cluster.status(&["--webhook-configuration", "nope"]);
+    assert!(said.code == 2 && said.err.contains("no webhook configurations named nope"), "{}", said.err);
+    let said = cluster.status(&[]);
+    let want = "error: looking for the mapping in force: the installation of gitlab-iam-webhook is not known (no \
+                webhook configuration in this cluster is of it, so nothing gives roles here); give a mapping with \
+                -m FILE\n";
+    assert_eq!((said.code, said.err.as_str()), (2, want));
+}
+
+#[test]
+fn a_cluster_that_never_comes_to_an_end_is_left() {
+    for path in ["/serviceaccounts?", "/pods?", "/events?", "webhookconfigurations?"] {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let cluster = Cluster::answering(move |request| {
+            if !request.line.contains(path) {
+                return sound(request, &[account("gitlab-registry", json!({IRSA: ROLE}))], &[], &[]);
+            }
+            let count = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // A page without objects that says there is another one.
+            let page =
+                json!({"metadata": {"resourceVersion": "1", "continue": count.to_string()}, "items": []});
+            Answer::Whole(200, page.to_string())
+        });
+        let begun = Instant::now();
+        let said = cluster.status(&[]);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{path}: {:?}", begun.elapsed());
+        assert!(
+            format!("{}{}", said.out, said.err).contains("does not end"),
+            "{path}: {}{}",
+            said.out,
+            said.err
+        );
+    }
 }
 
 #[test]
@@ -394,8 +525,27 @@ fn a_candidate_tells_before_and_after_of_each_object_that_it_touches() {
     let all: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(all["impact"]["enabled"], json!({"serviceAccounts": 2, "changes": 1, "orphans": 0}));
     assert_eq!(all["lookedAt"]["candidate"], *mapping);
-    // The mapping that is in force changes nothing more than what is not in step.
     let same = file(&cluster.folder, "same.yaml", MAPPING);
+    // The page has the same numbers, and never a rule of the candidate beside a role of today.
+    let page = cluster.status(&["-m", &mapping, "-o", "html"]).out;
+    for line in ["changes 1, orphans 0 of 2 ServiceAccounts", "newly covered 0 ServiceAccounts"] {
+        assert!(page.contains(&format!("<p>{line}</p>")), "{page}");
+    }
+    let part = |from: &str| page.split_once(from).unwrap().1.split("<h2>").next().unwrap().to_owned();
+    let (now, then) = (part("<h2>By role, as it is now</h2>"), part("<h2>By role, with the candidate</h2>"));
+    let other = ROLE.replace("registry", "other");
+    assert!(now.contains(ROLE) && !now.contains(&other) && !now.contains("<th>Rule</th>"), "{now}");
+    assert!(then.contains(&other) && then.contains("<th>Rule</th>"), "{then}");
+    // Nor does a rule stand beside a role that it does not give.
+    let said = cluster.status(&["-o", "html"]).out;
+    let registry = said.split_once(&format!("<h3>{ROLE}</h3>")).unwrap().1;
+    assert!(registry.split("<h3>").next().unwrap().contains("component=registry"), "{said}");
+    let hand = file(&cluster.folder, "hand.yaml", account("hand", json!({IRSA: "hand"})).to_string());
+    let said = status(&["-m", &same, "-f", &hand, "-o", "html"], "").out;
+    let by_hand = said.split_once("<h3>hand</h3>").unwrap().1.split("<h2>").next().unwrap();
+    assert!(by_hand.contains(">conflict<") && !by_hand.contains("component=registry"), "{by_hand}");
+    assert!(part("<h2>By component</h2>").contains("<th>Role with the candidate</th>"), "{page}");
+    // The mapping that is in force changes nothing more than what is not in step.
     assert!(cluster.status(&["-m", &same]).out.contains("\nchanges 1, orphans 0 of 2"));
 }
 

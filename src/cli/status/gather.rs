@@ -1,6 +1,7 @@
 //! How does `status` come by what it reports: from a cluster, or from manifests?
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
@@ -25,13 +26,16 @@ const MOST_BYTES: usize = 64 << 20;
 const ASKING: &str = "asking the cluster";
 
 pub(super) fn from_manifests(args: &StatusArgs) -> anyhow::Result<Report> {
-    let namespace = args.namespaces.namespaces.first().map_or("default", String::as_str);
+    let named = args.namespaces.namespaces.first();
+    let namespace = named.map_or("default", String::as_str);
     let Some(path) = &args.mapping else { bail!("reading the mapping: name it with -m") };
+    read_once(args.files.iter().chain([path]))?;
     let (name, ruleset) = compile(path, &OperatorPolicy::from(&args.policy))?;
-    let mut all = Inventory::default();
+    let (mut all, mut takes_default) = (Inventory::default(), false);
     for path in &args.files {
         let input = input::read_at_most(path, MOST_BYTES)?;
         let stated = read(&input.text, namespace).with_context(|| format!("reading {}", input.name))?;
+        takes_default |= stated.without_namespace && named.is_none();
         all.add(stated.inventory);
     }
     if all.service_accounts.is_empty() && all.pods.is_empty() {
@@ -44,6 +48,7 @@ pub(super) fn from_manifests(args: &StatusArgs) -> anyhow::Result<Report> {
         rules: ruleset.rules().len(),
         namespaces: namespaces.into_iter().map(|name| (name, Effect::Enabled)).collect(),
         manifests: args.files.iter().map(|file| file.display().to_string()).collect(),
+        takes_default,
         ..LookedAt::default()
     };
     let at = SystemTime::now();
@@ -65,6 +70,10 @@ pub(super) async fn from_cluster(
     let at = SystemTime::now();
     let installed = Installed::find(args, api, &mut progress).await?;
     let Installed { scope, policy, in_force, has_eks_webhook, mut unread, selector } = installed;
+    let (in_force, why_none) = match in_force {
+        Ok(held) => (Some(held), None),
+        Err(gap) => (None, Some(gap)),
+    };
     let given = OperatorPolicy::from(&args.policy);
     let is_given = !given.allowed_roles.is_empty() || !given.workload_controllers.is_empty();
     if args.mapping.is_none() && is_given {
@@ -79,8 +88,9 @@ pub(super) async fn from_cluster(
         (Some((_, candidate)), held) => Rules::Candidate(candidate, held.as_ref().map(|held| &held.ruleset)),
         (None, Some(held)) => Rules::InForce(&held.ruleset),
         (None, None) => {
-            let why = unread.first().map_or_else(String::new, |one| format!(": {}: {}", one.what, one.why));
-            bail!("no mapping in force is known{why}: name one with -m");
+            let why = why_none
+                .map_or_else(String::new, |Gap { what, why }| format!("{what} is not known ({why}); "));
+            bail!("looking for the mapping in force: {why}give a mapping with -m FILE");
         }
     };
     let api = api.clone().selecting_service_accounts(selector.as_deref());
@@ -93,6 +103,14 @@ pub(super) async fn from_cluster(
             first.why
         );
     }
+    if found.namespaces.is_empty() && !args.namespaces.namespaces.is_empty() {
+        let idle = found.idle.iter().map(|(name, why)| format!("{name} ({why})"));
+        bail!(
+            "looking at the namespaces that were named: the webhook does nothing in {}",
+            idle.collect::<Vec<_>>().join(", nor in ")
+        );
+    }
+    unread.splice(0..0, why_none);
     let is_blind_to_some = found.unread.iter().any(|one| one.namespace.is_none());
     let idle = found.idle.into_iter().map(|(name, why)| Gap {
         what: format!("the namespace {name}"),
@@ -102,8 +120,11 @@ pub(super) async fn from_cluster(
     let mut survey = Survey::new(rules, true, has_eks_webhook);
     let unseen = look(&api, &found.namespaces, &mut survey, progress).await.context(ASKING)?;
     let status = survey.finish();
-    if let Some(first) = unseen.first().filter(|_| status.rows.is_empty()) {
-        bail!("looking at the cluster: nothing may be read: {first}: {}", first.why);
+    // Without an object there is no report, unless there is none to see.
+    let of = |kind| unseen.iter().find(|one| one.kind == kind);
+    let hidden = of(Listed::ServiceAccounts).or_else(|| of(Listed::Pods));
+    if let Some(hidden) = hidden.filter(|_| status.rows.is_empty()) {
+        bail!("looking at the cluster: nothing may be read: {hidden}: {}", hidden.why);
     }
     let lacks_accounts = unseen.iter().any(|one| one.kind == Listed::ServiceAccounts) || is_blind_to_some;
     unread.extend(unseen.into_iter().map(Gap::from));
@@ -115,9 +136,22 @@ pub(super) async fn from_cluster(
         rules: rules.map_or(0, |rules| rules.rules().len()),
         candidate: candidate.map(|(name, _)| name),
         namespaces: found.namespaces.into_iter().collect(),
-        manifests: Vec::new(),
+        ..LookedAt::default()
     };
     Ok(Report { at, looked_at, status, unread, lacks_accounts, flags: args.cluster.kubectl_flags() })
+}
+
+/// Makes sure that no file is read twice: of standard input nothing is left then, and objects would count
+/// twice.
+fn read_once<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        if !seen.insert(path) {
+            let name = if path.as_os_str() == "-" { "standard input".into() } else { path.to_string_lossy() };
+            bail!("looking at manifests: {name} is named twice, and is read once");
+        }
+    }
+    Ok(())
 }
 
 /// What the operator allows, where the command line tries something else than the installation has.
@@ -143,7 +177,8 @@ fn compile(path: &Path, policy: &OperatorPolicy) -> anyhow::Result<(String, Rule
 struct Installed {
     scope: Scope,
     policy: OperatorPolicy,
-    in_force: Option<InForce>,
+    /// The mapping in force, or why it is not known.
+    in_force: Result<InForce, Gap>,
     has_eks_webhook: Option<bool>,
     /// Which ServiceAccounts are sent to the webhook.
     selector: Option<String>,
@@ -158,30 +193,26 @@ impl Installed {
     ) -> anyhow::Result<Self> {
         let look = Look { configuration: args.webhook_configuration.clone(), is_deep: false };
         let seen = find(api, &look, progress).await.context(ASKING)?;
-        let mut nothing = Self {
+        let missing = "no webhook configuration in this cluster is of it, so nothing gives roles here";
+        let why = match (seen, &args.webhook_configuration) {
+            (Seen::There(all), _) => match all.split_first() {
+                Some((first, others)) => return Ok(Self::of(first, others, args)),
+                None => missing.to_owned(),
+            },
+            (Seen::Unread(why), _) => why,
+            (Seen::Missing, Some(name)) => {
+                bail!("looking for the installation: there are no webhook configurations named {name}")
+            }
+            (Seen::Missing, None) => missing.to_owned(),
+        };
+        Ok(Self {
             scope: Scope::default(),
             policy: OperatorPolicy::from(&args.policy),
-            in_force: None,
+            in_force: Err(Gap { what: "the installation of gitlab-iam-webhook".to_owned(), why }),
             has_eks_webhook: None,
             selector: None,
             unread: Vec::new(),
-        };
-        let what = "the installation of gitlab-iam-webhook".to_owned();
-        match seen {
-            Seen::There(all) => Ok(match all.split_first() {
-                Some((first, others)) => Self::of(first, others, args),
-                None => nothing,
-            }),
-            Seen::Unread(why) => {
-                nothing.unread.push(Gap { what, why });
-                Ok(nothing)
-            }
-            Seen::Missing => {
-                let why = "no webhook configuration is of it, so nothing writes roles here".to_owned();
-                nothing.unread.push(Gap { what, why });
-                Ok(nothing)
-            }
-        }
+        })
     }
 
     fn of(first: &Installation, others: &[Installation], args: &StatusArgs) -> Self {
@@ -191,6 +222,10 @@ impl Installed {
             let why = "the first installation was looked at: name this one with --webhook-configuration";
             unread.push(Gap { what: format!("the installation {}", place(other)), why: why.to_owned() });
         }
+        if let Some(why) = first.eks_webhook.unread() {
+            let what = "the MutatingWebhookConfigurations, of which one puts roles into Pods on EKS";
+            unread.push(Gap { what: what.to_owned(), why: why.to_owned() });
+        }
         let options = first.options();
         if let Some(why) = first.deployment.unread() {
             let what = format!(
@@ -199,17 +234,11 @@ impl Installed {
             );
             unread.push(Gap { what, why: why.to_owned() });
         }
+        let unknown = |why| Gap { what: format!("the mapping of {}", place(first)), why };
         let in_force = match first.in_force() {
-            Seen::There(held) => Some(held),
-            Seen::Missing => {
-                let why = "there is none, so nothing is decided".to_owned();
-                unread.push(Gap { what: format!("the mapping of {}", place(first)), why });
-                None
-            }
-            Seen::Unread(why) => {
-                unread.push(Gap { what: format!("the mapping of {}", place(first)), why });
-                None
-            }
+            Seen::There(held) => Ok(held),
+            Seen::Missing => Err(unknown("there is none, so nothing is decided".to_owned())),
+            Seen::Unread(why) => Err(unknown(why)),
         };
         let policy = match first.deployment.there().map(|_| first.operator_policy()) {
             Some(Ok(policy)) => policy,

@@ -3,16 +3,19 @@
 //! Nothing of it is fetched or run, whatever stands in it: there is no script, and the page's own policy
 //! allows nothing but its style sheet, by its hash.
 
-use std::collections::BTreeMap;
+mod roles;
+
 use std::fmt::Write as _;
 
 use super::mend;
-use super::report::{Report, effect_name};
-use super::table::{SHORTENED, note, short};
+use super::report::{PLACED, Report, effect_name};
+use super::table::{SHORTENED, impact, note, short};
 use crate::cli::counted;
 use crate::cli::plain::plain;
 use crate::engine::object::component::Component;
 use crate::status::{Row, State};
+
+use roles::{Moment, by_component, by_role, without_role};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -34,9 +37,13 @@ pub(super) fn page(report: &Report) -> String {
     head(&mut page, report);
     counts(&mut page, report);
     problems(&mut page, report);
-    by_role(&mut page, report);
+    for moment in Moment::of(report) {
+        by_role(&mut page, report, *moment);
+    }
     by_component(&mut page, report);
-    without_role(&mut page, report);
+    for moment in Moment::of(report) {
+        without_role(&mut page, report, *moment);
+    }
     legend(&mut page, report);
     page.push_str("</body>\n</html>\n");
     page
@@ -80,6 +87,9 @@ fn head(page: &mut String, report: &Report) {
     let names: Vec<_> =
         namespaces.map(|(name, effect)| format!("{name} ({})", effect_name(*effect))).collect();
     line("Namespaces", &if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    if at.takes_default {
+        line("Note", PLACED);
+    }
     line("Made by", concat!("gitlab-iam-webhook ", env!("CARGO_PKG_VERSION")));
     page.push_str("</dl>\n");
 }
@@ -90,14 +100,21 @@ fn counts(page: &mut String, report: &Report) {
     for (count, what) in [
         (counts.service_accounts, "ServiceAccounts"),
         (counts.pods, "Pods"),
+        (counts.templates, "Pod templates"),
         (report.unread.len(), "not looked at"),
     ] {
+        if count == 0 && what == "Pod templates" {
+            continue;
+        }
         let _ = writeln!(page, "<li><b>{count}</b>{what}</li>");
     }
     for (state, count) in &counts.states {
         let _ = writeln!(page, "<li><b>{count}</b>{}</li>", marked(*state));
     }
     page.push_str("</ul>\n");
+    for line in impact(report) {
+        let _ = writeln!(page, "<p>{}</p>", escaped(&line));
+    }
     if report.status.more > 0 {
         let _ = writeln!(page, "<p class=\"look\">{} not shown.</p>", counted(report.status.more, "row"));
     }
@@ -183,85 +200,6 @@ fn table(page: &mut String, heads: &[&str], body: impl FnOnce(&mut String)) {
 fn explain_short(page: &mut String, prefix: Option<&str>) {
     if let Some(prefix) = prefix {
         let _ = writeln!(page, "<p class=\"soft\">{SHORTENED} stands for {}</p>", escaped(prefix));
-    }
-}
-
-/// Which objects have each role now.
-fn by_role(page: &mut String, report: &Report) {
-    let mut roles: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in &report.status.rows {
-        if let Some(role) = row.actual.as_deref() {
-            roles.entry(role).or_default().push(row);
-        }
-    }
-    let _ = writeln!(page, "<h2>By role</h2>");
-    if roles.is_empty() {
-        page.push_str("<p>No object that was looked at has a role.</p>\n");
-    }
-    for (role, rows) in roles {
-        let _ = writeln!(page, "<h3>{}</h3>", escaped(role));
-        table(page, &["Namespace", "Object", "Component", "By", "Rule", "State"], |page| {
-            for row in rows {
-                let provider = row.provider.map_or("", crate::engine::object::provider::Provider::name);
-                let component = row.component.map_or("", Component::name);
-                let _ = writeln!(
-                    page,
-                    "<tr><td>{}</td><td>{} {}</td><td>{component}</td><td>{provider}</td><td>{}</td>\
-                     <td class=\"state\">{}</td></tr>",
-                    escaped(&row.namespace),
-                    escaped(&row.kind),
-                    escaped(&row.name),
-                    escaped(row.rule.as_deref().unwrap_or_default()),
-                    marked(row.state)
-                );
-            }
-        });
-    }
-}
-
-/// How many objects of each component have each role.
-fn by_component(page: &mut String, report: &Report) {
-    type Line<'r> = (&'static str, &'r str, &'r str);
-    let mut lines: BTreeMap<Line<'_>, (usize, usize)> = BTreeMap::new();
-    for row in report.status.rows.iter().filter(|row| row.component.is_some() || row.actual.is_some()) {
-        let component = row.component.map_or("none of GitLab's", Component::name);
-        let line = (component, row.namespace.as_str(), row.actual.as_deref().unwrap_or_default());
-        let (accounts, pods) = lines.entry(line).or_default();
-        *(if row.kind == "ServiceAccount" { accounts } else { pods }) += 1;
-    }
-    let prefix = report.common_prefix();
-    let _ = writeln!(page, "<h2>By component</h2>");
-    explain_short(page, prefix);
-    table(page, &["Component", "Namespace", "Role", "ServiceAccounts", "Pods"], |page| {
-        for ((component, namespace, role), (accounts, pods)) in lines {
-            let role = if role.is_empty() {
-                "<span class=\"soft\">none</span>".to_owned()
-            } else {
-                escaped(&short(role, prefix))
-            };
-            let _ = writeln!(
-                page,
-                "<tr><td>{component}</td><td>{}</td><td>{role}</td><td class=\"number\">{accounts}</td>\
-                 <td class=\"number\">{pods}</td></tr>",
-                escaped(namespace)
-            );
-        }
-    });
-}
-
-/// The objects that have no role.
-fn without_role(page: &mut String, report: &Report) {
-    let mut namespaces: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for row in report.status.rows.iter().filter(|row| row.actual.is_none()) {
-        let names = namespaces.entry(&row.namespace).or_default();
-        names.push(escaped(&format!("{} {}", row.kind, row.name)));
-    }
-    if namespaces.is_empty() {
-        return;
-    }
-    let _ = writeln!(page, "<h2>Without a role</h2>");
-    for (namespace, names) in namespaces {
-        let _ = writeln!(page, "<h3>{}</h3>\n<p>{}</p>", escaped(namespace), names.join(", "));
     }
 }
 

@@ -52,7 +52,13 @@ pub(super) struct LookedAt {
     pub(super) namespaces: Vec<(String, Effect)>,
     /// The files of manifests.
     pub(super) manifests: Vec<String>,
+    /// Whether objects of them name no namespace, and count as in `default`.
+    pub(super) takes_default: bool,
 }
+
+/// What is said of objects that name no namespace.
+pub(super) const PLACED: &str =
+    "objects that name no namespace count as in `default`: name another one with -n NAMESPACE";
 
 impl Report {
     pub(super) fn exit_code(&self, is_strict: bool) -> ExitCode {

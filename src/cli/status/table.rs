@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::mend;
-use super::report::{Report, effect_name};
+use super::report::{PLACED, Report, effect_name};
 use crate::cli::counted;
 use crate::cli::plain::plain;
-use crate::status::{Effect, Row, State, Status};
+use crate::status::{Counts, Effect, Row, State, Status};
 
 /// Writes the report as text: what was looked at, the table, what is to be done, and the counts at last.
 pub(super) fn text(report: &Report, shows_all: bool, has_colour: bool) -> String {
@@ -38,6 +38,9 @@ fn head(report: &Report) -> String {
         line("manifests:", &at.manifests.join(", "));
     }
     line("namespaces:", &namespaces(&at.namespaces));
+    if at.takes_default {
+        line("", PLACED);
+    }
     if let Some(prefix) = report.common_prefix() {
         line("roles:", &format!("{SHORTENED} stands for {prefix}"));
     }
@@ -49,7 +52,9 @@ fn head(report: &Report) -> String {
 fn namespaces(all: &[(String, Effect)]) -> String {
     const MOST: usize = 10;
     if all.is_empty() {
-        return "none has the label gitlab-iam-webhook/inject=enabled or =observe".to_owned();
+        return "none that the webhook looks after has the label gitlab-iam-webhook/inject=enabled or \
+                =observe"
+            .to_owned();
     }
     let name = |(name, effect): &(String, Effect)| match effect {
         Effect::Enabled => name.clone(),
@@ -206,6 +211,21 @@ fn counts(status: &Status, shows_all: bool) -> Vec<String> {
     counts
 }
 
+/// What a candidate does, in the numbers that its edit is told; nothing where none is looked at.
+pub(super) fn impact(report: &Report) -> Vec<String> {
+    let status = &report.status;
+    if !status.is_candidate {
+        return Vec::new();
+    }
+    let warnings = status.impact.warnings(status.observed_impact.as_ref(), !report.lacks_accounts);
+    let told = |warning: &String| {
+        let told = warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(warning);
+        told.split(';').next().unwrap_or(told).to_owned()
+    };
+    let covered = format!("newly covered {}", counted(status.counts.newly_covered, "ServiceAccount"));
+    warnings.iter().map(told).chain([covered]).collect()
+}
+
 fn tail(report: &Report, shows_all: bool) -> String {
     let mut text = String::new();
     for one in &report.unread {
@@ -215,16 +235,15 @@ fn tail(report: &Report, shows_all: bool) -> String {
     if status.more > 0 {
         let _ = writeln!(text, "not shown: {}", counted(status.more, "more row"));
     }
-    if status.is_candidate {
-        for warning in status.impact.warnings(status.observed_impact.as_ref(), !report.lacks_accounts) {
-            let told = warning.strip_prefix("gitlab-iam-webhook: ").unwrap_or(&warning);
-            let _ = writeln!(text, "{}", told.split(';').next().unwrap_or(told));
-        }
-        let _ = writeln!(text, "newly covered {}", counted(status.counts.newly_covered, "ServiceAccount"));
+    for line in impact(report) {
+        let _ = writeln!(text, "{line}");
     }
     let counts = counts(status, shows_all);
     let rows = if counts.is_empty() { "nothing to look at".to_owned() } else { counts.join(", ") };
-    let accounts = counted(status.counts.service_accounts, "ServiceAccount");
-    let _ = writeln!(text, "{accounts}, {}: {rows}", counted(status.counts.pods, "Pod"));
+    let Counts { service_accounts, pods, templates, .. } = status.counts;
+    let templates =
+        if templates > 0 { format!(", {}", counted(templates, "Pod template")) } else { String::new() };
+    let (accounts, pods) = (counted(service_accounts, "ServiceAccount"), counted(pods, "Pod"));
+    let _ = writeln!(text, "{accounts}, {pods}{templates}: {rows}");
     text
 }

@@ -30,6 +30,7 @@ pub(super) fn value(report: &Report) -> Value {
         "counts": {
             "serviceAccounts": status.counts.service_accounts,
             "pods": status.counts.pods,
+            "podTemplates": status.counts.templates,
             "states": states,
         },
         "hasDrift": status.has_drift(),

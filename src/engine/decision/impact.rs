@@ -2,9 +2,13 @@
 //!
 //! They are only counted and never named, because anybody may ask who may edit the mapping.
 
+use crate::engine::decision::warning::{MAX_WARNING, PREFIX};
 use crate::engine::decision::{self, Decision, Outcome};
 use crate::engine::object::subject::Subject;
 use crate::engine::rules::ruleset::Ruleset;
+
+/// What names the objects that are only counted here.
+const NAMES_THEM: &str = "; see `kubectl gitlab-iam status`";
 
 /// Counts what a mapping would do to one object after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,9 +60,10 @@ impl Impact {
         let least = if complete { "" } else { "at least " };
         let all = if complete { "" } else { " looked at in time" };
         let told = |Self { seen, changes, orphans }: &Self, would: &str| {
-            // Where all of it was counted, there is room to say what names them.
-            let names = if complete && changes + orphans > 0 { "; see `status -m FILE`" } else { "" };
-            format!("{would} {changes}, orphans {orphans} of {seen} ServiceAccounts{all}{names}")
+            let told = format!("{would} {changes}, orphans {orphans} of {seen} ServiceAccounts{all}");
+            let has_room = PREFIX.len() + told.len() + NAMES_THEM.len() <= MAX_WARNING;
+            let is_told = complete && changes + orphans > 0 && has_room;
+            told + if is_told { NAMES_THEM } else { "" }
         };
         let sum = told(self, &format!("{least}changes"));
         let observed =
@@ -96,12 +101,19 @@ mod tests {
             };
             impact.add(&ruleset, &subject);
         }
-        let changes = "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts; see `status -m FILE`";
+        let changes =
+            "gitlab-iam-webhook: changes 4, orphans 1 of 5 ServiceAccounts; see `kubectl gitlab-iam status`";
         assert_eq!(impact.warnings(None, true), [changes]);
         let nothing = Impact::default().warnings(None, true);
         assert_eq!(nothing, ["gitlab-iam-webhook: changes 0, orphans 0 of 0 ServiceAccounts"]);
         let most = Impact { seen: 100_000, changes: 100_000, orphans: 100_000 }.warnings(Some(&impact), true);
         assert!(most.iter().all(|warning| !warning.ends_with('…')), "{most:?}");
+        let many = Impact { seen: 99_999, changes: 9_999, orphans: 9_999 };
+        let many = Impact::default().warnings(Some(&many), true);
+        assert!(
+            many.iter().any(|warning| warning.ends_with("; see `kubectl gitlab-iam status`")),
+            "{many:?}"
+        );
         assert_eq!(
             impact.warnings(None, false).first().unwrap(),
             "gitlab-iam-webhook: at least changes 4, orphans 1 of 5 ServiceAccounts looked at in time"
@@ -110,7 +122,8 @@ mod tests {
             impact.warnings(Some(&impact), true),
             [
                 changes,
-                "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts; see `status -m FILE`"
+                "gitlab-iam-webhook: observed: would change 4, orphans 1 of 5 ServiceAccounts; \
+                 see `kubectl gitlab-iam status`"
             ]
         );
     }

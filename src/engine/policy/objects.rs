@@ -122,16 +122,19 @@ data:
     text
 }
 
-/// Writes a text in double quotes, which JSON and YAML read alike. Characters are escaped that YAML takes for
-/// none of a text, and those that steer a terminal.
+/// Whether JSON and YAML have a character escaped wherever we write them, beside those that JSON always
+/// escapes: YAML takes it for none of a text, or it steers a terminal or is not seen there.
+#[must_use]
+pub fn is_escaped(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Writes a text in double quotes, which JSON and YAML read alike.
 fn quoted(text: &str) -> String {
-    let escaped = |c: char| {
-        matches!(c, '\u{61c}' | '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-    };
     let mut quoted = String::with_capacity(text.len() + 2);
     for c in Value::from(text).to_string().chars() {
-        if escaped(c) {
+        if is_escaped(c) {
             let _ = write!(quoted, "\\u{:04x}", u32::from(c));
         } else {
             quoted.push(c);
