@@ -5,6 +5,7 @@ mod json;
 mod live;
 mod manifests;
 mod report;
+mod shown;
 mod table;
 mod target;
 mod text;

@@ -147,7 +147,7 @@ impl Gathered {
             Seen::There(text) => text,
             Seen::Missing => {
                 must_exist(api, &namespace).await.context("asking the cluster")?;
-                self.failed.push(failed("it is not there: name its namespace with -n"));
+                self.failed.push(failed("it is not there: if it is in another namespace, name that with -n"));
                 return Ok(());
             }
             Seen::Unread(why) => {

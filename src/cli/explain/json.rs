@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::report::{Place, Shown};
+use super::shown::{Place, Shown};
 use crate::engine::decision::Verdict;
 use crate::engine::decision::explain::{Explanation, Tried};
 use crate::engine::object::component::Component;

@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 
 use super::ExplainArgs;
 use super::cluster::Gathered;
-use super::report::{Account, Heading, Live, Place, Report, Runs, Shown, account_of};
+use super::report::Report;
+use super::shown::{Account, Heading, Live, Place, Runs, Shown, account_of};
 use crate::cli::{OutputFormat, output};
 use crate::engine::decision::explain;
 use crate::engine::object::manifest::{self, Object};

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::report::{Heading, Place, Report, Shown, account_of};
+use super::report::Report;
+use super::shown::{Heading, Place, Shown, account_of};
 use super::{DEFAULT_NAMESPACE, ExplainArgs};
 use crate::cli::input::{self, Input};
 use crate::cli::output;

@@ -1,7 +1,6 @@
 //! How are the decisions on many objects told in a table?
 
-use super::report::{Shown, in_a_line};
-use super::text::{is_told, is_told_through_account};
+use super::shown::{Shown, in_a_line};
 use crate::engine::decision::Outcome;
 use crate::engine::decision::explain::ThroughAccount;
 use crate::engine::object::component::Component;
@@ -16,17 +15,12 @@ const HEADINGS: [&str; 5] = ["OBJECT", "COMPONENT", "ROLE", "RULE", "OUTCOME"];
 /// What stands where there is nothing.
 const NOTHING: &str = "-";
 
-/// The name of an object, as headings have it.
-pub(super) fn name(shown: &Shown<'_>) -> String {
-    format!("{} {}/{}", shown.heading.kind, shown.subject.namespace, shown.heading.name)
-}
-
 /// The lines of an object: one for each provider that has something to tell, or one that says why there is
 /// none.
 pub(super) fn rows(shown: &Shown<'_>, named: &[Provider]) -> Vec<Row> {
     let (mut rows, mut without_rule) = (Vec::new(), Vec::new());
     for verdict in &shown.explanation.decision.verdicts {
-        if verdict.provider == Provider::Irsa && is_told_through_account(verdict, shown, named) {
+        if verdict.provider == Provider::Irsa && shown.is_told_through_account(verdict, named) {
             match shown.through_account() {
                 Some((_, ThroughAccount { verdict, role, .. })) => {
                     let is_nothing = verdict.outcome == Outcome::NoRule && role.is_none();
@@ -36,7 +30,7 @@ pub(super) fn rows(shown: &Shown<'_>, named: &[Provider]) -> Vec<Row> {
                 }
                 None => without_rule.push(row(shown, None, verdict.rule, "ServiceAccount: not known")),
             }
-        } else if is_told(verdict, shown, named) {
+        } else if shown.is_told(verdict, named) {
             let to = if verdict.outcome == Outcome::NoRule { &mut without_rule } else { &mut rows };
             to.push(row(shown, verdict.role.as_deref(), verdict.rule, verdict.outcome.name()));
         }
@@ -52,7 +46,7 @@ pub(super) fn rows(shown: &Shown<'_>, named: &[Provider]) -> Vec<Row> {
 
 fn row(shown: &Shown<'_>, role: Option<&str>, rule: Option<&Rule>, outcome: &str) -> Row {
     let component = shown.explanation.facts.component.map(Component::name);
-    [Some(name(shown).as_str()), component, role, rule.map(|rule| &*rule.name), Some(outcome)]
+    [Some(shown.name().as_str()), component, role, rule.map(|rule| &*rule.name), Some(outcome)]
         .map(|cell| in_a_line(cell.unwrap_or(NOTHING)))
 }
 

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Account, Place, Runs, Shown, in_a_line};
-use super::table;
+use super::shown::{Account, Place, Runs, Shown, in_a_line};
 use crate::engine::decision::explain::{Explanation, ThroughAccount, Tried};
 use crate::engine::decision::{Edit, Outcome, Verdict};
 use crate::engine::object::component::Component;
 use crate::engine::object::provider::Provider;
-use crate::engine::object::subject::{Kind, Subject, value_of};
+use crate::engine::object::subject::{Subject, value_of};
 use crate::engine::rules::facts::Facts;
 
 /// Lines, of which none is begun by what others wrote.
@@ -26,11 +25,11 @@ pub(super) fn of(shown: &Shown<'_>, named: &[Provider]) -> String {
     heading(shown, &mut lines);
     let mut is_told_of_some = false;
     for verdict in &shown.explanation.decision.verdicts {
-        if is_told(verdict, shown, named) {
+        if shown.is_told(verdict, named) {
             is_told_of_some = true;
             provider(verdict, &shown.explanation, &mut lines);
         }
-        if verdict.provider == Provider::Irsa && is_told_through_account(verdict, shown, named) {
+        if verdict.provider == Provider::Irsa && shown.is_told_through_account(verdict, named) {
             is_told_of_some = true;
             through_account(shown, &mut lines);
         }
@@ -60,7 +59,7 @@ pub(super) fn of(shown: &Shown<'_>, named: &[Provider]) -> String {
 /// What the object is, for whoever decides.
 fn heading(shown: &Shown<'_>, lines: &mut Lines) {
     let facts = &shown.explanation.facts;
-    let name = table::name(shown);
+    let name = shown.name();
     lines.add(0, &shown.heading.line.map_or_else(|| name.clone(), |line| format!("{name} (line {line})")));
     let component = facts.component.map_or("none", Component::name);
     let why_none = match facts {
@@ -94,28 +93,6 @@ fn provider(verdict: &Verdict<'_>, explanation: &Explanation<'_>, lines: &mut Li
             None => lines.add(4, &format!("yes  {place}")),
         }
     }
-}
-
-/// Whether the verdict of a provider is worth a line. A provider that no rule names is left out, and so is
-/// what irsa's rules do with a Pod itself, where the role is on its ServiceAccount.
-pub(super) fn is_told(verdict: &Verdict<'_>, shown: &Shown<'_>, named: &[Provider]) -> bool {
-    let is_named = named.contains(&verdict.provider);
-    let kind = shown.subject.kind;
-    match verdict.outcome {
-        Outcome::NoRule => is_named && (kind == Kind::ServiceAccount || verdict.provider != Provider::Irsa),
-        Outcome::OnServiceAccount => shown.through_account().is_none(),
-        Outcome::OptedOut => is_named,
-        _ => true,
-    }
-}
-
-/// Whether it is worth a line what a Pod gets through its ServiceAccount: where the mapping or somebody else
-/// gives it something there. `verdict` is what was decided for irsa on the Pod itself.
-pub(super) fn is_told_through_account(verdict: &Verdict<'_>, shown: &Shown<'_>, named: &[Provider]) -> bool {
-    let is_named = named.contains(&Provider::Irsa);
-    let Some((_, gets)) = shown.through_account() else { return shown.is_pod() && is_named };
-    let is_nothing = gets.verdict.outcome == Outcome::NoRule && gets.role.is_none();
-    !is_nothing || is_named && verdict.outcome != Outcome::DefaultAccount
 }
 
 /// Says in some lines what a Pod gets through its ServiceAccount.
