@@ -86,8 +86,8 @@ impl Shown<'_> {
         format!("{} {}/{}", self.heading.kind, self.subject.namespace, self.heading.name)
     }
 
-    /// Whether the verdict of a provider is worth a line. A provider that no rule names is left out, and so is
-    /// what irsa's rules do with a Pod itself, where the role is on its ServiceAccount.
+    /// Whether the verdict of a provider is worth a line. A provider that no rule names is left out, and so
+    /// is what irsa's rules do with a Pod itself, where the role is on its ServiceAccount.
     pub(super) fn is_told(&self, verdict: &Verdict<'_>, named: &[Provider]) -> bool {
         let is_named = named.contains(&verdict.provider);
         let kind = self.subject.kind;
@@ -101,8 +101,8 @@ impl Shown<'_> {
         }
     }
 
-    /// Whether it is worth a line what a Pod gets through its ServiceAccount: where the mapping or somebody else
-    /// gives it something there. `verdict` is what was decided for irsa on the Pod itself.
+    /// Whether it is worth a line what a Pod gets through its ServiceAccount: where the mapping or somebody
+    /// else gives it something there. `verdict` is what was decided for irsa on the Pod itself.
     pub(super) fn is_told_through_account(&self, verdict: &Verdict<'_>, named: &[Provider]) -> bool {
         let is_named = named.contains(&Provider::Irsa);
         let Some((_, gets)) = self.through_account() else { return self.is_pod() && is_named };
