@@ -554,6 +554,20 @@ fn the_chart_refuses_the_policy_where_it_cannot_work_and_renders_it_without_a_cl
                 done.err
             );
         }
+        // And as many as the policy can compare.
+        for (count, length) in [(100, 80), (101, 32), (100, 81)] {
+            let roles = vec![format!("arn:aws:iam::123456789012:role/{}", "x".repeat(length - 31)); count];
+            let taken = policy::spec(&roles.iter().map(|role| role.parse().unwrap()).collect::<Vec<_>>());
+            let json = format!("--set-json=allowedRoles={}", json!(roles));
+            let done = template(&["--kube-version", "1.36.0", &json]);
+            let refused = format!("policy.enabled: {count} allowedRoles have {} bytes", count * length);
+            assert_eq!(
+                (done.ok, done.err.contains(&refused)),
+                (taken.is_ok(), taken.is_err()),
+                "{}",
+                done.err
+            );
+        }
         for flags in [
             &["--kube-version", "1.36.0"][..],
             &["--kube-version", "v1.37.1-eks-1a2b3c"],
