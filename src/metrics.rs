@@ -128,11 +128,11 @@ impl Collector for Reachability {
 pub struct PolicyParameterState {
     /// How many rules of the mapping in force it does not have.
     pub left_out_rules: usize,
-    /// Whether it is the one that is made of the mapping in force.
+    /// Whether it is seen to be the one that is made of the mapping in force.
     pub in_step: bool,
 }
 
-/// The state of the policy's parameter. Nothing is exported where there is no policy, or before it was seen:
+/// The state of the policy's parameter. Nothing is exported where there is no policy, or before it was asked for:
 /// a 0 would say that the policy has every rule.
 #[derive(Clone, Debug, Default)]
 struct PolicyParameter(Arc<ArcSwapOption<PolicyParameterState>>);

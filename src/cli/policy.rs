@@ -19,6 +19,7 @@ const EXAMPLES: &str = "Examples:
   See the policy, its binding and its parameter; then give the roles without a webhook:
     gitlab-iam-webhook policy -m mapping.yaml \\
       --allowed-role 'arn:aws:iam::123456789012:role/gitlab*'
+    kubectl create namespace gitlab-iam-webhook
     gitlab-iam-webhook policy -m mapping.yaml \\
       --allowed-role 'arn:aws:iam::123456789012:role/gitlab*' |
       kubectl apply --server-side -f -

@@ -31,6 +31,7 @@ use super::mapping_freshness::MappingFreshness;
 use super::observed::Observed;
 use super::pages::Collection;
 use super::read::Versioned;
+use super::retry::RetryBackoff;
 use super::watch::follow_one;
 use super::write_throttle::WriteThrottle;
 use super::{ApiServer, MANAGER, NamespacedName, in_our_name};
@@ -63,8 +64,12 @@ pub struct PolicyParameter {
     digests: Digests,
     /// What the parameter holds.
     held: Observed<Digest>,
+    /// Whether the watch goes on that tells of it; none before the watch has said anything.
+    is_followed: Option<bool>,
     wanted: Option<Wanted>,
     throttle: WriteThrottle,
+    /// How long to wait after it could not be read.
+    unread: RetryBackoff,
 }
 
 /// What the parameter is to hold.
@@ -96,8 +101,10 @@ impl PolicyParameter {
             metrics,
             digests: Digests::default(),
             held: Observed::NotYet,
+            is_followed: None,
             wanted: None,
             throttle: WriteThrottle::default(),
+            unread: RetryBackoff::default(),
         }
     }
 
@@ -117,8 +124,11 @@ impl PolicyParameter {
                 () = tokio::time::sleep(rest) => None,
             };
             match event {
-                Some(Ok(held)) => self.held = held.into(),
-                Some(Err(failure)) => failure.log(&format!("watching the policy's parameter {}", self.place)),
+                Some(Ok(held)) => (self.held, self.is_followed) = (held.into(), Some(true)),
+                Some(Err(failure)) => {
+                    failure.log(&format!("watching the policy's parameter {}", self.place));
+                    self.is_followed = Some(false);
+                }
                 None => {}
             }
             let Some(done) = stop.run_until_cancelled(self.act()).await else { return };
@@ -151,9 +161,11 @@ impl PolicyParameter {
             }
         };
         let in_step = self.held.present() == Some(&wanted.digest);
-        if self.held.is_known() {
-            self.metrics
-                .policy_parameter_seen(PolicyParameterState { left_out_rules: wanted.left_out, in_step });
+        // What nobody tells of any more may be anything by now.
+        if let Some(is_followed) = self.is_followed {
+            let state =
+                PolicyParameterState { left_out_rules: wanted.left_out, in_step: in_step && is_followed };
+            self.metrics.policy_parameter_seen(state);
         }
         match self.held {
             Observed::NotYet => Ok(LOOK_AGAIN),
@@ -202,7 +214,15 @@ impl PolicyParameter {
     ) -> Result<Duration, Failure> {
         // In this order: whatever is written over this version is no older than the mapping that is found to
         // be the newest one after it.
-        let Some((version, held)) = self.read().await? else {
+        let read = match self.read().await {
+            Ok(read) => read,
+            Err(failure) => {
+                failure.log(&format!("reading the policy's parameter {}", self.place));
+                return Ok(self.unread.next());
+            }
+        };
+        self.unread.reset();
+        let Some((version, held)) = read else {
             self.held = Observed::Absent;
             return Ok(Duration::ZERO);
         };

@@ -217,7 +217,7 @@ rules:
 
     #[test]
     fn the_cost_is_that_of_the_value_that_most_rules_share() {
-        let cost = |mapping: &str| budget::cost(Class::Account, &data(mapping));
+        let cost = |mapping: &str| budget::Search::of(Class::Account, &data(mapping)).cost;
         let head = "account: '123456789012'\nrules:\n";
         let rule = |n: usize, namespace: &str| {
             format!("  - {{match: {{component: registry, namespace: {namespace}}}, role: r{n}}}\n")

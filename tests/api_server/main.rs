@@ -33,6 +33,7 @@ mod page;
 mod plugin;
 mod pods;
 mod policy;
+mod policy_bounds;
 mod policy_in_step;
 mod probe;
 mod releases;

@@ -11,9 +11,7 @@ use gitlab_iam_webhook::engine::mapping;
 use gitlab_iam_webhook::engine::object::manifest;
 use gitlab_iam_webhook::engine::object::subject::{Kind, Requester};
 use gitlab_iam_webhook::engine::policy::{self, Objects, Placed};
-use gitlab_iam_webhook::engine::rules::glob::Glob;
-use gitlab_iam_webhook::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
-use gitlab_iam_webhook::engine::rules::role_template::is_role;
+use gitlab_iam_webhook::engine::rules::operator_policy::OperatorPolicy;
 use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -33,7 +31,7 @@ const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionp
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
 
 /// A cluster of its own, because the names of namespaces are what rules look at.
-struct Api {
+pub(crate) struct Api {
     _proxy: Proxy,
     cluster: Cluster,
     url: String,
@@ -43,7 +41,7 @@ struct Api {
 
 impl Api {
     /// Returns `None` where the API server has no such policies.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         crate::harness::Space::tools();
         let cluster = Cluster::start(ISSUER, ISSUER);
         let proxy = cluster.proxy();
@@ -60,7 +58,7 @@ impl Api {
         Some(api)
     }
 
-    fn ask(&self, method: &str, path: &str, user: &str, body: Option<&Value>) -> (u16, Value) {
+    pub(crate) fn ask(&self, method: &str, path: &str, user: &str, body: Option<&Value>) -> (u16, Value) {
         self.runtime.block_on(async {
             let mut request = self
                 .client
@@ -76,18 +74,18 @@ impl Api {
         })
     }
 
-    fn make(&self, path: &str, object: &Value) {
+    pub(crate) fn make(&self, path: &str, object: &Value) {
         let (status, answer) = self.ask("POST", path, "admin", Some(object));
         assert!(status == 201 || status == 409, "{path}: {answer}");
     }
 
-    fn opt_in(&self, namespace: &str) {
+    pub(crate) fn opt_in(&self, namespace: &str) {
         let labels = json!({"gitlab-iam-webhook/inject": "enabled"});
         self.make("/api/v1/namespaces", &json!({"metadata": {"name": namespace, "labels": labels}}));
     }
 
     /// Writes a policy. With `Fail` one that cannot be evaluated is seen.
-    fn install(&self, name: &str, operator: &OperatorPolicy, failure_policy: &str) {
+    pub(crate) fn install(&self, name: &str, operator: &OperatorPolicy, failure_policy: &str) {
         let placed = Placed { name, namespace: "default", acts_in: &[] };
         let objects = Objects::new(&placed, &operator.allowed_roles, &BTreeMap::new()).unwrap();
         let mut policy = policy::value(&objects.policy);
@@ -96,11 +94,11 @@ impl Api {
     }
 
     /// Binds the policy to a mapping, for objects with this value of [`PICK`].
-    fn bind(&self, pick: &str, data: &BTreeMap<String, String>) {
+    pub(crate) fn bind(&self, pick: &str, data: &BTreeMap<String, String>) {
         self.bind_to("roles", pick, data);
     }
 
-    fn bind_to(&self, policy: &str, pick: &str, data: &BTreeMap<String, String>) {
+    pub(crate) fn bind_to(&self, policy: &str, pick: &str, data: &BTreeMap<String, String>) {
         let name = format!("mapping-{pick}");
         self.make(
             "/api/v1/namespaces/default/configmaps",
@@ -115,7 +113,7 @@ impl Api {
     }
 
     /// Waits until the API server has taken in all that was bound: it takes them in their order.
-    fn wait_for_bindings(&self, role: &str) {
+    pub(crate) fn wait_for_bindings(&self, role: &str) {
         let text =
             format!("account: '123456789012'\nrules: [{{match: {{serviceAccount: probe}}, role: {role}}}]");
         let ruleset = mapping::compile(&text, &OperatorPolicy::default());
@@ -128,7 +126,7 @@ impl Api {
     }
 
     /// Waits until an edit of a parameter is in force, and returns the annotations that an object then gets.
-    fn admit_when(
+    pub(crate) fn admit_when(
         &self,
         thing: &Thing,
         pick: &str,
@@ -138,7 +136,7 @@ impl Api {
     }
 
     /// Returns the annotations with which the API server would store an object.
-    fn admit(&self, thing: &Thing, pick: &str, create: bool) -> BTreeMap<String, String> {
+    pub(crate) fn admit(&self, thing: &Thing, pick: &str, create: bool) -> BTreeMap<String, String> {
         let mut object = thing.clone().labelled(PICK, pick).to_object();
         if let Some(spec) = object.get_mut("spec") {
             spec["containers"] = json!([{"name": "main", "image": "x"}]);
@@ -408,214 +406,4 @@ fn the_policy_decides_as_the_engine_does_on_each_of_the_72_objects() {
         }
     }
     assert!(annotated > 40, "{annotated}");
-}
-
-/// A rule for each number, all of which have to be tried.
-fn one_by_one(count: usize) -> String {
-    let rules = (0..count).map(|n| format!("  - {{match: {{namespace: \"*-{n}\"}}, role: role-{n}}}\n"));
-    format!("account: \"123456789012\"\nrules:\n{}", rules.collect::<String>())
-}
-
-#[test]
-fn the_costliest_object_at_the_bound_is_decided_within_the_budgets() {
-    let Some(api) = Api::start() else { return };
-    let operator = OperatorPolicy {
-        allowed_roles: vec!["arn:aws:iam::123456789012:role/*".parse().unwrap()],
-        ..OperatorPolicy::default()
-    };
-    let ruleset = mapping::compile(&one_by_one(5_000), &operator).unwrap();
-    let parameter = policy::parameter(&ruleset).unwrap();
-    let fitting = 5_000 - parameter.left_out.len();
-    assert!(fitting > 1_000, "{fitting}");
-    api.install("roles", &operator, "Fail");
-    api.bind("bound", &parameter.data);
-    let longest = |end: &str| format!("{}-{end}", "n".repeat(62 - end.len()));
-    let mut thing = Thing::service_account("webservice").labelled("release", &"r".repeat(63));
-    thing.service_account = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
-    // The last rule that fits decides; what the rules that are left out would match is left as it is.
-    thing.namespace = longest(&(fitting - 1).to_string());
-    api.opt_in(&thing.namespace);
-    let role = format!("arn:aws:iam::123456789012:role/role-{}", fitting - 1);
-    let found = api.admit_when(&thing, "bound", |found| !found.is_empty());
-    assert_eq!(found["eks.amazonaws.com/role-arn"], role);
-    thing.namespace = longest(&fitting.to_string());
-    api.opt_in(&thing.namespace);
-    assert_eq!(api.admit(&thing, "bound", true), BTreeMap::new());
-
-    // Labels are read one by one, up to a number.
-    let text = "account: '123456789012'\nrules: [{match: {namespace: labels}, provider: kube2iam, role: x}]";
-    let ruleset = mapping::compile(text, &operator).unwrap();
-    api.bind("labels", &policy::parameter(&ruleset).unwrap().data);
-    api.opt_in("labels");
-    api.make("/api/v1/namespaces/labels/serviceaccounts", &json!({"metadata": {"name": "some"}}));
-    let mut pod = Thing::pod("webservice");
-    (pod.namespace, pod.service_account) = ("labels".to_owned(), "some".to_owned());
-    assert!(api.admit_when(&pod, "labels", |found| !found.is_empty()).contains_key("iam.amazonaws.com/role"));
-    let few = pod.labels.len() + 1;
-    let many = |count: usize| {
-        let mut pod = pod.clone();
-        pod.labels.extend((few..count).map(|n| (format!("{n}.runner.gitlab.co/x"), String::new())));
-        api.admit(&pod, "labels", true).contains_key("iam.amazonaws.com/role")
-    };
-    assert!(many(50_000), "as many labels as are read");
-    assert!(!many(50_001), "more labels than are read");
-}
-
-#[test]
-fn the_policy_allows_what_the_operators_globs_allow() {
-    let Some(api) = Api::start() else { return };
-    let globs = [
-        "role/*",
-        "*",
-        "?ole/a",
-        "{role/a,b}",
-        "role/a,b",
-        "role/a|b",
-        "role/{a,}",
-        "ci-*=*",
-        "{ci-a,ci-b}=role/?",
-        "ci-?=r*e/{a,b}",
-        "ci-a=role/a.b",
-        "role/a+b",
-        "role/(a)",
-        "role/^a$",
-        "=role/a",
-    ];
-    let allowed = |glob: &str| AllowedRole {
-        namespace: glob
-            .split_once('=')
-            .filter(|(start, _)| !start.is_empty())
-            .map(|(start, _)| Glob::new(start).unwrap()),
-        role: Glob::new(glob.split_once('=').map_or(glob, |(_, role)| role)).unwrap(),
-    };
-    let roles = [
-        "role/a",
-        "role/b",
-        "role/a,b",
-        "role/a.b",
-        "role/axb",
-        "role/a+b",
-        "role/aab",
-        "role/",
-        "b",
-        "a=role/a",
-        "role/(a)/a",
-        "ci-a=role/a",
-        "q/role/a",
-    ];
-    for namespace in ["ci-a", "ci-b", "ci-ab"] {
-        api.opt_in(namespace);
-        api.make(
-            &format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
-            &json!({"metadata": {"name": "some"}}),
-        );
-    }
-    // The parameter says whatever it likes: the bound is the policy's.
-    let data = |role: &str| {
-        BTreeMap::from([
-            ("format".to_owned(), "1".to_owned()),
-            ("pod.index".to_owned(), "always\t0\tpod.always".to_owned()),
-            ("pod.always".to_owned(), "\n\t0\tirsa pod\t".to_owned()),
-            ("rules".to_owned(), format!("\n0\trole\tr\t{role}\tkeep\treplace\t")),
-        ])
-    };
-    for (number, glob) in globs.iter().enumerate() {
-        let operator = OperatorPolicy { allowed_roles: vec![allowed(glob)], ..OperatorPolicy::default() };
-        api.install(&format!("glob-{number}"), &operator, "Fail");
-        for (which, role) in roles.iter().enumerate() {
-            api.bind_to(&format!("glob-{number}"), &format!("{number}-{which}"), &data(role));
-        }
-    }
-    api.install(
-        "roles",
-        &OperatorPolicy { allowed_roles: vec![allowed("*")], ..OperatorPolicy::default() },
-        "Fail",
-    );
-    api.bind("last", &data("role/a"));
-    let mut pod = Thing::pod("webservice").by("admin");
-    (pod.namespace, pod.service_account) = ("ci-a".to_owned(), "some".to_owned());
-    api.admit_when(&pod, "last", |found| !found.is_empty());
-    let mut granted = 0;
-    for (number, glob) in globs.iter().enumerate() {
-        for (which, role) in roles.iter().enumerate() {
-            for namespace in ["ci-a", "ci-b", "ci-ab"] {
-                namespace.clone_into(&mut pod.namespace);
-                let operator =
-                    OperatorPolicy { allowed_roles: vec![allowed(glob)], ..OperatorPolicy::default() };
-                let wanted = operator.allows(namespace, role) && is_role(role);
-                let found = api.admit(&pod, &format!("{number}-{which}"), true);
-                assert_eq!(found.contains_key("iam.amazonaws.com/role"), wanted, "{glob} {namespace} {role}");
-                granted += usize::from(wanted);
-            }
-        }
-    }
-    assert!(granted > 50, "{granted}");
-}
-
-#[test]
-fn whoever_writes_the_parameter_gives_allowed_roles_and_nothing_else() {
-    let Some(api) = Api::start() else { return };
-    let operator = OperatorPolicy {
-        allowed_roles: vec!["arn:aws:iam::123456789012:role/gitlab-*".parse().unwrap()],
-        ..OperatorPolicy::default()
-    };
-    api.install("roles", &operator, "Ignore");
-    api.opt_in("gitlab");
-    let good = "role\tr\tarn:aws:iam::123456789012:role/gitlab-x\tkeep\treplace\t";
-    let data = |changes: &[(&str, &str)]| -> BTreeMap<String, String> {
-        let rules = format!("\n0\t{good}");
-        let mut data = BTreeMap::from([
-            ("format", "1"),
-            ("account.index", "always\t0\taccount.always"),
-            ("account.always", "\n\t0\tirsa\t"),
-            ("rules", &*rules),
-        ]);
-        data.extend(changes.iter().copied());
-        data.into_iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect()
-    };
-    let rule = |record: String| format!("\n0\t{record}");
-    let with = |options: &str| rule(format!("{good}\t{options}"));
-    let outside = |role: &str| rule(format!("role\tr\t{role}\tkeep\treplace\t"));
-    // Each is a parameter that nobody should write, and whether the allowed role is given under it.
-    let cases: Vec<(BTreeMap<String, String>, bool)> = vec![
-        (data(&[]), true),
-        (data(&[("format", "2")]), false),
-        (data(&[("rules", &outside("arn:aws:iam::123456789012:role/admin"))]), false),
-        (data(&[("rules", &outside("arn:aws:iam::123456789012:role/gitlab-x/../admin x"))]), false),
-        (data(&[("rules", &outside("arn:aws:iam::123456789012:role/gitlab-x\u{2028}"))]), false),
-        (
-            data(&[(
-                "rules",
-                &outside(&format!("arn:aws:iam::123456789012:role/gitlab-{}", "x".repeat(58))),
-            )]),
-            false,
-        ),
-        (data(&[("rules", "")]), false),
-        (data(&[("rules", &rule("grant\tr".to_owned()))]), false),
-        (data(&[("rules", &rule("role".to_owned()))]), false),
-        (data(&[("account.always", "\n\t0\tirsa\t(")]), false),
-        (data(&[("account.always", "\n\tx\tirsa\t")]), false),
-        (data(&[("account.index", "always")]), false),
-        (data(&[("account.index", "always\t-1\taccount.always")]), false),
-        (data(&[("rules", &with("example.com/evil=1"))]), true),
-        (data(&[("rules", &with("eks.amazonaws.com/role-arn=arn:aws:iam::123456789012:role/admin"))]), true),
-        (data(&[("rules", &with("gitlab-iam-webhook/was=x\tiam.amazonaws.com/role=y"))]), true),
-        (
-            data(&[("rules", &with("eks.amazonaws.com/audience=a b\teks.amazonaws.com/token-expiration=x"))]),
-            true,
-        ),
-    ];
-    for (number, (data, _)) in cases.iter().enumerate() {
-        api.bind(&number.to_string(), data);
-    }
-    api.wait_for_bindings("gitlab-b");
-    let thing = Thing::service_account("webservice");
-    for (number, (data, gives)) in cases.iter().enumerate() {
-        let found = api.admit(&thing, &number.to_string(), true);
-        let keys: Vec<&str> = found.keys().map(String::as_str).collect();
-        let wanted: &[&str] = if *gives { &["eks.amazonaws.com/role-arn", APPLIED] } else { &[] };
-        assert_eq!(keys, wanted, "{data:?}");
-        let role = found.get("eks.amazonaws.com/role-arn").map(String::as_str);
-        assert!(matches!(role, None | Some("arn:aws:iam::123456789012:role/gitlab-x")), "{role:?}");
-    }
 }

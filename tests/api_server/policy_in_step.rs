@@ -409,6 +409,33 @@ fn a_replica_of_another_version_cannot_write_its_format_and_takes_over_after_a_r
 }
 
 #[test]
+fn a_parameter_that_may_not_be_read_any_more_is_told_and_counted_until_it_may_again() {
+    let Some(release) = Release::new("helm", "forbidden") else { return };
+    release.helm("install", &[]).good();
+    release.space.map(&mapping("ok-first")).good();
+    let webhook = release.replica();
+    release.wait_for(&mapping("ok-first"));
+    let in_step = || webhook.metric("gitlab_iam_webhook_policy_in_step");
+    eventually("it is in step", || (in_step() == 1).then_some(()));
+    let role = release.space.get("role", &release.full_name()).unwrap();
+    let mut less = role.clone();
+    let rules = less["rules"].as_array_mut().unwrap();
+    rules.retain(|rule| !rule["resourceNames"].as_array().unwrap().contains(&json!(PARAMETER)));
+    assert!(rules.len() < role["rules"].as_array().unwrap().len());
+    release.space.run("kubectl", &["replace", "-f", "-"], &less.to_string()).good();
+    release.space.map(&mapping("ok-second")).good();
+    eventually("it is said", || webhook.has_seen("reading the policy's parameter").then_some(()));
+    assert!(webhook.has_seen("orbidden"), "why is said too");
+    eventually("it is counted", || (in_step() == 0).then_some(()));
+    // The policy goes on with what it has.
+    assert_eq!(release.role(), Some(arn("ok-first")));
+    release.space.run("kubectl", &["replace", "--force", "-f", "-"], &role.to_string());
+    release.wait_for(&mapping("ok-second"));
+    release.wait_for_role(Some("ok-second"));
+    eventually("it is in step again", || (in_step() == 1).then_some(()));
+}
+
+#[test]
 fn the_policy_comes_with_an_upgrade_and_goes_with_a_rollback_or_the_release_and_never_gives_what_is_old() {
     for with in HELMS {
         let Some(release) = Release::new(with, &format!("policy-life-{with}")) else { return };
@@ -559,6 +586,20 @@ fn the_chart_refuses_the_policy_where_it_cannot_work_and_renders_it_without_a_cl
                 (done.ok, done.err.contains(&refused)),
                 (taken, !taken),
                 "{with} {role}: {}",
+                done.err
+            );
+        }
+        // And as many as the policy can compare.
+        for (count, length) in [(100, 80), (101, 32), (100, 81)] {
+            let roles = vec![format!("arn:aws:iam::123456789012:role/{}", "x".repeat(length - 31)); count];
+            let taken = policy::spec(&roles.iter().map(|role| role.parse().unwrap()).collect::<Vec<_>>());
+            let json = format!("--set-json=allowedRoles={}", json!(roles));
+            let done = template(&["--kube-version", "1.36.0", &json]);
+            let refused = format!("policy.enabled: {count} allowedRoles have {} bytes", count * length);
+            assert_eq!(
+                (done.ok, done.err.contains(&refused)),
+                (taken.is_ok(), taken.is_err()),
+                "{}",
                 done.err
             );
         }

@@ -129,6 +129,61 @@ fn whatever_is_left_out_no_later_rule_takes_its_place() {
 }
 
 #[test]
+fn what_the_policy_would_not_look_at_is_left_out() {
+    let first = |count: usize, rule: &dyn Fn(usize) -> String| {
+        let rules: String =
+            (0..count).map(|n| format!("  - {{match: {{{}}}, skip: true}}\n", rule(n))).collect();
+        let ruleset = mapping::compile(&format!("rules:\n{rules}"), &OperatorPolicy::default()).unwrap();
+        let left_out = policy::parameter(&ruleset).unwrap().left_out;
+        (count - left_out.len(), left_out[0].why)
+    };
+    // The rule that stands for those that are left out is tried too, and has a line of the index.
+    let (fits, why) = first(6_000, &|_| "namespace: '?*'".to_owned());
+    assert!(matches!(why, Why::Tried("ServiceAccount", 5_001)), "{why}");
+    assert_eq!(fits, 4_999);
+    let (fits, why) =
+        first(1_000, &|n| format!("labels: {{key-{}: '{}*'}}", n % 250, "x".repeat(1 + n / 250)));
+    assert!(matches!(why, Why::Lines("ServiceAccount", 501)), "{why}");
+    assert_eq!(fits, 499);
+    let (fits, why) = first(600, &|_| format!("labels: {{key: '*{}'}}", "x".repeat(400)));
+    assert!(matches!(why, Why::Searched(_, bytes) if bytes > 200_000), "{why}");
+    assert!(fits > 400, "{fits}");
+}
+
+#[test]
+fn no_rule_is_longer_than_the_policy_reads() {
+    let [namespace, account, names] =
+        ["{namespace}".repeat(260), "{serviceAccount}".repeat(64), "abc,".repeat(1_000)];
+    let text = format!(
+        "account: '123456789012'
+rules:
+  - name: '{}'
+    match: {{component: webservice}}
+    role: '{namespace}/{account}'
+    provider: [irsa, kube2iam]
+    irsa:
+      audience: {}
+      stsRegionalEndpoints: true
+      tokenExpiration: 86400
+      annotatePods: true
+      skipContainers: [{}]
+    kube2iam: {{externalId: {}, sessionName: {}}}
+",
+        "\"".repeat(63),
+        "\u{e9}".repeat(127),
+        names,
+        "x".repeat(1_224),
+        "x".repeat(64)
+    );
+    let ruleset = mapping::compile(&text, &OperatorPolicy::default()).unwrap();
+    let parameter = policy::parameter(&ruleset).unwrap();
+    let rule = parameter.data["rules"].split('\t').skip(1).collect::<Vec<_>>();
+    assert_eq!((rule.len(), rule[1].len()), (12, 126));
+    let bytes: usize = rule.iter().map(|field| field.len()).sum();
+    assert!((9_000..16_384).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn the_cost_follows_the_rules_that_can_match_and_not_all_of_them() {
     let rules =
         (0..4_000).map(|n| format!("  - {{match: {{component: registry, namespace: t-{n}}}, role: r{n}}}\n"));

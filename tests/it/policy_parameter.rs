@@ -93,6 +93,9 @@ struct Cluster {
     conflicts: usize,
     /// The status of every answer to a write.
     refused: Option<u16>,
+    /// Whoever asks for the parameter may not, and since when these tried.
+    forbidden: bool,
+    tries: Vec<Instant>,
     /// The status of every answer to whoever asks for the version of the mapping.
     unknown: Option<u16>,
     /// What was written, and when.
@@ -120,6 +123,10 @@ impl Cluster {
         let is_parameter = asked.query.contains("role-mapping-policy") || asked.path == PARAMETER;
         let (version, config_map) =
             (self.version.to_string(), if is_parameter { &mut self.parameter } else { &mut self.mapping });
+        if is_parameter && self.forbidden {
+            self.tries.push(Instant::now());
+            return asked.respond(403, &status(403, "not yours"));
+        }
         match (asked.verb, &*asked.path) {
             ("list", CONFIG_MAPS) => asked.respond(200, &list(&version, config_map.object().as_slice())),
             ("watch", CONFIG_MAPS) => config_map.watch(asked),
@@ -355,16 +362,49 @@ async fn over_a_version_that_was_not_seen_nothing_is_written() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_refused_is_tried_again_ever_more_slowly() {
-    let scene = Scene::new(&mapping("one"), Some(Value::Null));
-    scene.with(|cluster| cluster.refused = Some(422));
-    seconds(600).await;
-    let tries: Vec<Instant> = scene.with(|cluster| cluster.writes.drain(..).map(|(at, _)| at).collect());
-    assert!((15..=40).contains(&tries.len()), "{} tries in ten minutes", tries.len());
-    assert_eq!(scene.metric("policy_in_step"), Some(0));
-    scene.with(|cluster| cluster.refused = None);
-    seconds(40).await;
-    assert_eq!(scene.held(), Some(parameter_of(&mapping("one"))));
-    assert_eq!(scene.metric("policy_in_step"), Some(1));
+    for code in [422, 403, 409] {
+        let scene = Scene::new(&mapping("one"), Some(Value::Null));
+        scene.with(|cluster| cluster.refused = Some(code));
+        seconds(600).await;
+        let tries: Vec<Instant> = scene.with(|cluster| cluster.writes.drain(..).map(|(at, _)| at).collect());
+        assert!((15..=40).contains(&tries.len()), "{code}: {} tries in ten minutes", tries.len());
+        assert_eq!(scene.metric("policy_in_step"), Some(0));
+        scene.with(|cluster| cluster.refused = None);
+        seconds(40).await;
+        assert_eq!(scene.held(), Some(parameter_of(&mapping("one"))));
+        assert_eq!(scene.metric("policy_in_step"), Some(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parameter_that_may_not_be_read_is_said_to_be_out_of_step_and_asked_for_seldom() {
+    // From the beginning, or taken away later; and the mapping is edited meanwhile.
+    for later in [false, true] {
+        let mut cluster = Cluster { forbidden: !later, ..Cluster::default() };
+        cluster.edit(&mapping("one"));
+        cluster.set_parameter(Some(parameter_of(&mapping("one"))));
+        let cluster = Arc::new(Mutex::new(cluster));
+        let metrics = replica(&cluster, OperatorPolicy::default());
+        let scene = Scene { cluster, metrics };
+        seconds(2).await;
+        assert_eq!(scene.metric("policy_in_step"), Some(i64::from(later)));
+        scene.with(|cluster| {
+            cluster.forbidden = true;
+            cluster.parameter.watches.clear();
+        });
+        seconds(30).await;
+        assert_eq!(scene.metric("policy_in_step"), Some(0), "nobody knows what stands there");
+        scene.with(|cluster| cluster.edit(&mapping("two")));
+        scene.with(|cluster| cluster.tries.clear());
+        seconds(600).await;
+        let tries = scene.with(|cluster| cluster.tries.len());
+        assert!((80..=300).contains(&tries), "{tries} tries in ten minutes");
+        assert_eq!((scene.metric("policy_in_step"), scene.writes()), (Some(0), 0));
+        scene.with(|cluster| cluster.forbidden = false);
+        seconds(10).await;
+        assert_eq!(scene.held(), Some(parameter_of(&mapping("two"))));
+        assert_eq!(scene.metric("policy_in_step"), Some(1));
+    }
 }
 
 #[tokio::test(start_paused = true)]

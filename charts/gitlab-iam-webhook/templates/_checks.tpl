@@ -316,6 +316,10 @@ workload-controller: workloadControllers
 {{- if not .Values.allowedRoles -}}
 {{- fail "policy.enabled: the policy gives no role outside allowedRoles, and that list is empty: name the roles that a mapping may give, such as allowedRoles[0]=arn:aws:iam::123456789012:role/gitlab*" -}}
 {{- end -}}
+{{- $bytes := len (join "" .Values.allowedRoles) -}}
+{{- if or (gt (len .Values.allowedRoles) 100) (gt $bytes 8000) -}}
+{{- fail (printf "policy.enabled: %d allowedRoles have %d bytes, and a policy has at most 100 with 8000 bytes: let one glob allow many roles" (len .Values.allowedRoles) $bytes) -}}
+{{- end -}}
 {{- range $n, $role := .Values.allowedRoles -}}
 {{- if not (regexMatch `^([^][{}\\[:cntrl:]]*|[^][{}\\,|[:cntrl:]]*(\{[^][{}\\|[:cntrl:]]*\}[^][{}\\,|[:cntrl:]]*)+)$` $role) -}}
 {{- fail (printf "allowedRoles[%d]: %s: with policy.enabled a glob has `*`, `?` and braces without braces in them, as in {a,b}, and beside braces no comma and no |: the policy understands no other" $n $role) -}}

@@ -80,7 +80,8 @@ struct Growing {
 impl Growing {
     fn push(&mut self, part: &str) {
         for c in part.chars().take(MAX_NAME + 1 - self.characters) {
-            self.text.push(c);
+            // No name that is given has control characters either.
+            self.text.push(if c.is_control() { ' ' } else { c });
             self.characters += 1;
         }
     }
@@ -135,4 +136,17 @@ pub(super) fn made_name(node: Option<&Node<'_>>) -> String {
         return name.text.chars().take(MAX_NAME - 1).chain(['…']).collect();
     }
     name.text
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::mapping::compile;
+    use crate::engine::rules::operator_policy::OperatorPolicy;
+
+    #[test]
+    fn a_name_that_is_made_has_no_control_characters() {
+        let text = r#"rules: [{match: {serviceAccount: ["a\tb", "\u0085", made]}, skip: true}]"#;
+        let ruleset = compile(text, &OperatorPolicy::default()).unwrap();
+        assert_eq!(&*ruleset.rules()[0].name, "serviceAccount=a b, ,made");
+    }
 }

@@ -23,6 +23,12 @@ const LABEL: u64 = 40;
 /// What a line of the index costs, with the longest value that it can name.
 const LINE: u64 = 130;
 
+/// The most lines of a class's index, the most rules that one object may have to try, and the most bytes that
+/// their lines may have. The text of the policy follows no data with more.
+const MAX_LINES: usize = 500;
+const MAX_TRIED: usize = 5_000;
+const MAX_SEARCHED: usize = 200_000;
+
 /// The most bytes that the rules may weigh in memory. Rules of which data could be made that fits weigh less.
 pub(super) const MAX_WEIGHT: usize = 3 << 20;
 
@@ -35,21 +41,40 @@ pub enum Why {
     /// The rules have too much to say.
     #[error("with it the rules would weigh more than {MAX_WEIGHT} bytes in memory")]
     Weight,
+    /// The rules differ in too many ways in what they look at first.
+    #[error("with it the index of a {0} would have {1} lines, and at most {MAX_LINES} are taken")]
+    Lines(&'static str, usize),
+    /// One object could have to try too many rules.
+    #[error("with it one {0} could have to try {1} rules, and at most {MAX_TRIED} are taken")]
+    Tried(&'static str, usize),
+    /// One object could have to try rules that say too much.
+    #[error("with it one {0} could have to try rules of {1} bytes, and at most {MAX_SEARCHED} are taken")]
+    Searched(&'static str, usize),
     /// One object could take too many steps of CEL.
     #[error("with it one {0} could take {1} units of CEL's cost, and at most {MAX} are taken")]
     Cost(&'static str, u64),
 }
 
-/// Checks that the data is no longer than [`MAX_BYTES`], and that no object can take more than [`MAX`].
+/// Checks that the data is no longer than [`MAX_BYTES`], and that no object has to look at more of it than the
+/// policy does.
 pub(super) fn check(data: &BTreeMap<String, String>) -> Result<(), Why> {
     let bytes = bytes(data);
     if bytes > MAX_BYTES {
         return Err(Why::Bytes(bytes));
     }
     for class in Class::ALL {
-        let cost = cost(class, data);
-        if cost > MAX {
-            return Err(Why::Cost(class.object(), cost));
+        let (object, search) = (class.object(), Search::of(class, data));
+        if search.lines > MAX_LINES {
+            return Err(Why::Lines(object, search.lines));
+        }
+        if search.tried > MAX_TRIED {
+            return Err(Why::Tried(object, search.tried));
+        }
+        if search.bytes > MAX_SEARCHED {
+            return Err(Why::Searched(object, search.bytes));
+        }
+        if search.cost > MAX {
+            return Err(Why::Cost(object, search.cost));
         }
     }
     Ok(())
@@ -59,25 +84,48 @@ pub(super) fn bytes(data: &BTreeMap<String, String>) -> usize {
     data.iter().map(|(key, text)| key.len() + text.len()).sum()
 }
 
-/// Returns the most cost of one expression that an object of the class can take.
-pub(super) fn cost(class: Class, data: &BTreeMap<String, String>) -> u64 {
-    let index = data.get(&format!("{}.index", class.name())).map(String::as_str).unwrap_or_default();
-    let texts = index.lines().filter_map(|line| data.get(line.rsplit('\t').next()?));
-    texts.map(|text| LINE + 2 * units(text.len(), 5) + of_costliest_value(class, text)).sum()
+/// What an object of a class can meet with, each at most.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Search {
+    lines: usize,
+    tried: usize,
+    bytes: usize,
+    /// What one expression can cost.
+    pub(super) cost: u64,
 }
 
-/// Returns what the rules cost that are filed under one value of a text. The lines of a value stand together.
-fn of_costliest_value(class: Class, text: &str) -> u64 {
-    let (mut most, mut cost, mut current) = (0, 0, None);
-    for line in text.lines().skip(1) {
-        let (value, line) = line.split_once('\t').unwrap_or_default();
-        if current != Some(value) {
-            (cost, current) = (0, Some(value));
+impl Search {
+    pub(super) fn of(class: Class, data: &BTreeMap<String, String>) -> Self {
+        let index = data.get(&format!("{}.index", class.name())).map(String::as_str).unwrap_or_default();
+        let mut all = Self::default();
+        for line in index.lines() {
+            let text = line.rsplit('\t').next().and_then(|key| data.get(key)).map_or("", String::as_str);
+            let value = Self::of_costliest_value(class, text);
+            all.lines += 1;
+            all.tried += value.tried;
+            all.bytes += value.bytes;
+            all.cost += LINE + 2 * units(text.len(), 5) + value.cost;
         }
-        cost += of_rule(class, line);
-        most = most.max(cost);
+        all
     }
-    most
+
+    /// What the rules take that are filed under one value of a text. The lines of a value stand together.
+    fn of_costliest_value(class: Class, text: &str) -> Self {
+        let (mut most, mut sum, mut current) = (Self::default(), Self::default(), None);
+        for line in text.lines().skip(1) {
+            let (value, line) = line.split_once('\t').unwrap_or_default();
+            if current != Some(value) {
+                (sum, current) = (Self::default(), Some(value));
+            }
+            sum.tried += 1;
+            sum.bytes += line.len() + 1;
+            sum.cost += of_rule(class, line);
+            most.tried = most.tried.max(sum.tried);
+            most.bytes = most.bytes.max(sum.bytes);
+            most.cost = most.cost.max(sum.cost);
+        }
+        most
+    }
 }
 
 /// Returns what it costs to read one line of a bucket and to try its rule.
