@@ -204,6 +204,7 @@ fn bad_input_is_one_sentence_and_exit_2() {
         (&["-m", &mapping, "-f", "-", "-A"], "", "cannot be used with"),
         (&["-m", &mapping, "-f", "-", "--watch"], "", "cannot be used with"),
         (&["--watch", "-o", "json"], "", "--watch prints text only"),
+        (&["--watch", "-m", "-"], "", "save it to a file"),
         (&["-n", "No Name"], "", "a namespace's name"),
         (&["--kubeconfig", "/nowhere"], "", "/nowhere"),
     ] {
@@ -465,6 +466,30 @@ fn a_namespace_that_was_named_and_is_not_looked_at_is_no_success() {
 }
 
 #[test]
+fn only_the_namespaces_of_the_chart_are_looked_at_and_one_that_is_not_there_ends_nothing() {
+    let cluster = Cluster::answering(|asked| {
+        if asked.line.contains("/deployments/") {
+            let arguments = [
+                "serve",
+                "--mapping-config-map=gitlab-iam-webhook/role-mapping",
+                "--watch-namespace=gitlab",
+                "--watch-namespace=later",
+            ];
+            let container = json!({"name": "webhook", "image": "x", "args": arguments});
+            let template = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+            return Answer::Whole(200, template.to_string());
+        }
+        sound(asked, &[account("gitlab-registry", json!({IRSA: ROLE}))], &[], &[])
+    });
+    let said = cluster.status(&[]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(said.out.contains("not looked at: the namespace later: "), "{}", said.out);
+    let said = cluster.status(&["-n", "off"]);
+    let why = "off (it is not one of its `namespaces` (values of the chart))";
+    assert!(said.code == 2 && said.err.contains(why), "{}", said.err);
+}
+
+#[test]
 fn without_an_installation_it_is_said_which_one_was_looked_for() {
     let cluster = Cluster::answering(|asked| match asked.line.as_str() {
         line if line.contains("/admissionregistration") => list(&[]),
@@ -473,9 +498,9 @@ fn without_an_installation_it_is_said_which_one_was_looked_for() {
     let said = cluster.status(&["--webhook-configuration", "nope"]);
     assert!(said.code == 2 && said.err.contains("no webhook configurations named nope"), "{}", said.err);
     let said = cluster.status(&[]);
-    let want = "error: looking for the mapping in force: the installation of gitlab-iam-webhook is not known (no \
-                webhook configuration in this cluster is of it, so nothing gives roles here); give a mapping with \
-                -m FILE\n";
+    let want = "error: looking for the mapping in force: the installation of gitlab-iam-webhook is not known \
+                (no webhook configuration in this cluster is of it, so nothing gives roles here); give a \
+                mapping with -m FILE\n";
     assert_eq!((said.code, said.err.as_str()), (2, want));
 }
 
