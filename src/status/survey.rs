@@ -8,7 +8,7 @@ use super::row::Row;
 use super::state::State;
 use crate::engine::decision::impact::Impact;
 use crate::engine::rules::ruleset::Ruleset;
-use crate::inventory::{Inventory, Pod};
+use crate::inventory::{Inventory, Pod, ServiceAccount};
 
 /// The most rows that are kept. Objects beyond are counted.
 const MOST_ROWS: usize = 100_000;
@@ -144,20 +144,24 @@ impl<'r> Survey<'r> {
     /// Looks at all objects of manifests, namespace by namespace. Returns the namespaces: naming the
     /// manifests opts them in.
     pub fn manifests(&mut self, all: &Inventory) -> BTreeSet<String> {
-        let accounts = all.service_accounts.iter().map(|account| &account.metadata);
-        let metadata = accounts.chain(all.pods.iter().map(|pod| &pod.metadata));
-        let names: BTreeSet<String> = metadata.map(|metadata| metadata.namespace.clone()).collect();
-        for name in &names {
-            self.enter(Place { name: name.clone(), effect: Effect::Enabled, contested: BTreeSet::new() });
-            let accounts = all.service_accounts.iter().filter(|one| one.metadata.namespace == *name);
+        let mut places: BTreeMap<&str, (Vec<&ServiceAccount>, Vec<&Pod>)> = BTreeMap::new();
+        for account in &all.service_accounts {
+            places.entry(&account.metadata.namespace).or_default().0.push(account);
+        }
+        for pod in &all.pods {
+            places.entry(&pod.metadata.namespace).or_default().1.push(pod);
+        }
+        for (name, (accounts, pods)) in &places {
+            let name = (*name).to_owned();
+            self.enter(Place { name, effect: Effect::Enabled, contested: BTreeSet::new() });
             for account in accounts {
                 self.account(account);
             }
-            for pod in all.pods.iter().filter(|one| one.metadata.namespace == *name) {
+            for pod in pods {
                 self.pod(pod);
             }
         }
-        names
+        places.into_keys().map(str::to_owned).collect()
     }
 
     /// Says that not all ServiceAccounts of the namespace could be shown.

@@ -204,6 +204,7 @@ fn bad_input_is_one_sentence_and_exit_2() {
         (&["-m", &mapping, "-f", "-", "-A"], "", "cannot be used with"),
         (&["-m", &mapping, "-f", "-", "--watch"], "", "cannot be used with"),
         (&["--watch", "-o", "json"], "", "--watch prints text only"),
+        (&["--watch", "-m", "-"], "", "save it to a file"),
         (&["-n", "No Name"], "", "a namespace's name"),
         (&["--kubeconfig", "/nowhere"], "", "/nowhere"),
     ] {

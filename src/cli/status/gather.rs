@@ -141,13 +141,17 @@ pub(super) async fn from_cluster(
     Ok(Report { at, looked_at, status, unread, lacks_accounts, flags: args.cluster.kubectl_flags() })
 }
 
+pub(super) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// Makes sure that no file is read twice: of standard input nothing is left then, and objects would count
 /// twice.
 fn read_once<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     for path in paths {
         if !seen.insert(path) {
-            let name = if path.as_os_str() == "-" { "standard input".into() } else { path.to_string_lossy() };
+            let name = if is_standard_input(path) { "standard input".into() } else { path.to_string_lossy() };
             bail!("looking at manifests: {name} is named twice, and is read once");
         }
     }

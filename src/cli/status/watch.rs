@@ -25,6 +25,9 @@ pub(super) async fn follow(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.output != Format::Text {
         bail!("following the cluster: --watch prints text only: take --output off");
     }
+    if args.mapping.as_deref().is_some_and(gather::is_standard_input) {
+        bail!("following the cluster: the mapping is read again each time: save it to a file and name that");
+    }
     let api = args.cluster.connect().await?;
     let is_terminal = std::io::stdout().is_terminal();
     // The first round must work. Later ones may fail: the cluster may be gone for a while.
