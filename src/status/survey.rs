@@ -154,8 +154,12 @@ impl<'r> Survey<'r> {
         for (name, (accounts, pods)) in &places {
             let name = (*name).to_owned();
             self.enter(Place { name, effect: Effect::Enabled, contested: BTreeSet::new() });
-            accounts.iter().for_each(|account| self.account(account));
-            pods.iter().for_each(|pod| self.pod(pod));
+            for account in accounts {
+                self.account(account);
+            }
+            for pod in pods {
+                self.pod(pod);
+            }
         }
         places.into_keys().map(str::to_owned).collect()
     }
