@@ -132,8 +132,8 @@ pub struct PolicyParameterState {
     pub in_step: bool,
 }
 
-/// The state of the policy's parameter. Nothing is exported where there is no policy, or before it was asked for:
-/// a 0 would say that the policy has every rule.
+/// The state of the policy's parameter. Nothing is exported where there is no policy, or before it was
+/// asked for: a 0 would say that the policy has every rule.
 #[derive(Clone, Debug, Default)]
 struct PolicyParameter(Arc<ArcSwapOption<PolicyParameterState>>);
 

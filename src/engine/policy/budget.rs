@@ -55,8 +55,8 @@ pub enum Why {
     Cost(&'static str, u64),
 }
 
-/// Checks that the data is no longer than [`MAX_BYTES`], and that no object has to look at more of it than the
-/// policy does.
+/// Checks that the data is no longer than [`MAX_BYTES`], and that no object has to look at more of it than
+/// the policy does.
 pub(super) fn check(data: &BTreeMap<String, String>) -> Result<(), Why> {
     let bytes = bytes(data);
     if bytes > MAX_BYTES {

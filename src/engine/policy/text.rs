@@ -9,8 +9,8 @@ pub const TEXT: &str = include_str!("../../../charts/gitlab-iam-webhook/files/mu
 /// What stands for the allowed roles.
 const PLACEHOLDER: &str = "ALLOWED_ROLES\n";
 
-/// The most roles that can be allowed, and the most bytes that they may have together. Each admission compares
-/// its role with all of them, and the policy gives nothing where that costs too much.
+/// The most roles that can be allowed, and the most bytes that they may have together. Each admission
+/// compares its role with all of them, and the policy gives nothing where that costs too much.
 const MAX_ROLES: usize = 100;
 const MAX_ROLE_BYTES: usize = 8_000;
 
