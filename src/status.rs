@@ -15,7 +15,7 @@ mod survey;
 mod tests;
 
 pub use apart::kept_apart;
-pub use mending::{Mend, Mending};
-pub use row::Row;
+pub use mending::Mending;
+pub use row::{Mend, Row};
 pub use state::State;
 pub use survey::{Counts, Effect, Place, Rules, Status, Survey};

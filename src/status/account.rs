@@ -1,7 +1,6 @@
 //! How does a ServiceAccount stand?
 
-use super::mending::Mend;
-use super::row::{self, Row};
+use super::row::{self, Mend, Row};
 use super::state::State;
 use super::survey::{Rules, Survey};
 use crate::engine::decision::{Decision, Outcome, decide};

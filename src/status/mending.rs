@@ -2,33 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::row::Row;
+use super::row::{Mend, Row};
 use super::state::State;
-
-/// What brings one object in step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mend {
-    /// The webhook decides on the ServiceAccount again, once the API server admits it again.
-    Readmit,
-    /// Somebody finds out what else sets its role.
-    Settle,
-    /// This workload is restarted.
-    Restart {
-        /// `deployment`, `statefulset` or `daemonset`.
-        resource: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// The same, but its ServiceAccount is not in step yet: a Pod that starts before gets the older role.
-    AfterAccount {
-        /// `deployment`, `statefulset` or `daemonset`.
-        resource: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// Nothing restarts it: this is to be done, in words.
-    ByHand(&'static str),
-}
 
 /// A workload that is to be restarted: `deployment`, namespace and name.
 pub(super) type Workload<'a> = (&'a str, &'static str, &'a str);

@@ -2,8 +2,8 @@
 
 use super::account::{AccountRole, ORPHANED, STAYS, settled, told};
 use super::apart::{Apart, apart};
-use super::mending::{Mend, is_first};
-use super::row::{self, Row};
+use super::mending::is_first;
+use super::row::{self, Mend, Row};
 use super::state::State;
 use super::survey::{Effect, Survey};
 use crate::engine::decision::{Decision, Outcome, Verdict, decide};

@@ -1,6 +1,5 @@
 //! What is kept of one object?
 
-use super::mending::Mend;
 use super::state::State;
 use crate::engine::object::component::Component;
 use crate::engine::object::provider::Provider;
@@ -39,6 +38,31 @@ pub struct Row {
     pub is_touched: bool,
     /// What brings it in step.
     pub mend: Option<Mend>,
+}
+
+/// What brings one object in step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// The webhook decides on the ServiceAccount again, once the API server admits it again.
+    Readmit,
+    /// Somebody finds out what else sets its role.
+    Settle,
+    /// This workload is restarted.
+    Restart {
+        /// `deployment`, `statefulset` or `daemonset`.
+        resource: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The same, but its ServiceAccount is not in step yet: a Pod that starts before gets the older role.
+    AfterAccount {
+        /// `deployment`, `statefulset` or `daemonset`.
+        resource: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Nothing restarts it: this is to be done, in words.
+    ByHand(&'static str),
 }
 
 impl Row {
