@@ -52,7 +52,7 @@ lint:
 bench:
 	cargo bench
 	./benches/memory
-	cargo test --test api_server five_thousand -- --nocapture
+	cargo test --test api_server twenty_thousand -- --nocapture
 
 # Changes the engine word by word and says which changes no test notices, as .cargo/mutants.toml describes. It
 # takes hours in all, so it takes one SHARD of many: 0/8 is the first of eight. A change that lives needs a

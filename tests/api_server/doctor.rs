@@ -12,7 +12,7 @@ const CHART: &str = "charts/gitlab-iam-webhook";
 /// What is in every Secret here, and never in an output.
 const PLANTED: &str = "AKIAPLANTEDPLANTED00";
 
-const MAPPING: &str = "account: \"123456789012\"
+pub(crate) const MAPPING: &str = "account: \"123456789012\"
 rules:
   - {match: {component: registry}, role: registry}
 ";

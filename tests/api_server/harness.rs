@@ -63,6 +63,13 @@ impl Cluster {
         Self { kubeconfig, stdin, up, folder }
     }
 
+    /// A new one that lasts as long as the run, for a test to which matters what others leave behind: each
+    /// policy that others made takes its time at every write.
+    pub(crate) fn of_its_own() -> &'static Self {
+        cluster();
+        Box::leak(Box::new(Self::start(ISSUER, ISSUER)))
+    }
+
     /// The one of the whole run.
     pub(crate) fn shared() -> &'static Self {
         cluster()

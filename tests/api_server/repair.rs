@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{ROLE, Space, Webhook, eventually, eventually_within};
+use crate::harness::{Cluster, ROLE, Space, Webhook, eventually, eventually_within};
 use serde_json::json;
 
 fn mapping(role: &str) -> String {
@@ -284,7 +284,9 @@ fn an_accepted_edit_tells_how_many_it_would_change_and_names_nobody() {
 #[test]
 fn accounts_with_a_hundred_thousand_labels_are_repaired_in_bounded_memory() {
     const LABELS: usize = 102_000;
-    let (space, other) = (Space::new("heavy"), Space::new("heavy"));
+    let cluster = Cluster::of_its_own();
+    let space = |name: &str| Space::within(cluster, name, &json!({"gitlab-iam-webhook/inject": "enabled"}));
+    let (space, other) = (space("heavy"), space("heavy-too"));
     space.map(&mapping("heavy")).good();
     let arguments = ["--repair", "--watch-namespace", &other.name];
     let at_rest = Webhook::start_self_managed(&space, &arguments);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::doctor::{Installed, viewer};
+use crate::doctor::{Installed, MAPPING, viewer};
 use crate::harness::{Cluster, Space, eventually};
 
 const IRSA: &str = "eks.amazonaws.com/role-arn";
@@ -242,7 +242,10 @@ fn who_may_read_little_is_told_what_was_not_looked_at() {
 
 #[test]
 fn twenty_thousand_accounts_are_told_in_bounded_memory() {
-    let installed = Installed::with("status-many", &[]);
+    let cluster = Cluster::of_its_own();
+    let ours = Space::within(cluster, "ours", &json!({}));
+    let gitlab = Space::within(cluster, "gitlab", &json!({"gitlab-iam-webhook/inject": "enabled"}));
+    let installed = Installed::within(ours, gitlab, MAPPING, &[]);
     let gitlab = &installed.gitlab;
     let padding = "x".repeat(2_000);
     let padded = &|n: usize| {
@@ -261,7 +264,7 @@ fn twenty_thousand_accounts_are_told_in_bounded_memory() {
     });
     let mut child = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
         .args(installed.arguments(&["--watch"]))
-        .env("KUBECONFIG", &Cluster::shared().kubeconfig)
+        .env("KUBECONFIG", &cluster.kubeconfig)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::chain::Aws;
 use crate::commands::{gitlab_chart, path_of};
 use crate::doctor::Installed;
-use crate::harness::{Cluster, ISSUER, Space, eventually};
+use crate::harness::{Cluster, Space, eventually};
 use crate::page;
 use crate::transcript::{PAGE, Terminal};
 
@@ -20,8 +20,7 @@ fn file(name: &str) -> String {
 #[test]
 fn what_needs_a_cluster_prints_what_the_page_shows() {
     // The names of the page are free in a cluster of its own, in which nothing else is found.
-    Space::tools();
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(ISSUER, ISSUER)));
+    let cluster = Cluster::of_its_own();
     let ours = Space::within(cluster, "gitlab-iam-webhook", &json!({}));
     let gitlab = Space::within(cluster, "gitlab", &json!({"gitlab-iam-webhook/inject": "enabled"}));
     let installed = Installed::within(ours, gitlab, &file("mapping.yaml"), &[]);
