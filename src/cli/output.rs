@@ -72,6 +72,11 @@ impl Serialize for Quoted<'_> {
     }
 }
 
+/// What others wrote must not move the cursor of a terminal, or begin a line of its own.
+pub(super) fn in_a_line(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// Whether a character moves the cursor of a terminal, or turns the direction of what stands beside it.
 pub(super) fn is_steering(c: char) -> bool {
     c.is_control() || is_turning(c)

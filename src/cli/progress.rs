@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use super::output;
+
 /// How long a command is silent where standard error is no terminal, and then between two lines.
 const SILENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(5);
@@ -21,7 +23,7 @@ impl Progress {
 
     /// Says what is being done now. That nobody reads it is no error.
     pub(super) fn tell(&mut self, what: &str) {
-        let what = what.replace(char::is_control, "?");
+        let what = output::in_a_line(what);
         let mut out = io::stderr().lock();
         if self.is_terminal {
             let _ = write!(out, "\r\x1b[K{what} ...");

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::data;
+use crate::support::{data, run_in};
 
 const MAPPING: &str = "account: \"123456789012\"
 rules:
@@ -39,16 +39,8 @@ fn folder() -> TempDir {
 }
 
 fn explain(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"))
-        .arg("explain")
-        .args(arguments)
-        .current_dir(folder)
-        .env("KUBECONFIG", folder.join("no-kubeconfig"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let program = Path::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"));
+    run_in(folder, program, &[&["explain"], arguments].concat())
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::thread;
 
 use gitlab_iam_webhook::tls::{Pair, provider};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::json;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -77,6 +78,17 @@ impl Fake {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A kubeconfig that leads here, with the namespace `gitlab`.
+    pub(crate) fn kubeconfig(&self) -> String {
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "gitlab"}}],
+            "clusters": [{"name": "c", "cluster": {"server": self.url()}}],
+            "users": [{"name": "u", "user": {}}],
+        })
+        .to_string()
     }
 
     /// What was asked until now.

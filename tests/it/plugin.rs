@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::support::run_in;
+
 const NAMES: [&str; 3] = ["gitlab-iam-webhook", "kubectl-gitlab_iam", "kubectl_complete-gitlab_iam"];
 
 /// A folder with the binary under all of its names, and some files.
@@ -21,15 +23,7 @@ fn folder() -> TempDir {
 }
 
 fn run(folder: &Path, name: &str, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(folder.join(name))
-        .args(arguments)
-        .current_dir(folder)
-        .env("KUBECONFIG", folder.join("no-kubeconfig"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    run_in(folder, &folder.join(name), arguments)
 }
 
 #[test]

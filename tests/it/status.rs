@@ -282,13 +282,7 @@ impl Cluster {
     fn answering(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         let api = Fake::start(answer);
         let folder = tempfile::tempdir().unwrap();
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "gitlab"}}],
-            "clusters": [{"name": "c", "cluster": {"server": api.url()}}],
-            "users": [{"name": "u", "user": {}}],
-        });
-        fs::write(folder.path().join("config"), config.to_string()).unwrap();
+        fs::write(folder.path().join("config"), api.kubeconfig()).unwrap();
         Self { api, folder }
     }
 

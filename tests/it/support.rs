@@ -257,3 +257,17 @@ pub(crate) fn write_secret(folder: &Path, pair: &TlsPair, generation: u32) {
         }
     }
 }
+
+/// Runs a program of ours in a folder, where no cluster is known: how it exited, and what it printed on
+/// standard output and on standard error.
+pub(crate) fn run_in(folder: &Path, program: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("KUBECONFIG", folder.join("no-kubeconfig"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}

@@ -35,13 +35,7 @@ impl Cluster {
         let accounts: Vec<Value> = accounts.iter().map(object).collect();
         let api = Fake::start(move |asked| own(asked).unwrap_or_else(|| api(&accounts, asked)));
         let folder = tempfile::tempdir().unwrap();
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "gitlab"}}],
-            "clusters": [{"name": "c", "cluster": {"server": api.url()}}],
-            "users": [{"name": "u", "user": {}}],
-        });
-        std::fs::write(folder.path().join("config"), config.to_string()).unwrap();
+        std::fs::write(folder.path().join("config"), api.kubeconfig()).unwrap();
         Self { api, folder }
     }
 

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use crate::cli::output::in_a_line;
 use crate::engine::annotate::Splice;
 
 /// How many lines stand around what changed.
@@ -46,7 +47,7 @@ pub(super) fn unified(name: &str, text: &str, splices: &[Splice], style: Style) 
         return out.text;
     }
     let name = name.strip_prefix("./").unwrap_or(name).trim_start_matches('/');
-    let name = if name == "standard input" { "stdin" } else { name }.replace(char::is_control, "?");
+    let name = in_a_line(if name == "standard input" { "stdin" } else { name });
     out.line("1", &format!("--- a/{name}\n"));
     out.line("1", &format!("+++ b/{name}\n"));
     // The number of lines before `counted`, in the old text, and how many more the new one has so far.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::counted;
+use crate::cli::output::in_a_line;
 use crate::doctor::{Finding, Gap, Report, SECRETS_NOT_ASKED, Severity};
 
 /// Why no installation is looked at with `--filename`.
@@ -144,11 +145,6 @@ fn word(severity: Severity) -> &'static str {
         Severity::Problem => "problem",
         Severity::Warning => "warning",
     }
-}
-
-/// What others wrote must not move the cursor of a terminal, or begin a line.
-fn in_a_line(text: &str) -> String {
-    text.replace(char::is_control, "?")
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::shown::{Shown, in_a_line};
+use super::shown::Shown;
 use super::table::{self, Row};
 use super::{ExplainArgs, json, text};
-use crate::cli::{OutputFormat, output};
+use crate::cli::OutputFormat;
+use crate::cli::output::{self, in_a_line};
 use crate::engine::object::provider::Provider;
 use crate::engine::object::subject::Requester;
 use crate::engine::rules::ruleset::Ruleset;

@@ -137,8 +137,3 @@ pub(super) fn account_of<'a>(
     };
     explain::through_account(ruleset, &account).map_or_else(unknown, |gets| Account::Known { place, gets })
 }
-
-/// Anybody can write an annotation: it must not begin a line of its own, nor send commands to the terminal.
-pub(super) fn in_a_line(text: &str) -> String {
-    text.replace(char::is_control, "?")
-}

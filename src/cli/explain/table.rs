@@ -1,6 +1,7 @@
 //! How are the decisions on many objects told in a table?
 
-use super::shown::{Shown, in_a_line};
+use super::shown::Shown;
+use crate::cli::output::in_a_line;
 use crate::engine::decision::Outcome;
 use crate::engine::decision::explain::ThroughAccount;
 use crate::engine::object::component::Component;

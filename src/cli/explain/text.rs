@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::shown::{Account, Place, Runs, Shown, in_a_line};
+use super::shown::{Account, Place, Runs, Shown};
+use crate::cli::output::in_a_line;
 use crate::engine::decision::explain::{Explanation, ThroughAccount, Tried};
 use crate::engine::decision::{Edit, Outcome, Verdict};
 use crate::engine::object::component::Component;

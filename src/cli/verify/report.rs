@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::counted;
 use super::cases::Case;
+use crate::cli::output::in_a_line;
 use crate::cluster::NamespacedName;
 use crate::inventory::Unread;
 use crate::sts::{Claims, Explanation, Refused};
@@ -75,7 +76,7 @@ impl Report {
         // Others write names, annotations and answers: they must not begin lines of their own, nor send
         // commands to the terminal.
         let mut line = |indent: usize, words: &str| {
-            let _ = writeln!(text, "{:indent$}{}", "", words.replace(char::is_control, "?"));
+            let _ = writeln!(text, "{:indent$}{}", "", in_a_line(words));
         };
         for Verdict { case, outcome, .. } in &self.verdicts {
             let Case { account, role, audience, ignored_audience, not_asked } = case;

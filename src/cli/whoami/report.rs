@@ -9,6 +9,7 @@ use super::super::verify::report::{refusal_as_json, tell};
 use super::metadata::NodeRole;
 use super::sources::{Kind, Sources};
 use super::web_identity::{Outcome, WebIdentity};
+use crate::cli::output::in_a_line;
 use crate::sts::Claims;
 use crate::telemetry::{duration_in_words, unix_time_in_words};
 
@@ -34,7 +35,7 @@ impl Report {
         // Others write variables, tokens and answers: they must not begin lines of their own, nor send
         // commands to the terminal.
         let mut line = |indent: usize, words: &str| {
-            let _ = writeln!(text, "{:indent$}{}", "", words.replace(char::is_control, "?"));
+            let _ = writeln!(text, "{:indent$}{}", "", in_a_line(words));
         };
         let winner = self.sources.winner();
         line(0, "Sources of credentials, in the order of AWS's SDKs:");
