@@ -26,10 +26,11 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use self::invocation::CalledAs;
 use crate::engine::rules::operator_policy::{AllowedRole, OperatorPolicy};
+use crate::telemetry;
 
 const EXAMPLES: &str = "Examples:
   Find everything that is wrong with a mapping:
@@ -199,7 +200,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(called_as: CalledAs, words: Vec<OsString>) -> anyhow::Result<ExitCode> {
-    let mut command = called_as.command();
+    // By itself, clap colours its help on a terminal without colours where `CI` is set.
+    let colour = if telemetry::environment_takes_colour() { ColorChoice::Auto } else { ColorChoice::Never };
+    let mut command = called_as.command().color(colour);
     let words = invocation::options_behind_the_command(words);
     let typed = command.try_get_matches_from_mut(words.clone());
     let typed = typed.unwrap_or_else(|error| invocation::with_advice(error, &command, &words).exit());

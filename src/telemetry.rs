@@ -42,12 +42,17 @@ pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
     Ok(())
 }
 
-/// Whether colours are shown there: it is a terminal that has some, and nobody set `NO_COLOR`
-/// (<https://no-color.org>).
+/// Whether colours are shown there: it is a terminal, and the environment takes colours.
 #[must_use]
 pub fn takes_colour(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && environment_takes_colour()
+}
+
+/// Whether terminals have colours here, and nobody set `NO_COLOR` (<https://no-color.org>).
+#[must_use]
+pub fn environment_takes_colour() -> bool {
     let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    to.is_terminal() && !is_refused && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    !is_refused && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// The last second of the year 9999. RFC 3339 has no later one.

@@ -159,13 +159,15 @@ fn a_kubeconfig_that_names_no_context_is_told_with_its_own_remedy_alone() {
 }
 
 /// What a command prints on a terminal, which shows both streams.
-fn on_a_terminal(folder: &Path, command: &str, term: &str) -> (i32, String) {
+fn on_a_terminal(folder: &Path, command: &str, term: &str, ci: Option<&str>) -> (i32, String) {
     let ours = env!("CARGO_BIN_EXE_gitlab-iam-webhook");
     let output = Command::new("script")
         .args(["-qec", &format!("{ours} {command}"), "/dev/null"])
         .current_dir(folder)
         .env("TERM", term)
         .env_remove("NO_COLOR")
+        .env_remove("CI")
+        .envs(ci.map(|ci| ("CI", ci)))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -175,7 +177,7 @@ fn on_a_terminal(folder: &Path, command: &str, term: &str) -> (i32, String) {
 #[test]
 fn who_names_nothing_on_a_terminal_is_told_what_can_be_named() {
     let folder = folder();
-    let (code, said) = on_a_terminal(folder.path(), "explain", "xterm");
+    let (code, said) = on_a_terminal(folder.path(), "explain", "xterm", None);
     let want = "error: nothing is named that is to be explained: name an object, as sa/NAME, or a file\r\n";
     assert_eq!((code, said.as_str()), (2, want));
 }
@@ -188,8 +190,10 @@ fn only_a_terminal_that_has_colours_gets_some() {
         "status -m mapping.yaml -f chart.yaml",
         "--help",
     ] {
-        let said = |term: &str| on_a_terminal(folder.path(), command, term).1;
-        assert!(said("xterm").contains("\u{1b}["), "{command}");
-        assert!(!said("dumb").contains('\u{1b}'), "{command}");
+        for ci in [None, Some("true")] {
+            let said = |term: &str| on_a_terminal(folder.path(), command, term, ci).1;
+            assert!(said("xterm").contains("\u{1b}["), "{command}");
+            assert!(!said("dumb").contains('\u{1b}'), "{command}");
+        }
     }
 }
