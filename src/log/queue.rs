@@ -18,9 +18,10 @@ pub(super) const CAPACITY: usize = 256 * 1024;
 /// The part of it that is open to lines that may be dropped.
 const OPEN: usize = CAPACITY / 2;
 
-/// For how long the writer lets lines gather after the first. By then the answer that a line is about is on
-/// its way, and lines that come together are written together.
-const GATHERING: Duration = Duration::from_millis(2);
+/// For how long the writer lets lines gather, after the first one and after it has written. By then the answer
+/// that a line is about is on its way; lines that come together are written together; and while lines come
+/// more often than this, whoever logs never has to wake the writer.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// The lines that wait, and the thread that writes them.
 #[derive(Debug)]
@@ -44,6 +45,12 @@ struct State {
     is_idle: bool,
     is_closing: bool,
     has_ended: bool,
+}
+
+impl State {
+    fn has_no_work(&self) -> bool {
+        self.lines.heads.is_empty() && self.dropped == 0 && !self.is_closing
+    }
 }
 
 /// Lines in their order.
@@ -129,19 +136,26 @@ impl Queue {
     pub(super) fn take(&self, mut lines: Lines) -> Option<Batch> {
         lines.clear();
         let mut state = self.state();
-        let has_none = |state: &mut State| {
-            state.is_idle = state.lines.heads.is_empty() && state.dropped == 0 && !state.is_closing;
-            state.is_idle
-        };
-        state = self.work.wait_while(state, has_none).unwrap_or_else(PoisonError::into_inner);
-        let are_few = |state: &mut State| !state.is_closing && state.lines.weight() <= OPEN / 2;
-        let gathered = self.work.wait_timeout_while(state, GATHERING, are_few);
-        (state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        state = self.gather(state);
+        if state.has_no_work() {
+            let has_none = |state: &mut State| {
+                state.is_idle = state.has_no_work();
+                state.is_idle
+            };
+            state = self.work.wait_while(state, has_none).unwrap_or_else(PoisonError::into_inner);
+            state = self.gather(state);
+        }
         mem::swap(&mut state.lines, &mut lines);
         let dropped = mem::take(&mut state.dropped);
         drop(state);
         self.room.notify_all();
         (dropped > 0 || !lines.heads.is_empty()).then_some(Batch { lines, dropped })
+    }
+
+    /// Waits until many lines are there, or for a moment.
+    fn gather<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let are_few = |state: &mut State| !state.is_closing && state.lines.weight() <= OPEN / 2;
+        self.work.wait_timeout_while(state, GATHERING, are_few).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Ends the log: the writer writes what is there. Returns when it has, or after this time.
