@@ -52,7 +52,7 @@ lint:
 # than benches/respond/instructions.json says.
 bench:
 	./benches/respond/count
-	cargo bench
+	cargo bench --bench report
 	./benches/memory
 	cargo test --test api_server twenty_thousand -- --nocapture
 
