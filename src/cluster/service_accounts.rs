@@ -50,7 +50,7 @@ pub(super) fn with_subject<T>(
 fn metadata<'a>(object: &'a RawValue, ruleset: &'a Ruleset) -> Result<Option<Metadata<'a>>, MetadataError> {
     let mut metadata = None;
     Reader::new(object.get().as_bytes()).object(|member, reader| {
-        if member.to_name()? == "metadata" {
+        if *member.to_name()? == *b"metadata" {
             metadata = Metadata::read(reader, ruleset.label_keys())?;
         }
         Ok::<_, MetadataError>(())

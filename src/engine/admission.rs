@@ -1,6 +1,7 @@
 //! How is a request of the API server read and answered?
 
 pub mod mutate;
+mod reply;
 mod request;
 pub mod validate;
 mod wire;

@@ -8,11 +8,14 @@
 
 mod error;
 mod find;
+mod skip;
 mod text;
+mod write;
 
 pub use error::JsonError;
 pub(in crate::engine) use find::find_either;
 pub use text::RawText;
+pub(in crate::engine) use write::{write_text, write_texts};
 
 /// Reads one JSON document from its beginning to its end.
 #[derive(Clone, Debug)]
@@ -125,27 +128,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips an object or an array, by counting what opens and what closes.
     fn skip_nested(&mut self) -> Result<(), JsonError> {
-        let mut depth = 0_usize;
-        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
-        while let Some((byte, after)) = rest.split_first() {
-            rest = after;
-            match byte {
-                b'"' => rest = after_text(rest).unwrap_or_default(),
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        self.at = self.bytes.len() - rest.len();
-                        return Ok(());
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.at = self.bytes.len();
-        Err(self.expected("the end of an object or a list"))
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let length = skip::nested_len(rest);
+        self.at += length.unwrap_or(rest.len());
+        length.map(drop).ok_or_else(|| self.expected("the end of an object or a list"))
     }
 
     /// Checks that nothing but white space is left.
@@ -243,18 +230,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns what follows a string whose first quote has been read, or `None` where the string does not end.
-fn after_text(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        rest = rest.get(find_either(rest, b'"', b'\\')?..)?;
-        match rest {
-            [b'"', after @ ..] => return Some(after),
-            // The backslash and the byte that it escapes are skipped.
-            _ => rest = rest.get(2..)?,
-        }
-    }
-}
-
 /// Whether a number, `true`, `false` or `null` can hold this byte.
 fn is_of_a_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
@@ -270,10 +245,10 @@ mod tests {
         let mut reader = Reader::new(text.as_bytes());
         reader.object(|name, reader| {
             let name = name.to_name()?;
-            if name == "text" {
+            if *name == *b"text" {
                 found.push(reader.text()?.map_or_else(|| "null".to_owned(), |t| t.to_text().unwrap().into()));
             } else {
-                found.push(name.into_owned());
+                found.push(String::from_utf8(name.into_owned()).unwrap());
             }
             Ok::<_, JsonError>(())
         })?;

@@ -6,22 +6,15 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Serialize, Serializer};
-
+use super::reply::Response;
 use super::request::{Request, parse};
-use super::wire::{ReviewError, close};
+use super::wire::ReviewError;
 use crate::engine::decision::patch;
 use crate::engine::decision::{self, Decision, Outcome, Verdict};
 use crate::engine::object::component::Component;
 use crate::engine::object::owner::Owner;
 use crate::engine::object::provider::Provider;
 use crate::engine::rules::ruleset::Ruleset;
-
-/// The longest patch in bytes that is encoded in one piece. A patch of ordinary annotations is shorter.
-const SHORT_PATCH: usize = 4 << 10;
 
 /// Whether the answer carries its patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,29 +110,25 @@ impl<'a> Request<'a> {
                 let pairs = metadata.pairs()?;
                 let mut decision = decision::decide(self.ruleset, &self.subject(kind, &names, &pairs));
                 let patch = patch::patch(&decision.edits, pairs.annotations.as_deref());
+                let patch = patch.map_err(ReviewError::Answer)?;
                 let warnings = std::mem::take(&mut decision.warnings);
                 (Some(decision), patch, warnings)
             }
-            Err(reason) => (None, json_patch::Patch::default(), vec![decision::warning(reason)]),
+            Err(reason) => (None, Vec::new(), vec![decision::warning(reason)]),
         };
         if mode == Mode::Observe
-            && let Some(decision) = decision.as_ref().filter(|_| !patch.0.is_empty())
+            && let Some(decision) = decision.as_ref().filter(|_| !patch.is_empty())
         {
             warnings.insert(0, observed(decision));
         }
-        let writes = mode == Mode::Mutate && !patch.0.is_empty();
-        let patch =
-            if writes { serde_json::to_vec(&patch).map_err(ReviewError::Answer)? } else { Vec::new() };
         let response = Response {
             uid: &self.uid,
-            allowed: true,
-            patch_type: writes.then_some("JSONPatch"),
-            patch: writes.then_some(Base64(&patch)),
+            patch: Some(patch).filter(|patch| mode == Mode::Mutate && !patch.is_empty()),
             warnings: &warnings,
             audit_annotations: audit_annotations(mode, decision.as_ref()),
         };
+        let body = response.into_body()?;
         let unreached = decision.as_ref().and_then(|decision| self.unreached(decision));
-        let body = close(&response, patch.len() / 3 * 4)?;
         Ok(Reply {
             body,
             uid: self.uid,
@@ -168,20 +157,6 @@ impl<'a> Request<'a> {
             // What cannot be read names nobody.
             owner: self.metadata.as_ref().and_then(|metadata| metadata.owner().ok().flatten()),
         })
-    }
-}
-
-/// The JSON of a patch, which is written in base64, as the API documents it. A long one goes straight into
-/// the answer, so that its base64 is never in memory twice. Nearly every patch is short, and is encoded
-/// faster in one piece.
-struct Base64<'a>(&'a [u8]);
-
-impl Serialize for Base64<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.len() <= SHORT_PATCH {
-            return serializer.serialize_str(&STANDARD.encode(self.0));
-        }
-        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
     }
 }
 
@@ -216,23 +191,4 @@ fn audit_annotations<'a>(mode: Mode, decision: Option<&'a Decision<'_>>) -> Vec<
         annotations.push(("mode", mode.name()));
     }
     annotations
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<Base64<'a>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    warnings: &'a [String],
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
-    audit_annotations: Vec<(&'static str, &'a str)>,
-}
-
-fn as_map<S: Serializer>(pairs: &[(&'static str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().copied())
 }

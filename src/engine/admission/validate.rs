@@ -82,7 +82,7 @@ impl Verdict {
         first.append(&mut self.warnings);
         let response =
             Response { uid: &self.uid, allowed: self.status.is_none(), status: self.status, warnings: first };
-        wire::close(&response, 0)
+        wire::close(0, |body| serde_json::to_writer(body, &response))
     }
 }
 
@@ -129,13 +129,13 @@ pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
     let [mut uid, mut name, mut operation, mut new, mut old] = [None; 5];
     let mut dry_run = None;
     wire::open(body, |member, reader| {
-        match &*member {
-            "uid" => once(&mut uid, "uid", reader.text()?)?,
-            "name" => once(&mut name, "name", reader.text()?)?,
-            "operation" => once(&mut operation, "operation", reader.text()?)?,
-            "dryRun" => once(&mut dry_run, "dryRun", reader.boolean()?)?,
-            "object" => once(&mut new, "object", text_of_config_map(reader)?)?,
-            "oldObject" => once(&mut old, "oldObject", text_of_config_map(reader)?)?,
+        match &*member.to_name()? {
+            b"uid" => once(&mut uid, "uid", reader.text()?)?,
+            b"name" => once(&mut name, "name", reader.text()?)?,
+            b"operation" => once(&mut operation, "operation", reader.text()?)?,
+            b"dryRun" => once(&mut dry_run, "dryRun", reader.boolean()?)?,
+            b"object" => once(&mut new, "object", text_of_config_map(reader)?)?,
+            b"oldObject" => once(&mut old, "oldObject", text_of_config_map(reader)?)?,
             _ => {}
         }
         Ok(())
@@ -184,9 +184,9 @@ pub fn read(body: &[u8]) -> Result<Edit, ReviewError> {
 fn text_of_config_map<'a>(reader: &mut Reader<'a>) -> Result<Option<RawText<'a>>, MetadataError> {
     let mut text = None;
     reader.object(|member, reader| {
-        if member.to_name()? == "data" {
+        if *member.to_name()? == *b"data" {
             reader.object(|key, reader| {
-                if key.to_name()? == CONFIG_MAP_KEY {
+                if *key.to_name()? == *CONFIG_MAP_KEY.as_bytes() {
                     // The last one counts, as for the API server.
                     text = reader.text()?;
                 }

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
-
 use crate::engine::json::{JsonError, RawText, Reader};
 use crate::engine::object::metadata::{MetadataError, once};
 use crate::engine::object::subject::{MAX_ANNOTATIONS, MAX_NAME};
@@ -67,16 +65,16 @@ impl From<MetadataError> for ReviewError {
 /// Reads an AdmissionReview, and gives each member of its request to `member`.
 pub(super) fn open<'a>(
     body: &'a [u8],
-    mut member: impl FnMut(Cow<'a, str>, &mut Reader<'a>) -> Result<(), ReviewError>,
+    mut member: impl FnMut(RawText<'a>, &mut Reader<'a>) -> Result<(), ReviewError>,
 ) -> Result<(), ReviewError> {
     let [mut api_version, mut kind, mut request] = [None; 3];
     let mut reader = Reader::new(body);
     reader.object(|name, reader| {
         match &*name.to_name()? {
-            "apiVersion" => once(&mut api_version, "apiVersion", reader.text()?)?,
-            "kind" => once(&mut kind, "kind", reader.text()?)?,
-            "request" => {
-                let there = reader.object(|name, reader| member(name.to_name()?, reader))?;
+            b"apiVersion" => once(&mut api_version, "apiVersion", reader.text()?)?,
+            b"kind" => once(&mut kind, "kind", reader.text()?)?,
+            b"request" => {
+                let there = reader.object(&mut member)?;
                 once(&mut request, "request", there.then(RawText::default))?;
             }
             _ => {}
@@ -100,19 +98,19 @@ pub(super) fn shown(text: Option<RawText<'_>>) -> Result<Cow<'_, str>, JsonError
     Ok(text.unwrap_or(Cow::Borrowed("(longer than 253 bytes)")))
 }
 
-/// Writes an AdmissionReview with this response. `long` is the length of its longest part, for which room is
-/// reserved.
-pub(super) fn close<R: Serialize>(response: &R, long: usize) -> Result<Vec<u8>, ReviewError> {
-    let review = ResponseReview { api_version: API_VERSION, kind: KIND, response };
-    let mut body = Vec::with_capacity(long + 1024);
-    serde_json::to_writer(&mut body, &review).map_err(ReviewError::Answer)?;
+/// Writes an AdmissionReview whose response is written by `response`. `room` is about how many bytes that
+/// has.
+pub(super) fn close(
+    room: usize,
+    response: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+) -> Result<Vec<u8>, ReviewError> {
+    let mut body = Vec::with_capacity(room + 128);
+    body.extend_from_slice(br#"{"apiVersion":""#);
+    body.extend_from_slice(API_VERSION.as_bytes());
+    body.extend_from_slice(br#"","kind":""#);
+    body.extend_from_slice(KIND.as_bytes());
+    body.extend_from_slice(br#"","response":"#);
+    response(&mut body).map_err(ReviewError::Answer)?;
+    body.push(b'}');
     Ok(body)
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResponseReview<'a, R> {
-    api_version: &'a str,
-    kind: &'a str,
-    response: &'a R,
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
+use crate::engine::json::{write_text, write_texts};
 use crate::engine::object::provider::{Keys, Provider};
 use crate::engine::object::subject::{MAX_ANNOTATIONS, Text};
 
@@ -17,7 +18,7 @@ use crate::engine::object::subject::{MAX_ANNOTATIONS, Text};
 ///
 /// Anybody who may write the object can write such a record, and one of any length. Only keys that we write
 /// are read from it.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LastApplied<'a> {
     #[serde(borrow, deserialize_with = "annotations")]
@@ -29,8 +30,7 @@ pub(super) struct LastApplied<'a> {
 type Texts<'a> = BTreeMap<&'static str, Cow<'a, str>>;
 
 /// The name of the rule that set the values, or a name for each provider where two rules did.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, PartialEq, Eq)]
 enum RuleNames<'a> {
     One(Cow<'a, str>),
     Each(Texts<'a>),
@@ -142,19 +142,23 @@ impl<'a> Record<'a> {
         if self.annotations.is_empty() {
             return None;
         }
-        let mut names = self.rules.values();
-        let first = names.next()?;
-        let rule = if names.all(|name| name == first) {
-            RuleNames::One(Cow::Borrowed(first))
-        } else {
-            RuleNames::Each(borrowed(&self.rules))
-        };
-        serde_json::to_string(&LastApplied { annotations: borrowed(&self.annotations), rule }).ok()
+        let mut json = Vec::with_capacity(256);
+        self.write(&mut json).ok()?;
+        String::from_utf8(json).ok()
     }
-}
 
-fn borrowed<'t>(texts: &'t Texts<'_>) -> Texts<'t> {
-    texts.iter().map(|(key, text)| (*key, Cow::Borrowed(text.as_ref()))).collect()
+    fn write(&self, json: &mut Vec<u8>) -> serde_json::Result<()> {
+        json.extend_from_slice(br#"{"annotations":"#);
+        write_texts(json, &self.annotations)?;
+        json.extend_from_slice(br#","rule":"#);
+        let mut names = self.rules.values();
+        match names.next() {
+            Some(first) if names.all(|name| name == first) => write_text(json, first)?,
+            _ => write_texts(json, &self.rules)?,
+        }
+        json.push(b'}');
+        Ok(())
+    }
 }
 
 #[cfg(test)]

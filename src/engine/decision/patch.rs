@@ -1,46 +1,63 @@
 //! How do edits of annotations become a JSON Patch (RFC 6902)?
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
-use serde_json::Value;
-
 use super::outcome::Edit;
+use crate::engine::json::{write_text, write_texts};
 use crate::engine::object::subject::{Pair, value_of};
 
-/// Makes a patch that adds, replaces and removes single annotations, and touches nothing else.
+/// Writes a patch that adds, replaces and removes single annotations, and touches nothing else. It is empty
+/// where nothing changes.
 ///
 /// `annotations` are those of the object. Where it is `None` the object has no map of annotations, and the
 /// patch adds one.
-#[must_use]
-pub fn patch(edits: &[Edit<'_>], annotations: Option<&[Pair<'_>]>) -> Patch {
+///
+/// # Errors
+/// Returns an error where it cannot be written as JSON, which does not happen.
+pub fn patch(edits: &[Edit<'_>], annotations: Option<&[Pair<'_>]>) -> serde_json::Result<Vec<u8>> {
+    let length = |edit: &Edit<'_>| edit.key.len() + edit.value.as_ref().map_or(0, |value| value.len());
+    let mut json = Vec::with_capacity(edits.iter().map(|edit| length(edit) + 64).sum());
     let Some(present) = annotations else {
-        let map: serde_json::Map<String, Value> = edits
-            .iter()
-            .filter_map(|edit| Some((edit.key.to_owned(), Value::String(edit.value.as_deref()?.to_owned()))))
-            .collect();
-        if map.is_empty() {
-            return Patch::default();
+        let mut values = edits.iter().filter_map(|edit| Some((edit.key, edit.value.as_deref()?))).peekable();
+        if values.peek().is_some() {
+            json.extend_from_slice(br#"[{"op":"add","path":"/metadata/annotations","value":"#);
+            write_texts(&mut json, values)?;
+            json.extend_from_slice(b"}]");
         }
-        let path = PointerBuf::from_tokens(["metadata", "annotations"]);
-        return Patch(vec![PatchOperation::Add(AddOperation { path, value: Value::Object(map) })]);
+        return Ok(json);
     };
-    let operations = edits.iter().filter_map(|edit| {
-        let path = PointerBuf::from_tokens(["metadata", "annotations", edit.key]);
-        let is_there = value_of(present, edit.key).is_some();
-        match (&edit.value, is_there) {
-            (Some(value), true) => {
-                let value = Value::String(value.clone().into_owned());
-                Some(PatchOperation::Replace(ReplaceOperation { path, value }))
-            }
-            (Some(value), false) => {
-                let value = Value::String(value.clone().into_owned());
-                Some(PatchOperation::Add(AddOperation { path, value }))
-            }
-            (None, true) => Some(PatchOperation::Remove(RemoveOperation { path })),
-            (None, false) => None,
+    for Edit { key, value } in edits {
+        let operation = match (value, value_of(present, key).is_some()) {
+            (Some(_), true) => "replace",
+            (Some(_), false) => "add",
+            (None, true) => "remove",
+            (None, false) => continue,
+        };
+        json.extend_from_slice(if json.is_empty() { br#"[{"op":""# } else { br#",{"op":""# });
+        json.extend_from_slice(operation.as_bytes());
+        json.extend_from_slice(br#"","path":"/metadata/annotations/"#);
+        write_token(&mut json, key);
+        json.push(b'"');
+        if let Some(value) = value {
+            json.extend_from_slice(br#","value":"#);
+            write_text(&mut json, value)?;
         }
-    });
-    Patch(operations.collect())
+        json.push(b'}');
+    }
+    if !json.is_empty() {
+        json.push(b']');
+    }
+    Ok(json)
+}
+
+/// Writes the key of an annotation as a part of a JSON Pointer (RFC 6901). No such key has anything else to
+/// be escaped.
+fn write_token(json: &mut Vec<u8>, key: &str) {
+    for byte in key.bytes() {
+        match byte {
+            b'~' => json.extend_from_slice(b"~0"),
+            b'/' => json.extend_from_slice(b"~1"),
+            _ => json.push(byte),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,7 +75,7 @@ mod tests {
         let present = [("b/x".into(), "1".into()), ("c~d".into(), "2".into())];
         let edits = [edit("a/x", Some("0")), edit("b/x", Some("3")), edit("c~d", None), edit("gone", None)];
         assert_eq!(
-            serde_json::to_string(&patch(&edits, Some(&present))).unwrap(),
+            String::from_utf8(patch(&edits, Some(&present)).unwrap()).unwrap(),
             r#"[{"op":"add","path":"/metadata/annotations/a~1x","value":"0"},{"op":"replace","path":"/metadata/annotations/b~1x","value":"3"},{"op":"remove","path":"/metadata/annotations/c~0d"}]"#
         );
     }
@@ -67,9 +84,11 @@ mod tests {
     fn a_missing_map_is_made_with_what_goes_into_it() {
         let edits = [edit("a/x", Some("0")), edit("gone", None)];
         assert_eq!(
-            serde_json::to_string(&patch(&edits, None)).unwrap(),
+            String::from_utf8(patch(&edits, None).unwrap()).unwrap(),
             r#"[{"op":"add","path":"/metadata/annotations","value":{"a/x":"0"}}]"#
         );
-        assert!(patch(&[edit("gone", None)], None).0.is_empty());
+        for annotations in [None, Some([].as_slice())] {
+            assert!(patch(&[edit("gone", None)], annotations).unwrap().is_empty());
+        }
     }
 }

@@ -77,13 +77,18 @@ impl<'a> RawText<'a> {
         self.to_text().map(Some)
     }
 
-    /// Returns the text as the name of a member. It is empty where it is longer than any name that is looked
-    /// for.
+    /// Returns the bytes of the text as the name of a member. They are empty where an escape is in a text
+    /// that is longer than any name that is looked for.
     ///
     /// # Errors
-    /// Returns an error as [`Self::to_text`] does.
-    pub fn to_name(self) -> Result<Cow<'a, str>, JsonError> {
-        self.within(LONGEST_NAME).map(Option::unwrap_or_default)
+    /// Returns an error where it has escapes, and [`Self::to_text`] does.
+    pub fn to_name(self) -> Result<Cow<'a, [u8]>, JsonError> {
+        // Names are compared, and whatever bytes are not the same as those of a known name are another name.
+        if !self.has_escapes {
+            return Ok(Cow::Borrowed(self.raw));
+        }
+        let name = self.within(LONGEST_NAME)?.unwrap_or_default();
+        Ok(Cow::Owned(name.into_owned().into_bytes()))
     }
 
     /// Returns the bytes as they were sent.
@@ -96,11 +101,10 @@ impl<'a> RawText<'a> {
     /// The length alone rules out most texts that are not in the list.
     #[must_use]
     pub fn place_in<T: AsRef<str>>(self, sorted: &[T]) -> Option<usize> {
-        let unescaped = if self.has_escapes { Some(self.to_name().ok()?) } else { None };
-        let name = unescaped.as_ref().map_or(self.raw, |name| name.as_bytes());
+        let name = self.to_name().ok()?;
         let order = |known: &T| {
             let known = known.as_ref().as_bytes();
-            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
+            known.len().cmp(&name.len()).then_with(|| known.cmp(&name))
         };
         sorted.binary_search_by(order).ok()
     }

@@ -125,19 +125,19 @@ impl<'a> Metadata<'a> {
         Ok(there.then_some(metadata))
     }
 
-    fn member(&mut self, name: &str, reader: &mut Reader<'a>) -> Result<(), MetadataError> {
+    fn member(&mut self, name: &[u8], reader: &mut Reader<'a>) -> Result<(), MetadataError> {
         let (slot, name) = match name {
-            "name" => (&mut self.name, "name"),
-            "generateName" => (&mut self.generate_name, "generateName"),
-            "namespace" => (&mut self.namespace, "namespace"),
-            "resourceVersion" => (&mut self.resource_version, "resourceVersion"),
-            "deletionTimestamp" => {
+            b"name" => (&mut self.name, "name"),
+            b"generateName" => (&mut self.generate_name, "generateName"),
+            b"namespace" => (&mut self.namespace, "namespace"),
+            b"resourceVersion" => (&mut self.resource_version, "resourceVersion"),
+            b"deletionTimestamp" => {
                 self.is_deleted = reader.text()?.is_some();
                 return Ok(());
             }
-            "ownerReferences" => return once(&mut self.owners, "ownerReferences", Some(reader.clone())),
-            "labels" => return self.read_labels(reader),
-            "annotations" => return self.read_annotations(reader),
+            b"ownerReferences" => return once(&mut self.owners, "ownerReferences", Some(reader.clone())),
+            b"labels" => return self.read_labels(reader),
+            b"annotations" => return self.read_annotations(reader),
             _ => return Ok(()),
         };
         once(slot, name, reader.text()?)
@@ -206,9 +206,9 @@ impl<'a> Metadata<'a> {
         if bytes > MAX_ANNOTATIONS {
             return Err(MetadataError::TooLong);
         }
-        // The unescaped bytes are there four times: with the copy that unescaping makes, in `was`, and in the
-        // patch. The escaped bytes are there three times: in the patch's JSON, in its base64, and in the
-        // body.
+        // The unescaped bytes are there four times at most: in the copy that unescaping makes, in `was`, and
+        // in the record, which takes twice its bytes while it grows. The escaped bytes are there three times:
+        // in the patch, which grows in the same way, and in the body.
         Ok(4 * bytes + 3 * raw)
     }
 

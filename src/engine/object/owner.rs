@@ -58,11 +58,11 @@ impl<'a> Owner<'a> {
             let mut reference = Reference::default();
             reader.object(|name, reader| {
                 let place = match &*name.to_name()? {
-                    "apiVersion" => &mut reference.api_version,
-                    "kind" => &mut reference.kind,
-                    "name" => &mut reference.name,
-                    "uid" => &mut reference.uid,
-                    "controller" => {
+                    b"apiVersion" => &mut reference.api_version,
+                    b"kind" => &mut reference.kind,
+                    b"name" => &mut reference.name,
+                    b"uid" => &mut reference.uid,
+                    b"controller" => {
                         reference.is_controller = reader.boolean()?.unwrap_or_default();
                         return Ok(());
                     }
