@@ -64,6 +64,7 @@ pub(crate) struct Point {
 
 /// A figure that is to be reached.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "`goal` is its column on the page")]
 pub(crate) struct Goal {
     pub(crate) what: String,
     /// `at least 0.95`
