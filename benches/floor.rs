@@ -1,5 +1,5 @@
-//! What does a webhook cost that decides nothing? It answers each review with the same body, on axum, axum-server
-//! and rustls: what anybody would write who needs no more. The server is measured beside it.
+//! What does a webhook cost that decides nothing? It answers each review with the same body, on axum,
+//! axum-server and rustls: what anybody would write who needs no more. The server is measured beside it.
 //!
 //! The API server takes only an answer that carries the uid of its review. So the uid is searched for in the
 //! first bytes of the request, where the API server writes it, and put into the answer.

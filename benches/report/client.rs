@@ -1,5 +1,5 @@
-//! How is one review sent by hand? Over a TLS 1.3 connection of its own, so that what a new connection costs can be
-//! seen, with a full handshake or a resumed one.
+//! How is one review sent by hand? Over a TLS 1.3 connection of its own, so that what a new connection costs
+//! can be seen, with a full handshake or a resumed one.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -60,8 +60,8 @@ impl Client {
 /// A request of HTTP, after which the connection is to `keep-alive` or to `close`.
 pub(crate) fn request(review: &[u8], connection: &str) -> Vec<u8> {
     let head = format!(
-        "POST /mutate HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: {connection}\r\n\
-         content-length: {}\r\n\r\n",
+        "POST /mutate HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         connection: {connection}\r\ncontent-length: {}\r\n\r\n",
         review.len()
     );
     [head.as_bytes(), review].concat()

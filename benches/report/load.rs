@@ -26,8 +26,8 @@ pub(crate) enum Amount {
     Closed(Duration),
     /// The same for so many reviews in all.
     Count(u32),
-    /// So many reviews a second are due, whether there are answers or not, for so long. A review that could not be
-    /// sent when it was due counts from then on, so that no waiting is hidden.
+    /// So many reviews a second are due, whether there are answers or not, for so long. A review that could
+    /// not be sent when it was due counts from then on, so that no waiting is hidden.
     Open(f64, Duration),
 }
 
@@ -51,11 +51,12 @@ pub(crate) struct Latency {
 }
 
 impl Load<'_> {
-    /// Sends it to this server, and stops at any answer but 200.
+    /// Sends it to this server, and stops at any answer but 200, and where a line of the log is dropped.
     pub(crate) fn send(self, files: &Files, server: &Server) -> Seen {
         let before = server.cpu_time();
         let output = self.command(files, server).output().unwrap();
         let cpu = server.cpu_time().saturating_sub(before);
+        assert!(server.has_logged_all(), "lines of the log are missing");
         let printed = String::from_utf8(output.stdout).unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         let mut reviews: Vec<Review> = printed.lines().skip(1).map(Review::of).collect();

@@ -27,12 +27,12 @@ const REVIEWS: u32 = 100_000;
 const CONNECTIONS: usize = 128;
 
 const TEXT: [&str; 2] = [
-    "Memory is what the process holds resident (`VmRSS`), and the most that it ever held (`VmHWM`), the pages of its \
-     binary included. The chart's limit is 64 MiB. What a replica holds while it repairs thousands of \
-     ServiceAccounts stands in the section on repair, since that takes an API server.",
-    "Start-up is the time from the start of the process, with a mapping of ten rules and a certificate in files, to \
-     the first answer 200 of `/readyz`, asked every millisecond: the median of 11 starts, with the earliest and the \
-     latest. The floor has no such page: its time is that until it takes a connection.",
+    "Memory is what the process holds resident (`VmRSS`), and the most that it ever held (`VmHWM`), the \
+     pages of its binary included. The chart's limit is 64 MiB. What a replica holds while it repairs \
+     thousands of ServiceAccounts stands in the section on repair, since that takes an API server.",
+    "Start-up is the time from the start of the process, with a mapping of ten rules and a certificate in \
+     files, to the first answer 200 of `/readyz`, asked every millisecond: the median of 11 starts, with the \
+     earliest and the latest. The floor has no such page: its time is that until it takes a connection.",
 ];
 
 /// One state of a server, in MiB.

@@ -12,12 +12,12 @@ const INTRODUCTION: &str = "\
 
 `make bench` measures all of this and writes this page. `cargo bench --bench report -- SECTION` measures one
 section anew, after `make bench` has built what it needs. It takes Linux, Rust, the Debian packages that the
-scripts name, and Go, with which `tests/kube/build` builds the API server. A picture of where the time goes also
-takes `perf`.
+scripts name, and Go, with which `tests/kube/build` builds the API server. A picture of where the time goes
+takes `perf` too.
 
-**How to read it.** Absolute times are those of one machine, which others may share, with the load generator and
-the API server beside the webhook on the same cores. Compare figures of one table: what stands side by side was
-measured in turns. No figure is rounded in our favour, and what is not reached is listed too.
+**How to read it.** Absolute times are those of one machine, which others may share, with the load generator
+and the API server beside the webhook on the same cores. Compare figures of one table: what stands side by
+side was measured in turns. No figure is rounded in our favour, and what is not reached is listed too.
 
 The *floor* (`benches/floor.rs`) is the least that an admission webhook can cost on the same stack (axum,
 axum-server, rustls): it answers each review with the same body and decides nothing.

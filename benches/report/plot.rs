@@ -1,5 +1,5 @@
-//! How is a picture of the page drawn? Lines or bars with their spread, as SVG on white, so that it can be read in
-//! light and dark pages.
+//! How is a picture of the page drawn? Lines or bars with their spread, as SVG on white, so that it can be
+//! read in light and dark pages.
 
 use std::ops::Range;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Where does the time of a review go, ours beside the floor? perf samples both under the same load, and inferno
-//! draws what it saw.
+//! Where does the time of a review go, ours beside the floor? perf samples both under the same load, and
+//! inferno draws what it saw.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,13 +23,13 @@ const SAMPLED: Duration = Duration::from_secs(6);
 const FUNCTIONS: usize = 20;
 
 const TEXT: [&str; 2] = [
-    "Both are built as for a release, with symbols and frame pointers, and are sent the ServiceAccount over 8 \
-     connections in a closed loop, while perf samples their threads 999 times a second. A column of a picture is \
-     where a thread was: the server below, what it called above. Its width is time. The allocator of musl keeps no \
-     frame pointers, so that it stands beside its callers. The cost of a review is the time of all samples over the \
-     reviews that were answered meanwhile.",
-    "A sample counts for the part whose function is nearest to where it was taken: copying in `rustls` is TLS. What \
-     allocates counts for the allocator, wherever it was called.",
+    "Both are built as for a release, with symbols and frame pointers, and are sent the ServiceAccount over \
+     8 connections in a closed loop, while perf samples their threads 999 times a second. A column of a \
+     picture is where a thread was: the server below, what it called above. Its width is time. The allocator \
+     of musl keeps no frame pointers, so that it stands beside its callers. The cost of a review is the time \
+     of all samples over the reviews that were answered meanwhile.",
+    "A sample counts for the part whose function is nearest to where it was taken: copying in `rustls` is \
+     TLS. What allocates counts for the allocator, wherever it was called.",
 ];
 
 /// What stands behind the name of a function of the kernel.
@@ -223,7 +223,7 @@ fn by_function(functions: &Costs) -> Table {
     for row in &mut rows {
         row[0] = format!("`{}`", row[0]);
     }
-    let caption = "The functions outside the kernel in which ours takes most time above the floor, without what they \
-                   call, in nanoseconds for each review:";
+    let caption = "The functions outside the kernel in which ours takes most time above the floor, without \
+                   what they call, in nanoseconds for each review:";
     Table { caption: caption.to_owned(), columns: columns("function"), rows }
 }

@@ -1,5 +1,5 @@
-//! Which reviews are sent? Two that an API server sent: a ServiceAccount of GitLab's webservice, and its Pod with
-//! as much environment as a real one has.
+//! Which reviews are sent? Two that an API server sent: a ServiceAccount of GitLab's webservice, and its Pod
+//! with as much environment as a real one has.
 
 use std::fmt::Write as _;
 

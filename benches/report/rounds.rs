@@ -1,5 +1,7 @@
-//! What do figures say that were measured several times? Their median, with the lowest and the highest. What is
-//! compared with a goal is never rounded in our favour.
+//! What do figures say that were measured several times? Their median, with the lowest and the highest. What
+//! is compared with a goal is never rounded in our favour.
+
+use crate::plot::number;
 
 /// The figures of all rounds, in their order.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,12 @@ impl Rounds {
     pub(crate) fn spread(&self) -> (f64, f64) {
         let low = self.0.iter().copied().fold(f64::MAX, f64::min);
         (low, self.0.iter().copied().fold(f64::MIN, f64::max))
+    }
+
+    /// The median, with the lowest and the highest.
+    pub(crate) fn cell(&self) -> String {
+        let (low, high) = self.spread();
+        format!("{} ({} to {})", number(self.median()), number(low), number(high))
     }
 }
 

@@ -1,5 +1,5 @@
-//! What does one part of the benchmarks' page say? Each part is measured apart and kept as JSON, so that one can
-//! be measured anew without the others.
+//! What does one part of the benchmarks' page say? Each part is measured apart and kept as JSON, so that one
+//! can be measured anew without the others.
 
 use std::fs;
 use std::path::PathBuf;

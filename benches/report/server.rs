@@ -1,12 +1,9 @@
-//! What does the server cost beside the floor: how many reviews a second does it answer, how soon, and what does a
-//! new connection take?
+//! What does the server cost beside the floor: how many reviews a second does it answer, how soon, and what
+//! does a new connection take?
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustls::HandshakeKind;
-use rustls::client::Resumption;
-
-use crate::client::Client;
+use crate::connecting::{self, Connecting};
 use crate::load::{Amount, Load, Seen};
 use crate::plot::number;
 use crate::progress;
@@ -22,25 +19,24 @@ const OPEN_ROUNDS: usize = 4;
 /// How long each load lasts, with the half second that is not counted.
 const THROUGHPUT: Duration = Duration::from_millis(1_700);
 const LATENCY: Duration = Duration::from_secs(3);
-/// How many connections are opened in a round.
-const HANDSHAKES: usize = 200;
 
 const TEXT: [&str; 4] = [
-    "The release binary for musl, which goes into the image, and the floor, built in the same way, are sent the same \
-     review over and over by [oha](https://github.com/hatoo/oha) on the same cores, over TLS 1.3 with connections \
-     that stay open. Ours has ten rules, of which the last one matches, and patches the object. Its log is on, in \
-     JSON, into a pipe that is read, as under a container runtime. The floor logs nothing, and its answer is the \
-     one that ours gave.",
-    "oha was chosen because it has an open loop that corrects for reviews which could not be sent in time, and \
-     gives the time of every review, so that those of its own start can be left out: the first half second is not \
-     counted.",
-    "**Throughput** is measured in a closed loop: each connection sends its next review when it has its answer. \
-     *Core* is the time that the server's own threads run for each review, the kernel's part included. It says \
-     more than the throughput, which the load generator shares.",
-    "**Latency** is measured in an open loop: reviews are due at half of the floor's throughput for that review and \
-     number of connections, for both the same, whether answers are there or not. Waiting counts from when a review \
-     was due. **Ratios** are those of each round, ours over the floor's. All figures are medians of rounds in turns, \
-     6 of throughput and of new connections and 4 of latency, with the lowest and the highest.",
+    "The release binary for musl, which goes into the image, and the floor, built in the same way, are sent \
+     the same review over and over by [oha](https://github.com/hatoo/oha) on the same cores, over TLS 1.3 \
+     with connections that stay open. Ours has ten rules, of which the last one matches, and patches the \
+     object. Its log is on, in JSON, into a pipe that is read, as under a container runtime, and the run \
+     stops where a line is dropped. The floor logs nothing, and its answer is the one that ours gave.",
+    "oha was chosen because it has an open loop that corrects for reviews which could not be sent in time, \
+     and gives the time of every review, so that those of its own start can be left out: the first half \
+     second is not counted.",
+    "**Throughput** is measured in a closed loop: each connection sends its next review when it has its \
+     answer. *Core* is the time that the server's own threads run for each review, the kernel's part \
+     included. It says more than the throughput, which the load generator shares.",
+    "**Latency** is measured in an open loop: reviews are due at half of the floor's throughput for that \
+     review and number of connections, for both the same, whether answers are there or not. Waiting counts \
+     from when a review was due. **Ratios** are those of each round, ours over the floor's. All figures are \
+     medians of rounds in turns, 6 of throughput and of new connections and 4 of latency, with the lowest \
+     and the highest.",
 ];
 
 /// What was seen of one server under one load.
@@ -100,11 +96,13 @@ struct Case {
     review: &'static str,
     connections: u32,
     closed: Pair,
+    /// How many reviews a second were due in the open loop.
+    rate: f64,
     open: Pair,
 }
 
 pub(crate) fn measure() -> Section {
-    let (mut cases, mut connecting) = (Vec::new(), Vec::new());
+    let (mut cases, mut connections_made) = (Vec::new(), Vec::new());
     for (review, bytes) in reviews::all() {
         let contenders = Contenders::start(Which::binary, &bytes);
         for connections in CONNECTIONS {
@@ -112,13 +110,13 @@ pub(crate) fn measure() -> Section {
             cases.push(case(&contenders, review, connections));
         }
         progress(&format!("server: {review}, new connections"));
-        connecting.push((review, connect(&contenders, &bytes)));
+        connections_made.push((review, Connecting::measure(&contenders, &bytes, ROUNDS)));
     }
     Section {
         name: "server".to_owned(),
         title: "The server".to_owned(),
         text: TEXT.map(str::to_owned).into(),
-        tables: vec![throughput(&cases), latency(&cases), new_connections(&connecting)],
+        tables: vec![throughput(&cases), latency(&cases), connecting::table(&connections_made)],
         plots: plots(&cases),
         goals: goals(&cases),
     }
@@ -138,13 +136,7 @@ fn case(contenders: &Contenders, review: &'static str, connections: u32) -> Case
             open.by_mut(*which).push(load(Amount::Open(rate, LATENCY)).send(&contenders.files, server));
         }
     }
-    Case { review, connections, closed, open }
-}
-
-/// A median with the lowest and the highest.
-fn cell(rounds: &Rounds) -> String {
-    let (low, high) = rounds.spread();
-    format!("{} ({} to {})", number(rounds.median()), number(low), number(high))
+    Case { review, connections, closed, rate, open }
 }
 
 fn names(columns: &[&str]) -> Vec<String> {
@@ -156,12 +148,12 @@ fn throughput(cases: &[Case]) -> Table {
         vec![
             (*review).to_owned(),
             connections.to_string(),
-            cell(&closed.ours.rate),
-            cell(&closed.floor.rate),
-            cell(&closed.ratio(|figures| &figures.rate)),
-            cell(&closed.ours.cpu),
-            cell(&closed.floor.cpu),
-            cell(&closed.ratio(|figures| &figures.cpu)),
+            closed.ours.rate.cell(),
+            closed.floor.rate.cell(),
+            closed.ratio(|figures| &figures.rate).cell(),
+            closed.ours.cpu.cell(),
+            closed.floor.cpu.cell(),
+            closed.ratio(|figures| &figures.cpu).cell(),
         ]
     });
     Table {
@@ -188,67 +180,17 @@ fn latency(cases: &[Case]) -> Table {
         ("p99", |figures| &figures.p99),
         ("p99.9", |figures| &figures.p99_9),
     ];
-    let rows = cases.iter().flat_map(|Case { review, connections, open, .. }| {
+    let rows = cases.iter().flat_map(|Case { review, connections, rate, open, .. }| {
         parts.map(|(part, of)| {
-            let rate = number(open.floor.rate.median());
-            let (ours, floor) = (cell(of(&open.ours)), cell(of(&open.floor)));
-            let ratio = cell(&open.ratio(of));
+            let rate = number(*rate);
+            let (ours, floor) = (of(&open.ours).cell(), of(&open.floor).cell());
+            let ratio = open.ratio(of).cell();
             vec![(*review).to_owned(), connections.to_string(), rate, part.to_owned(), ours, floor, ratio]
         })
     });
     Table {
         caption: "Latency in milliseconds at half of the floor's throughput:".to_owned(),
-        columns: names(&["review", "connections", "reviews a second", "part", "ours", "floor", "ratio"]),
-        rows: rows.collect(),
-    }
-}
-
-/// Milliseconds from the first packet to the end of the answer, over new connections.
-struct Connecting {
-    kind: &'static str,
-    ours: Rounds,
-    floor: Rounds,
-}
-
-fn connect(contenders: &Contenders, review: &[u8]) -> [Connecting; 2] {
-    let kinds = [("full", HandshakeKind::Full), ("resumed", HandshakeKind::Resumed)];
-    kinds.map(|(kind, wanted)| {
-        let (mut ours, mut floor) = (Rounds::default(), Rounds::default());
-        for round in 0..ROUNDS {
-            for (which, server) in contenders.in_turns(round) {
-                let resumption = match wanted {
-                    HandshakeKind::Resumed => Resumption::in_memory_sessions(4),
-                    _ => Resumption::disabled(),
-                };
-                let client = Client::new(&contenders.files, resumption);
-                // The first one gets what the others resume.
-                client.post(server.address, review);
-                let took = (0..HANDSHAKES).map(|_| {
-                    let started = Instant::now();
-                    let answer = client.post(server.address, review);
-                    assert_eq!(answer.handshake, wanted);
-                    started.elapsed().as_secs_f64() * 1_000.0
-                });
-                let median = took.collect::<Rounds>().median();
-                if *which == Which::Ours { ours.push(median) } else { floor.push(median) }
-            }
-        }
-        Connecting { kind, ours, floor }
-    })
-}
-
-fn new_connections(seen: &[(&str, [Connecting; 2])]) -> Table {
-    let rows = seen.iter().flat_map(|(review, kinds)| {
-        kinds.iter().map(|Connecting { kind, ours, floor }| {
-            vec![(*review).to_owned(), (*kind).to_owned(), cell(ours), cell(floor), cell(&ours.over(floor))]
-        })
-    });
-    Table {
-        caption: format!(
-            "New connections: milliseconds from connecting to the end of the answer, one after the other, p50 of \
-             {HANDSHAKES} in each round. A resumed handshake proves no certificate anew:"
-        ),
-        columns: names(&["review", "handshake", "ours", "floor", "ratio"]),
+        columns: names(&["review", "connections", "due a second", "part", "ours", "floor", "ratio"]),
         rows: rows.collect(),
     }
 }
@@ -292,7 +234,7 @@ fn goals(cases: &[Case]) -> Vec<Goal> {
         goals.push(Goal {
             what: format!("{review}: throughput over the floor's, with the log on"),
             goal: "at least 0.95".to_owned(),
-            seen: format!("{} at worst, with {} connections", cut(rate), case.connections),
+            seen: format!("{} at worst (connections: {})", cut(rate), case.connections),
             is_reached: rate >= 0.95,
         });
         let p99s = of_review().map(|case| (case.open.ratio(|figures| &figures.p99).median(), case));
@@ -300,7 +242,7 @@ fn goals(cases: &[Case]) -> Vec<Goal> {
         goals.push(Goal {
             what: format!("{review}: p99 over the floor's at half of its throughput, with the log on"),
             goal: "at most 1.1".to_owned(),
-            seen: format!("{} at worst, with {} connections", raised(p99), case.connections),
+            seen: format!("{} at worst (connections: {})", raised(p99), case.connections),
             is_reached: p99 <= 1.1,
         });
     }

@@ -1,8 +1,8 @@
-//! What is measured? The binary that goes into the image, and the floor, which is built in the same way: each is
-//! started on this machine as a process of its own, and both with the same certificate.
+//! What is measured? The binary that goes into the image, and the floor, which is built in the same way: each
+//! is started on this machine as a process of its own, and both with the same certificate.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -84,25 +84,23 @@ pub(crate) struct Server {
     process: Child,
     /// Where it answers reviews.
     pub(crate) address: SocketAddr,
+    /// Where ours answers probes and scrapes.
+    admin: Option<SocketAddr>,
     /// From the start of its process until it said that it is ready.
     pub(crate) ready_after: Duration,
 }
 
 impl Server {
-    /// Starts ours with this mapping, and with the log that the chart gives it. The log goes into a pipe that is
-    /// read, as a container runtime does.
+    /// Starts ours with this mapping, and with the log that the chart gives it. The log goes into a pipe that
+    /// is read, as a container runtime does.
     pub(crate) fn ours(binary: &Path, files: &Files, mapping: &Path) -> Self {
         let (address, admin) = (free_address(), free_address());
         let mut command = Command::new(binary);
         command.arg("serve").arg("--mapping").arg(mapping).args(["--log-format", "json"]);
         command.arg("--tls-cert").arg(files.path("tls.crt")).arg("--tls-key").arg(files.path("tls.key"));
         command.args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()]);
-        Self::start(command, address, |_| {
-            let mut answer = String::new();
-            let Ok(mut stream) = TcpStream::connect(admin) else { return false };
-            let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n");
-            asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.contains(" 200 ")
-        })
+        let is_ready = || get(admin, "/readyz").is_ok_and(|answer| answer.contains(" 200 "));
+        Self::start(command, address, Some(admin), is_ready)
     }
 
     /// Starts the floor, which gives this answer to each review.
@@ -110,21 +108,26 @@ impl Server {
         let address = free_address();
         let mut command = Command::new(binary);
         command.arg(address.to_string()).args([files.path("tls.crt"), files.path("tls.key")]).arg(answer);
-        Self::start(command, address, |address| TcpStream::connect(address).is_ok())
+        Self::start(command, address, None, || TcpStream::connect(address).is_ok())
     }
 
-    fn start(mut command: Command, address: SocketAddr, is_ready: impl Fn(SocketAddr) -> bool) -> Self {
+    fn start(
+        mut command: Command,
+        address: SocketAddr,
+        admin: Option<SocketAddr>,
+        is_ready: impl Fn() -> bool,
+    ) -> Self {
         let started = Instant::now();
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut log = process.stderr.take().unwrap();
         // It ends with the process.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        while !is_ready(address) {
+        while !is_ready() {
             assert!(process.try_wait().unwrap().is_none(), "{command:?} ended");
             assert!(started.elapsed() < START, "{command:?} is not ready");
             pause(Duration::from_millis(1));
         }
-        Self { process, address, ready_after: started.elapsed() }
+        Self { process, address, admin, ready_after: started.elapsed() }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -139,6 +142,13 @@ impl Server {
         let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
         // Linux counts here in hundredths of a second.
         Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// Whether it has written a line for every review.
+    pub(crate) fn has_logged_all(&self) -> bool {
+        let Some(admin) = self.admin else { return true };
+        let metrics = get(admin, "/metrics").unwrap();
+        metrics.lines().any(|line| line.ends_with("dropped_log_lines_total 0"))
     }
 
     /// What it holds of the machine's memory now, and the most that it ever held, in bytes.
@@ -186,6 +196,13 @@ impl Contenders {
         let [ours, floor] = &self.servers;
         if round.is_multiple_of(2) { [ours, floor] } else { [floor, ours] }
     }
+}
+
+/// What a server answers, with its head.
+fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    io::read_to_string(stream)
 }
 
 /// An address of this machine on which nobody listens.
