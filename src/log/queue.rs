@@ -1,8 +1,8 @@
 //! Which lines wait to be written, and which find no room? They wait in the order in which they were taken.
 //!
 //! A line that is kept (a warning, or one that says who got or lost a role) waits for room where there is
-//! none, and with it whoever logs it: no role changes without its line. Any other line has room in half of the
-//! queue only, and is dropped and counted when that is full, so that a flood of them never makes anybody wait.
+//! none, and with it whoever logs it: no role changes without its line. Any other line has room in half of
+//! the queue only, and is dropped and counted when that is full, so that a flood of them makes nobody wait.
 
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

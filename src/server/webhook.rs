@@ -60,7 +60,6 @@ pub struct InCluster {
 }
 
 /// The state that the handlers share.
-#[derive(Clone)]
 struct Webhook {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
@@ -104,22 +103,31 @@ pub fn router(
             panics.refused(RefusalReason::Panic);
             text_response(StatusCode::INTERNAL_SERVER_ERROR, "a fault in gitlab-iam-webhook: see its log")
         }))
-        .with_state(state)
+        .with_state(Arc::new(state))
 }
 
-async fn mutate(State(webhook): State<Webhook>, peer: Option<Extension<Peer>>, request: Request) -> Response {
+async fn mutate(
+    State(webhook): State<Arc<Webhook>>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response {
     answer(&webhook, Mode::Mutate, peer, request).await
 }
 
 async fn observe(
-    State(webhook): State<Webhook>,
+    State(webhook): State<Arc<Webhook>>,
     peer: Option<Extension<Peer>>,
     request: Request,
 ) -> Response {
     answer(&webhook, Mode::Observe, peer, request).await
 }
 
-async fn answer(webhook: &Webhook, mode: Mode, peer: Option<Extension<Peer>>, request: Request) -> Response {
+async fn answer(
+    webhook: &Arc<Webhook>,
+    mode: Mode,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
     let answered = async {
         let (body, reservation) = receive(webhook, peer, request).await?;
@@ -157,14 +165,14 @@ fn judge(
 
 /// Judges a long body on a thread of its own.
 async fn judge_long(
-    webhook: &Webhook,
+    webhook: &Arc<Webhook>,
     mode: Mode,
     body: Bytes,
     mut reservation: Reservation,
 ) -> Result<Bytes, Refusal> {
     // Nobody closes the semaphore.
     let permit = Arc::clone(&webhook.long_bodies).acquire_owned().await.map_err(|_| Refusal::Busy)?;
-    let (webhook, runtime) = (webhook.clone(), Handle::current());
+    let (webhook, runtime) = (Arc::clone(webhook), Handle::current());
     offload(move || {
         // The permit is held until the work is done, also where nobody waits for the answer any more.
         let _permit = permit;
@@ -177,7 +185,7 @@ async fn judge_long(
 }
 
 async fn validate(
-    State(webhook): State<Webhook>,
+    State(webhook): State<Arc<Webhook>>,
     peer: Option<Extension<Peer>>,
     request: Request,
 ) -> Response {
@@ -364,12 +372,12 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
     }
 }
 
-async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {
+async fn method_not_allowed(State(webhook): State<Arc<Webhook>>) -> Response {
     webhook.metrics.refused(RefusalReason::Method);
     text_response(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: send the AdmissionReview by POST")
 }
 
-async fn not_found(State(webhook): State<Webhook>) -> Response {
+async fn not_found(State(webhook): State<Arc<Webhook>>) -> Response {
     webhook.metrics.refused(RefusalReason::Path);
     text_response(StatusCode::NOT_FOUND, "no such path: send reviews to /mutate, /observe or /validate")
 }
