@@ -1,35 +1,76 @@
-//! What do the sections of the benchmarks' page say? This measures and prints the one that is there.
+//! What does the webhook cost, beside what people would use instead? Measures the sections that are named, or
+//! all, and makes `docs/benchmarks.md` of all that were ever measured here.
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr,
+    reason = "a bench stops at what is wrong"
+)]
+#![allow(
     clippy::cast_precision_loss,
-    clippy::struct_field_names,
-    reason = "a bench stops at what is wrong, and prints what it finds"
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and figures are far smaller"
 )]
 
 mod call;
+mod client;
+mod connecting;
+mod load;
+mod machine;
+mod memory;
+mod page;
+mod plot;
+mod profile;
+mod reviews;
+mod rounds;
 mod section;
+mod server;
+mod subject;
 
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use machine::Run;
 use section::Section;
 
+/// A section's name, and what measures it.
+type Measure = (&'static str, fn() -> Section);
+
+/// All sections, in the order of the page.
+const SECTIONS: &[Measure] = &[
+    ("call", call::measure),
+    ("server", server::measure),
+    ("memory", memory::measure),
+    ("profile", profile::measure),
+];
+
+/// In the place of a section, this measures nothing and makes the page of what is kept.
+const PAGE: &str = "page";
+
 fn main() {
-    call::measure().keep();
-    let section = Section::kept("call").unwrap();
-    for table in &section.tables {
-        println!("\n{}\n| {} |", table.caption, table.columns.join(" | "));
-        for row in &table.rows {
-            println!("| {} |", row.join(" | "));
-        }
+    // Cargo adds the first argument.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    for name in &wanted {
+        assert!(name == PAGE || SECTIONS.iter().any(|(known, _)| known == name), "no section {name}");
     }
-    for goal in &section.goals {
-        println!("{}: {}, seen {}: {}", goal.what, goal.goal, goal.seen, goal.is_reached);
+    let chosen = SECTIONS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name));
+    for (name, measure) in chosen {
+        let run = Run::of_now();
+        progress(name);
+        measure().keep();
+        run.keep(name);
     }
+    let kept = SECTIONS.iter().filter_map(|(name, _)| Some((Section::kept(name)?, Run::kept(name)?)));
+    page::write(&kept.collect::<Vec<_>>());
+    progress("docs/benchmarks.md is made");
 }
 
+/// Says what is measured now, with the seconds since the start.
+#[expect(clippy::print_stderr, reason = "whoever waits is to see how far it is")]
 pub(crate) fn progress(what: &str) {
-    eprintln!("{what}");
+    static START: OnceLock<Instant> = OnceLock::new();
+    eprintln!("{:5.0} s  {what}", START.get_or_init(Instant::now).elapsed().as_secs_f64());
 }
