@@ -24,7 +24,8 @@
 //!        ├ inventory     holds what a command looks at, from a cluster or from manifests
 //!        ├ tls   makes, loads, rotates, serves and checks certificates
 //!        ├ mapping_loader  puts a mapping in force, wherever it comes from
-//!        ├ tasks, telemetry, shutdown  run, log and end the process
+//!        ├ tasks, log, shutdown  run, log and end the process
+//!        ├ telemetry  tells errors, durations and times in words
 //!        ├ live, health, metrics  hold the mapping in force, readiness and what is counted
 //!        ├ shell    quotes words of commands that are told
 //!        ├ memory   is the pool of memory that transient work shares
@@ -40,6 +41,7 @@ pub mod import;
 pub mod installation;
 pub mod inventory;
 pub mod live;
+pub mod log;
 pub mod mapping_file;
 pub mod mapping_loader;
 pub mod memory;

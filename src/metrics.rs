@@ -70,6 +70,8 @@ pub struct Metrics {
     pub repairs: Family<RepairLabel, Counter>,
     /// The Events that were to be written, by what became of them.
     pub events: Family<EventLabel, Counter>,
+    /// The log lines that found no room.
+    pub dropped_log_lines: Counter,
     reachability: Reachability,
     policy_parameter: PolicyParameter,
     build: Family<Build, Gauge>,
@@ -191,6 +193,7 @@ impl Default for Metrics {
             repairs_waiting: Gauge::default(),
             repairs: Family::default(),
             events: Family::default(),
+            dropped_log_lines: Counter::default(),
             reachability: Reachability::default(),
             policy_parameter: PolicyParameter::default(),
             build: Family::default(),
@@ -314,6 +317,11 @@ impl Metrics {
             self.repairs.clone(),
         );
         registry.register("events", "Events to be written on objects, by result", self.events.clone());
+        registry.register(
+            "dropped_log_lines",
+            "Log lines dropped, because the log was read too slowly",
+            self.dropped_log_lines.clone(),
+        );
         registry.register_collector(Box::new(self.reachability.clone()));
         registry.register_collector(Box::new(self.policy_parameter.clone()));
         registry.register("build_info", "The version of this binary", self.build.clone());

@@ -1,46 +1,8 @@
-//! How are log lines written, and how do errors, durations and times read in them?
+//! How do errors, durations and times read, in log lines and elsewhere, and what has colours?
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::IsTerminal;
 use std::time::{Duration, UNIX_EPOCH};
-
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-
-/// The format of log lines on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Text for people.
-    Text,
-    /// One JSON object on each line.
-    Json,
-}
-
-/// Starts logging. `filter` says what is logged, as in `info` or `warn,gitlab_iam_webhook=debug`.
-///
-/// # Errors
-/// The process logs already.
-pub fn init(format: Format, filter: Targets) -> Result<(), TryInitError> {
-    // The subscriber itself lets everything through: the filter alone decides.
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_writer(io::stderr)
-        .with_target(false);
-    match format {
-        Format::Text => {
-            builder.with_ansi(takes_colour(&io::stderr())).finish().with(filter).try_init()?;
-        }
-        Format::Json => {
-            builder.json().flatten_event(true).with_current_span(false).finish().with(filter).try_init()?;
-        }
-    }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("no message"));
-    }));
-    Ok(())
-}
 
 /// Whether colours are shown there: it is a terminal, and the environment takes colours.
 #[must_use]

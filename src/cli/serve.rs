@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::{self, ApiServer};
 use crate::health::Readiness;
+use crate::log;
 use crate::mapping_file;
 use crate::mapping_loader::MappingLoader;
 use crate::memory::{self, Pool};
@@ -23,7 +24,6 @@ use crate::server::webhook::InCluster;
 use crate::server::{self, Limits, Port, admin, webhook};
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
-use crate::telemetry;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::reload::Files;
 use args::LogFormat;
@@ -32,10 +32,13 @@ use background::Background;
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let format = match args.log_format {
-        LogFormat::Text => telemetry::Format::Text,
-        LogFormat::Json => telemetry::Format::Json,
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
     };
-    telemetry::init(format, args.log.clone()).context("starting the log")?;
+    let metrics = Arc::new(Metrics::default());
+    // It ends last: what the others say while they end is written, too.
+    let _log = log::start(format, args.log.clone(), metrics.dropped_log_lines.clone())
+        .context("starting the log")?;
     // A decision takes microseconds, and more workers would only hold stacks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -45,7 +48,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let code = runtime.block_on(serve(args))?;
+    let code = runtime.block_on(serve(args, metrics))?;
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(code)
 }
@@ -59,9 +62,9 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     Ok(Some(api.selecting_service_accounts(args.repair.service_account_selector.as_deref())))
 }
 
-async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+async fn serve(args: ServeArgs, metrics: Arc<Metrics>) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("listening for signals")?;
-    let (metrics, pool) = (Arc::new(Metrics::default()), Pool::new(memory::POOL));
+    let pool = Pool::new(memory::POOL);
     let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 

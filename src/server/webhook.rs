@@ -1,5 +1,6 @@
 //! How are the API server's reviews answered? It sends them to `POST /mutate`, `/observe` and `/validate`.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::engine::object::component::Component;
 use crate::engine::rules::operator_policy::OperatorPolicy;
 use crate::engine::rules::ruleset::Ruleset;
 use crate::live::Live;
+use crate::log;
 use crate::memory::Pool;
 use crate::metrics::{KindLabel, Metrics, OperationLabel, RefusalReason, ReviewLabels};
 use crate::telemetry::causes;
@@ -271,7 +273,8 @@ fn respond(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Bod
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response(),
         Err(refusal) => {
             let (status, reason) = refusal.status_and_reason();
-            let sentence = sanitize(&causes(&refusal));
+            let causes = causes(&refusal);
+            let sentence = sanitize(&causes);
             webhook.metrics.refused(reason);
             let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
             tracing::warn!(peer, status = status.as_u16(), "{sentence}");
@@ -292,15 +295,18 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Makes text from outside fit for a log line or an answer: one line, and no longer than any name in
 /// Kubernetes.
-fn sanitize(text: &str) -> String {
+fn sanitize(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 253;
+    if text.len() <= LONGEST && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.into();
+    }
     let mut characters = text.chars();
     let mut sanitized: String =
         characters.by_ref().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();
     if characters.next().is_some() {
         sanitized.push('…');
     }
-    sanitized
+    sanitized.into()
 }
 
 /// Logs and counts a review. Where a role does not reach a Pod that is to have it, the line is a warning.
@@ -323,16 +329,19 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
     }
     let decision = reply.decision.as_ref();
     let leading = decision.and_then(|decision| decision.leading());
-    let warnings = reply.warnings.join("; ");
+    let changes_a_role = mode == Mode::Mutate && decision.is_some_and(|decision| !decision.edits.is_empty());
+    let is_of_note = changes_a_role || !reply.warnings.is_empty();
+    let warnings = (!reply.warnings.is_empty()).then(|| reply.warnings.join("; "));
     macro_rules! line {
-        ($level:ident) => {
+        ($level:ident, $($name:tt)*) => {
             tracing::$level!(
+                $($name)*
                 mode = mode.name(),
-                uid = sanitize(&reply.uid),
-                operation = sanitize(&reply.operation),
-                kind = sanitize(&reply.kind),
-                namespace = sanitize(&reply.namespace),
-                name = sanitize(&reply.name),
+                uid = &*sanitize(&reply.uid),
+                operation = &*sanitize(&reply.operation),
+                kind = &*sanitize(&reply.kind),
+                namespace = &*sanitize(&reply.namespace),
+                name = &*sanitize(&reply.name),
                 component = decision.and_then(|decision| decision.component).map(Component::name),
                 hint = decision.and_then(|decision| decision.resembles).map(Component::resemblance),
                 rule = leading.and_then(|verdict| verdict.rule).map(|rule| &*rule.name),
@@ -340,13 +349,19 @@ fn record(metrics: &Metrics, mode: Mode, reply: &Reply<'_>, duration: Duration) 
                 outcome = outcome.name(),
                 dry_run = reply.dry_run,
                 duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-                warnings = (!warnings.is_empty()).then_some(warnings.as_str()),
+                warnings,
                 advice,
                 "review"
             )
         };
     }
-    if advice.is_some() { line!(warn) } else { line!(info) }
+    if advice.is_some() {
+        line!(warn,);
+    } else if is_of_note {
+        line!(info, name: log::KEPT,);
+    } else {
+        line!(info,);
+    }
 }
 
 async fn method_not_allowed(State(webhook): State<Webhook>) -> Response {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers of modules from the outside in. A module may use those of the layers after it, and itself.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["cli"],
     &["server", "cluster", "mapping_file", "sts"],
     &["doctor", "status"],
@@ -15,7 +15,8 @@ const LAYERS: [&[&str]; 13] = [
     &["tls"],
     &["mapping_loader"],
     &["tasks"],
-    &["telemetry", "shutdown"],
+    &["log", "shutdown"],
+    &["telemetry"],
     &["live", "health", "metrics"],
     &["memory", "shell"],
     &["engine"],

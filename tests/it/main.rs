@@ -39,6 +39,7 @@ mod judges;
 mod krew;
 mod limits;
 mod live;
+mod log;
 mod mapping_watch;
 mod objects;
 mod observe;

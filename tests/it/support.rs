@@ -104,6 +104,8 @@ pub(crate) struct Server {
     pub(crate) mapping: PathBuf,
     pub(crate) tls: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
+    /// The log is read by whoever holds it.
+    reading: Arc<tokio::sync::Mutex<()>>,
     _folder: TempDir,
 }
 
@@ -145,8 +147,11 @@ impl Server {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         let sink = Arc::clone(&lines);
+        let reading = Arc::new(tokio::sync::Mutex::new(()));
+        let reader = Arc::clone(&reading);
         tokio::spawn(async move {
             while let Ok(Some(line)) = stderr.next_line().await {
+                let _reading = reader.lock().await;
                 sink.lock().unwrap().push(line);
             }
         });
@@ -157,6 +162,7 @@ impl Server {
             mapping: mapping_path,
             tls,
             lines,
+            reading,
             _folder: folder,
         };
         let started = server.logged("serving").await;
@@ -177,6 +183,11 @@ impl Server {
         })
         .await;
         found.unwrap()
+    }
+
+    /// Nobody reads the log until what is returned is dropped.
+    pub(crate) async fn log_unread(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.reading).lock_owned().await
     }
 
     pub(crate) fn log(&self) -> Vec<Value> {

@@ -1,0 +1,269 @@
+//! Which lines wait to be written, and which find no room? They wait in the order in which they were taken.
+//!
+//! A line that is kept (a warning, or one that says who got or lost a role) waits for room where there is
+//! none, and with it whoever logs it: no role changes without its line. Any other line has room in half of the
+//! queue only, and is dropped and counted when that is full, so that a flood of them never makes anybody wait.
+
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::line::Head;
+
+/// The most bytes that the lines in the queue weigh. A longest line takes a quarter.
+pub(super) const CAPACITY: usize = 256 * 1024;
+
+/// The part of it that is open to lines that may be dropped.
+const OPEN: usize = CAPACITY / 2;
+
+/// For how long the writer lets lines gather after the first. By then the answer that a line is about is on
+/// its way, and lines that come together are written together.
+const GATHERING: Duration = Duration::from_millis(2);
+
+/// The lines that wait, and the thread that writes them.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Told to the writer: there is work.
+    work: Condvar,
+    /// Told to those who wait: there is room.
+    room: Condvar,
+    /// Told to whoever ends the log: everything is written.
+    ended: Condvar,
+    dropped: Counter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Lines,
+    /// How many were dropped since the writer last took lines.
+    dropped: u64,
+    /// The writer has nothing to do, and waits to be woken.
+    is_idle: bool,
+    is_closing: bool,
+    has_ended: bool,
+}
+
+/// Lines in their order.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    heads: Vec<(Head, usize)>,
+    /// The fields of all of them.
+    bytes: Vec<u8>,
+}
+
+impl Lines {
+    fn weight(&self) -> usize {
+        self.bytes.len() + self.heads.len() * size_of::<(Head, usize)>()
+    }
+
+    fn push(&mut self, head: Head, fields: &[u8]) {
+        self.heads.push((head, fields.len()));
+        self.bytes.extend_from_slice(fields);
+    }
+
+    fn clear(&mut self) {
+        self.heads.clear();
+        self.bytes.clear();
+    }
+
+    /// Each line with its fields.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Head, &[u8])> {
+        let mut left = self.bytes.as_slice();
+        self.heads.iter().map(move |(head, length)| {
+            let (fields, rest) = left.split_at_checked(*length).unwrap_or_default();
+            left = rest;
+            (head, fields)
+        })
+    }
+}
+
+/// What the writer has to write now.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) lines: Lines,
+    /// How many lines found no room behind these.
+    pub(super) dropped: u64,
+}
+
+impl Queue {
+    pub(super) fn new(dropped: Counter) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            ended: Condvar::new(),
+            dropped,
+        }
+    }
+
+    /// Takes a line. It returns at once, unless the line is kept and there is no room.
+    pub(super) fn push(&self, head: Head, fields: &[u8], is_kept: bool) {
+        let weight = fields.len() + size_of::<(Head, usize)>();
+        let mut state = self.state();
+        if is_kept {
+            let is_full = |state: &mut State| {
+                !state.lines.heads.is_empty() && state.lines.weight() + weight > CAPACITY && !state.has_ended
+            };
+            state = self.room.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        } else if state.lines.weight() + weight > OPEN {
+            state.dropped += 1;
+            self.dropped.inc();
+            return;
+        }
+        if state.has_ended {
+            return;
+        }
+        state.lines.push(head, fields);
+        // The writer that gathers lines is only called when they become many.
+        if mem::take(&mut state.is_idle) || state.lines.weight() > OPEN / 2 {
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits for lines, and exchanges them for `lines`, which were written. Returns nothing when the log ends
+    /// and everything was taken.
+    pub(super) fn take(&self, mut lines: Lines) -> Option<Batch> {
+        lines.clear();
+        let mut state = self.state();
+        let has_none = |state: &mut State| {
+            state.is_idle = state.lines.heads.is_empty() && state.dropped == 0 && !state.is_closing;
+            state.is_idle
+        };
+        state = self.work.wait_while(state, has_none).unwrap_or_else(PoisonError::into_inner);
+        let are_few = |state: &mut State| !state.is_closing && state.lines.weight() <= OPEN / 2;
+        let gathered = self.work.wait_timeout_while(state, GATHERING, are_few);
+        (state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut state.lines, &mut lines);
+        let dropped = mem::take(&mut state.dropped);
+        drop(state);
+        self.room.notify_all();
+        (dropped > 0 || !lines.heads.is_empty()).then_some(Batch { lines, dropped })
+    }
+
+    /// Ends the log: the writer writes what is there. Returns when it has, or after this time.
+    pub(super) fn close(&self, within: Duration) {
+        let mut state = self.state();
+        state.is_closing = true;
+        self.work.notify_one();
+        let ended = self.ended.wait_timeout_while(state, within, |state| !state.has_ended);
+        drop(ended);
+    }
+
+    /// The writer is gone: nobody waits for room any more.
+    pub(super) fn end(&self) {
+        self.state().has_ended = true;
+        self.room.notify_all();
+        self.ended.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::SystemTime;
+
+    use super::super::line::tests::metadata;
+    use super::*;
+
+    /// A tenth of what is open.
+    const TENTH: usize = OPEN / 10;
+
+    fn push(queue: &Queue, fields: &[u8], is_kept: bool) {
+        queue.push(Head { metadata: metadata(), time: SystemTime::now() }, fields, is_kept);
+    }
+
+    /// The first byte of the fields of each line.
+    fn first_bytes(batch: &Batch) -> Vec<u8> {
+        batch.lines.iter().map(|(_, fields)| fields[0]).collect()
+    }
+
+    #[test]
+    fn lines_are_taken_in_their_order() {
+        let queue = Queue::new(Counter::default());
+        for n in 0..100 {
+            push(&queue, &vec![n; 1 + usize::from(n) * 5], n % 3 == 0);
+        }
+        let batch = queue.take(Lines::default()).unwrap();
+        assert_eq!(first_bytes(&batch), (0..100).collect::<Vec<_>>());
+        for (n, (_, fields)) in (0..100).zip(batch.lines.iter()) {
+            assert_eq!(fields, vec![n; 1 + usize::from(n) * 5]);
+        }
+        push(&queue, &[7], false);
+        let batch = queue.take(batch.lines).unwrap();
+        assert_eq!(first_bytes(&batch), [7], "what was written is not written again");
+    }
+
+    #[test]
+    fn a_flood_of_other_lines_is_dropped_and_counted_and_leaves_room_for_those_that_are_kept() {
+        let dropped = Counter::default();
+        let queue = Queue::new(dropped.clone());
+        for _ in 0..1_000 {
+            push(&queue, &[1; TENTH], false);
+        }
+        for _ in 0..10 {
+            push(&queue, &[2; TENTH - 100], true);
+        }
+        let batch = queue.take(Lines::default()).unwrap();
+        let taken = first_bytes(&batch);
+        let others = taken.iter().take_while(|byte| **byte == 1).count();
+        assert_eq!(taken[others..], [2; 10], "each that is kept is there");
+        assert_eq!((others, batch.dropped, dropped.get()), (9, 991, 991));
+        push(&queue, &[3], false);
+        assert_eq!(queue.take(batch.lines).unwrap().dropped, 0, "each is told once");
+    }
+
+    #[test]
+    fn a_line_that_is_kept_waits_for_room() {
+        let queue = Arc::new(Queue::new(Counter::default()));
+        let (done, is_done) = channel();
+        let flooding = Arc::clone(&queue);
+        let thread = thread::spawn(move || {
+            for n in 0..100 {
+                push(&flooding, &[n; TENTH], true);
+                done.send(n).unwrap();
+            }
+        });
+        for n in 0..19 {
+            assert_eq!(is_done.recv(), Ok(n));
+        }
+        assert!(
+            is_done.recv_timeout(Duration::from_millis(50)).is_err(),
+            "there is no room for the twentieth"
+        );
+        let (mut taken, mut lines) = (Vec::new(), Lines::default());
+        while taken.len() < 100 {
+            let batch = queue.take(lines).unwrap();
+            assert!(batch.lines.weight() <= CAPACITY, "{}", batch.lines.weight());
+            taken.extend(first_bytes(&batch));
+            lines = batch.lines;
+        }
+        assert_eq!(taken, (0..100).collect::<Vec<_>>(), "none was dropped");
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn when_the_log_ends_what_waits_is_taken_and_then_nobody_waits_any_more() {
+        let queue = Queue::new(Counter::default());
+        push(&queue, &[1], false);
+        queue.close(Duration::ZERO);
+        push(&queue, &[2], false);
+        let batch = queue.take(Lines::default()).unwrap();
+        assert_eq!(first_bytes(&batch), [1, 2]);
+        assert!(queue.take(batch.lines).is_none());
+        queue.end();
+        for _ in 0..100 {
+            push(&queue, &[3; TENTH], true);
+        }
+        queue.close(Duration::from_hours(1));
+    }
+}
