@@ -48,11 +48,12 @@ lint:
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	./tests/lint-dependencies
 
-# Measures speed and growth: compare the figures within one run.
+# Measures what the webhook costs beside what people would use instead, and writes docs/benchmarks.md and its
+# pictures. It takes 25 minutes, after it has built what it measures. SECTIONS="server memory" measures these
+# alone.
 bench:
-	cargo bench
-	./benches/memory
-	cargo test --test api_server twenty_thousand -- --nocapture
+	./benches/report/build
+	cargo bench --bench report -- $(SECTIONS)
 
 # Changes the engine word by word and says which changes no test notices, as .cargo/mutants.toml describes. It
 # takes hours in all, so it takes one SHARD of many: 0/8 is the first of eight. A change that lives needs a

@@ -1,4 +1,4 @@
-//! How is load sent, and what was seen? oha sends it, which is installed by `benches/report/tools`.
+//! How is load sent, and what was seen? oha sends it, which is installed by `benches/report/build`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,6 +111,6 @@ impl Review {
 
 fn program() -> PathBuf {
     let program = root().join("target/bench/tools/bin/oha");
-    assert!(program.exists(), "no oha: benches/report/tools installs it");
+    assert!(program.exists(), "no oha: benches/report/build installs it");
     program
 }

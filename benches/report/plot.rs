@@ -42,6 +42,7 @@ pub(crate) fn draw(plot: &Plot, file: &Path) {
     let (head, body) = root.split_vertically(64);
     write_head(plot, &head);
     let mut chart = ChartBuilder::on(&body)
+        .margin_left(14)
         .margin_right(24)
         .margin_bottom(8)
         .x_label_area_size(48)

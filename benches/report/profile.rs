@@ -25,22 +25,34 @@ const FUNCTIONS: usize = 20;
 const TEXT: [&str; 2] = [
     "Both are built as for a release, with symbols and frame pointers, and are sent the ServiceAccount over 8 \
      connections in a closed loop, while perf samples their threads 999 times a second. A column of a picture is \
-     where a thread was: the server below, what it called above. Its width is time. Cost is samples over the reviews \
-     that were answered meanwhile, in nanoseconds on a core.",
+     where a thread was: the server below, what it called above. Its width is time. The allocator of musl keeps no \
+     frame pointers, so that it stands beside its callers. The cost of a review is the time of all samples over the \
+     reviews that were answered meanwhile.",
     "A sample counts for the part whose function is nearest to where it was taken: copying in `rustls` is TLS. What \
      allocates counts for the allocator, wherever it was called.",
 ];
 
+/// What stands behind the name of a function of the kernel.
+const IN_KERNEL: &str = "_[k]";
+const KERNEL_FRAMES: usize = 6;
+/// Each system call begins with these.
+const PASSAGES: [&str; 3] = ["entry_SYSCALL_64_after_hwframe_[k]", "do_syscall_64_[k]", "x64_sys_call_[k]"];
+
 /// What names a part's functions. The first that fits a function counts.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 7] = [
     ("the decision", &["gitlab_iam_webhook::engine"]),
-    ("the log", &["tracing", "gitlab_iam_webhook::telemetry", "webhook::record"]),
+    ("the log", &["tracing", "gitlab_iam_webhook::log", "gitlab_iam_webhook::telemetry", "webhook::record"]),
     ("metrics", &["prometheus", "gitlab_iam_webhook::metrics"]),
     ("connections and limits", &["gitlab_iam_webhook", "tower_http"]),
     ("TLS", &["rustls", "aws_lc", "aes_", "gcm_", "AES", "GCM", "EVP_", "OPENSSL"]),
     ("HTTP", &["hyper", "axum", "http", "tower", "matchit"]),
     ("the runtime", &["tokio", "mio", "std::sys", "epoll"]),
-    ("the rest", &[""]),
+];
+/// What names a part of the kernel, anywhere on the stack.
+const KERNEL: [(&str, &[&str]); 3] = [
+    ("the kernel: memory", &["mmap_[k]", "munmap_[k]", "mmap_pgoff", "page_fault", "madvise"]),
+    ("the kernel: network", &["do_writev", "sys_writev", "recvfrom", "sendto", "sendmsg", "sys_accept"]),
+    ("the kernel: other writes, of the log and of wake-ups", &["ksys_write"]),
 ];
 const ALLOCATOR: [&str; 9] =
     ["malloc", "free", "realloc", "calloc", "alloc_slot", "get_meta", "alloc_group", "mi_", "enframe"];
@@ -74,7 +86,7 @@ pub(crate) fn measure() -> Section {
     Section { name, title, text, tables, plots: Vec::new(), goals: Vec::new() }
 }
 
-/// Stacks with how often each was seen, a line each, and how many reviews were answered meanwhile.
+/// Stacks with the time of each, a line each, and how many reviews were answered meanwhile.
 fn sample(contenders: &Contenders, server: &Server) -> (String, f64) {
     let second = Duration::from_secs(1);
     let recorded = contenders.files.path("perf.data");
@@ -84,7 +96,7 @@ fn sample(contenders: &Contenders, server: &Server) -> (String, f64) {
         let seen = scope.spawn(|| load.send(&contenders.files, server));
         pause(second);
         let mut perf = Command::new("perf");
-        perf.args(["record", "--quiet", "-g", "--freq", &FREQUENCY.to_string()]);
+        perf.args(["record", "--quiet", "-g", "--event", "cpu-clock", "--freq", &FREQUENCY.to_string()]);
         perf.args(["--pid", &server.pid().to_string(), "--output"]).arg(&recorded);
         perf.args(["--", "sleep", &SAMPLED.as_secs().to_string()]);
         assert!(perf.stdout(Stdio::null()).status().unwrap().success(), "{perf:?}");
@@ -94,7 +106,18 @@ fn sample(contenders: &Contenders, server: &Server) -> (String, f64) {
         Command::new("perf").args(["script", "--input"]).arg(&recorded).stderr(Stdio::null()).output();
     let script = contenders.files.write("perf.script", script.unwrap().stdout);
     let folded = run(Command::new(tool("inferno-collapse-perf")).arg("--kernel").arg(script));
-    (folded, seen.rate * SAMPLED.as_secs_f64())
+    (legible(&folded), seen.rate * SAMPLED.as_secs_f64())
+}
+
+/// Without frames that have no name, and no deeper into the kernel than tells what it does.
+fn legible(folded: &str) -> String {
+    let shown = stacks(folded).map(|(mut stack, time)| {
+        stack.retain(|frame| *frame != "[unknown]" && !PASSAGES.contains(frame));
+        let users = stack.iter().filter(|frame| !frame.ends_with(IN_KERNEL)).count();
+        stack.truncate(users + KERNEL_FRAMES);
+        format!("{} {time:.0}\n", stack.join(";"))
+    });
+    shown.collect()
 }
 
 fn tool(name: &str) -> PathBuf {
@@ -107,11 +130,11 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Each line of folded stacks, with its count.
+/// Each line of folded stacks, with its time in nanoseconds: the clock of a core counts these.
 fn stacks(folded: &str) -> impl Iterator<Item = (Vec<&str>, f64)> {
     folded.lines().map(|line| {
-        let (stack, count) = line.rsplit_once(' ').unwrap();
-        (stack.split(';').collect(), count.parse().unwrap())
+        let (stack, time) = line.rsplit_once(' ').unwrap();
+        (stack.split(';').collect(), time.parse().unwrap())
     })
 }
 
@@ -123,47 +146,54 @@ fn draw(which: Which, folded: &str) {
     let title = format!("Where the time of a review goes: {}", which.name());
     let mut flamegraph = Command::new(tool("inferno-flamegraph"));
     flamegraph.args(["--no-javascript", "--deterministic", "--colors", "rust", "--bgcolors", "#ffffff"]);
-    flamegraph.args(["--width", "1200", "--minwidth", "0.25", "--title", &title]).arg(file);
+    flamegraph
+        .args(["--width", "1200", "--fontwidth", "0.64", "--minwidth", "0.25"])
+        .args(["--title", &title])
+        .arg(file);
     let svg = run(&mut flamegraph);
     let (before, script) = svg.split_once("<script").unwrap();
     let (_, after) = script.split_once("</script>").unwrap();
     let svg = format!("{}{after}", before.replace(" onload=\"init(evt)\"", ""));
+    // Nobody can search without it.
+    let svg = svg.replace(">Search<", "><");
     let folder = root().join("docs/benchmarks");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(format!("flame-{}.svg", which.name())), svg).unwrap();
 }
 
 fn count(which: Which, folded: &str, reviews: f64, parts: &mut Costs, functions: &mut Costs) {
-    let cost = |samples: f64| samples / f64::from(FREQUENCY) * 1e9 / reviews;
-    for (stack, samples) in stacks(folded) {
+    for (stack, time) in stacks(folded) {
+        let cost = time / reviews;
         let function = stack.last().unwrap();
-        *of(parts, part_of(&stack), which) += cost(samples);
-        *of(parts, "**all**", which) += cost(samples);
+        *of(parts, part_of(&stack), which) += cost;
+        *of(parts, "**all**", which) += cost;
         if !is_kernel(&stack) {
-            *of(functions, function, which) += cost(samples);
+            *of(functions, function, which) += cost;
         }
     }
 }
 
+/// What is counted under this name.
 fn of<'a>(costs: &'a mut Costs, name: &str, which: Which) -> &'a mut f64 {
     &mut costs.entry(name.to_owned()).or_default()[usize::from(which == Which::Floor)]
 }
 
 fn is_kernel(stack: &[&str]) -> bool {
-    stack.last().is_some_and(|function| function.ends_with("_[k]"))
+    stack.last().is_some_and(|function| function.ends_with(IN_KERNEL))
 }
 
 fn part_of(stack: &[&str]) -> &'static str {
     if is_kernel(stack) {
-        return "the kernel";
+        let named = |names: &[&str]| names.iter().any(|name| stack.iter().any(|frame| frame.contains(name)));
+        let part = KERNEL.iter().find(|(_, names)| named(names));
+        return part.map_or("the kernel: waiting, waking and the rest", |(part, _)| part);
     }
     if stack.last().is_some_and(|function| ALLOCATOR.iter().any(|name| function.contains(name))) {
         return "the allocator";
     }
     let named =
         |function: &&str| PARTS.iter().find(|(_, names)| names.iter().any(|name| function.contains(name)));
-    let nearest = stack.iter().rev().filter_map(named).find(|(part, _)| *part != "the rest");
-    nearest.map_or("the rest", |(part, _)| part)
+    stack.iter().rev().find_map(named).map_or("the rest", |(part, _)| part)
 }
 
 /// Those first in which ours is furthest above the floor.

@@ -76,10 +76,17 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(&mut self, which: Which) -> &mut Figures {
+    fn by_mut(&mut self, which: Which) -> &mut Figures {
         match which {
             Which::Ours => &mut self.ours,
             Which::Floor => &mut self.floor,
+        }
+    }
+
+    fn by(&self, which: Which) -> &Figures {
+        match which {
+            Which::Ours => &self.ours,
+            Which::Floor => &self.floor,
         }
     }
 
@@ -112,7 +119,7 @@ pub(crate) fn measure() -> Section {
         title: "The server".to_owned(),
         text: TEXT.map(str::to_owned).into(),
         tables: vec![throughput(&cases), latency(&cases), new_connections(&connecting)],
-        plots: vec![plot(&cases)],
+        plots: plots(&cases),
         goals: goals(&cases),
     }
 }
@@ -122,13 +129,13 @@ fn case(contenders: &Contenders, review: &'static str, connections: u32) -> Case
     let load = |amount| Load { review: &contenders.review, connections, amount };
     for round in 0..ROUNDS {
         for (which, server) in contenders.in_turns(round) {
-            closed.of(*which).push(load(Amount::Closed(THROUGHPUT)).send(&contenders.files, server));
+            closed.by_mut(*which).push(load(Amount::Closed(THROUGHPUT)).send(&contenders.files, server));
         }
     }
     let rate = closed.floor.rate.median() / 2.0;
     for round in 0..OPEN_ROUNDS {
         for (which, server) in contenders.in_turns(round) {
-            open.of(*which).push(load(Amount::Open(rate, LATENCY)).send(&contenders.files, server));
+            open.by_mut(*which).push(load(Amount::Open(rate, LATENCY)).send(&contenders.files, server));
         }
     }
     Case { review, connections, closed, open }
@@ -246,27 +253,33 @@ fn new_connections(seen: &[(&str, [Connecting; 2])]) -> Table {
     }
 }
 
-/// p99 at half of the floor's throughput.
-fn plot(cases: &[Case]) -> Plot {
+/// A figure of every case, ours beside the floor's.
+fn plot(cases: &[Case], name: &str, title: &str, unit: &str, of: fn(&Case, Which) -> &Rounds) -> Plot {
     let series = Which::BOTH.map(|which| {
         let points = cases.iter().enumerate().map(|(n, case)| {
-            let figures = if which == Which::Ours { &case.open.ours } else { &case.open.floor };
-            Point { x: n as f64, y: figures.p99.median(), spread: Some(figures.p99.spread()) }
+            let rounds = of(case, which);
+            Point { x: n as f64, y: rounds.median(), spread: Some(rounds.spread()) }
         });
         Series { name: which.name().to_owned(), points: points.collect() }
     });
-    let name = |case: &Case| format!("{}, {}", case.review, case.connections);
+    let axis = |label: &str, names| Axis { label: label.to_owned(), is_logarithmic: false, names };
+    let names = cases.iter().map(|case| format!("{}, {}", case.review, case.connections));
     Plot {
-        name: "server-latency".to_owned(),
-        title: "p99 at half of the floor's throughput".to_owned(),
-        x: Axis {
-            label: "review, connections".to_owned(),
-            is_logarithmic: false,
-            names: cases.iter().map(name).collect(),
-        },
-        y: Axis { label: "milliseconds".to_owned(), is_logarithmic: false, names: Vec::new() },
+        name: name.to_owned(),
+        title: title.to_owned(),
+        x: axis("review, connections", names.collect()),
+        y: axis(unit, Vec::new()),
         series: series.into(),
     }
+}
+
+fn plots(cases: &[Case]) -> Vec<Plot> {
+    let core = "The server's time on a core for each review, in a closed loop";
+    let p99 = "p99 in an open loop at half of the floor's throughput";
+    vec![
+        plot(cases, "server-core", core, "microseconds", |case, which| &case.closed.by(which).cpu),
+        plot(cases, "server-latency", p99, "milliseconds", |case, which| &case.open.by(which).p99),
+    ]
 }
 
 /// Each review's worst number of connections.

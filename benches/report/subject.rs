@@ -48,7 +48,7 @@ impl Which {
     /// The binary of a release.
     pub(crate) fn binary(self) -> PathBuf {
         let binary = self.binary_in("target", "release");
-        assert!(binary.exists(), "no {}: `make bench` builds it", binary.display());
+        assert!(binary.exists(), "no {}: benches/report/build builds it", binary.display());
         binary
     }
 }
