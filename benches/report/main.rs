@@ -16,16 +16,22 @@
 )]
 
 mod client;
+mod cluster;
+mod connection;
 mod load;
 mod machine;
+mod mapping;
 mod memory;
 mod page;
 mod plot;
 mod profile;
+mod repair;
 mod reviews;
 mod rounds;
 mod section;
 mod server;
+mod stage;
+mod statistics;
 mod subject;
 
 use std::sync::OnceLock;
@@ -38,8 +44,14 @@ use section::Section;
 type Measure = (&'static str, fn() -> Section);
 
 /// All sections, in the order of the page.
-const SECTIONS: &[Measure] =
-    &[("server", server::measure), ("memory", memory::measure), ("profile", profile::measure)];
+const SECTIONS: &[Measure] = &[
+    ("server", server::measure),
+    ("memory", memory::measure),
+    ("cluster", cluster::measure),
+    ("repair", repair::measure),
+    ("mapping", mapping::measure),
+    ("profile", profile::measure),
+];
 
 fn main() {
     // Cargo adds the first argument.

@@ -61,9 +61,14 @@ pub(crate) struct Files {
 impl Files {
     /// With a certificate for 127.0.0.1.
     pub(crate) fn new() -> Self {
+        Self::naming(&["127.0.0.1".to_owned()])
+    }
+
+    /// With a certificate for these names and addresses.
+    pub(crate) fn naming(names: &[String]) -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap() };
         let day = Duration::from_hours(24);
-        let pair = issue::self_signed(&["127.0.0.1".to_owned()], SystemTime::now(), day).unwrap();
+        let pair = issue::self_signed(names, SystemTime::now(), day).unwrap();
         files.write("tls.crt", &pair.certificate);
         files.write("tls.key", &pair.key);
         files
@@ -97,12 +102,7 @@ impl Server {
         command.arg("serve").arg("--mapping").arg(mapping).args(["--log-format", "json"]);
         command.arg("--tls-cert").arg(files.path("tls.crt")).arg("--tls-key").arg(files.path("tls.key"));
         command.args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()]);
-        Self::start(command, address, |_| {
-            let mut answer = String::new();
-            let Ok(mut stream) = TcpStream::connect(admin) else { return false };
-            let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n");
-            asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.contains(" 200 ")
-        })
+        Self::start(command, address, |_| is_ready(admin))
     }
 
     /// Starts the floor, which gives this answer to each review.
@@ -113,7 +113,12 @@ impl Server {
         Self::start(command, address, |address| TcpStream::connect(address).is_ok())
     }
 
-    fn start(mut command: Command, address: SocketAddr, is_ready: impl Fn(SocketAddr) -> bool) -> Self {
+    /// Starts what answers reviews here, and waits until this says that it is ready.
+    pub(crate) fn start(
+        mut command: Command,
+        address: SocketAddr,
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Self {
         let started = Instant::now();
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut log = process.stderr.take().unwrap();
@@ -188,8 +193,16 @@ impl Contenders {
     }
 }
 
+/// Whether ours says at its admin address that it is ready.
+pub(crate) fn is_ready(admin: SocketAddr) -> bool {
+    let mut answer = String::new();
+    let Ok(mut stream) = TcpStream::connect(admin) else { return false };
+    let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n");
+    asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.contains(" 200 ")
+}
+
 /// An address of this machine on which nobody listens.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
