@@ -110,27 +110,54 @@ impl Connection {
         self.ask(Method::POST, path, body)
     }
 
-    /// Reads the lines of a watch until one of them is the last that was waited for, which this says.
-    pub(crate) fn watch(mut self, path: &str, within: Duration, mut is_last: impl FnMut(&[u8]) -> bool) {
-        let call = self.host.call(Method::GET, path, "");
+    /// Reads the events of a watch until one of them is the last that was waited for, which this says. It is `false`
+    /// where the API server ended the watch before.
+    fn follow(&mut self, call: Call, within: Duration, mut is_last: impl FnMut(&Value) -> bool) -> bool {
+        let sender = &mut self.sender;
         let read = async {
-            self.sender.ready().await.unwrap();
-            let mut body = self.sender.send_request(call).await.unwrap().into_body();
+            sender.ready().await.unwrap();
+            let mut body = sender.send_request(call).await.unwrap().into_body();
             let mut rest = Vec::new();
-            while let Some(frame) = body.frame().await {
-                rest.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
-                let mut lines = rest.split_inclusive(|byte| *byte == b'\n').peekable();
-                let mut read = 0;
-                while let Some(line) = lines.next_if(|line| line.ends_with(b"\n")) {
-                    read += line.len();
-                    if is_last(line) {
-                        return;
+            while let Some(Ok(frame)) = body.frame().await {
+                rest.extend_from_slice(&frame.into_data().unwrap_or_default());
+                let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                for event in serde_json::Deserializer::from_slice(&rest[..whole]).into_iter::<Value>() {
+                    if is_last(&event.unwrap()) {
+                        return true;
                     }
                 }
-                rest.drain(..read);
+                rest.drain(..whole);
             }
-            panic!("the watch {path} ended before its time: {}", String::from_utf8_lossy(&rest));
+            false
         };
-        self.runtime.block_on(async { timeout(within, read).await.expect("what was waited for comes") });
+        self.runtime.block_on(async { timeout(within, read).await.expect("what was waited for comes") })
+    }
+}
+
+impl Host {
+    /// Watches the metadata of what is there from this version on, until an event is the last that was waited for. The
+    /// API server ends a watch that is not read fast enough, so that it is begun anew where it ended.
+    pub(crate) fn watch(
+        &self,
+        path: &str,
+        mut version: String,
+        within: Duration,
+        mut is_last: impl FnMut(&Value) -> bool,
+    ) {
+        let metadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let begun = Instant::now();
+        let mut is_over = false;
+        while !is_over {
+            let mut call =
+                self.call(Method::GET, &format!("{path}?watch=true&resourceVersion={version}"), "");
+            call.headers_mut().insert("Accept", metadata.parse().unwrap());
+            let mut connection = self.connect();
+            is_over = connection.follow(call, within.saturating_sub(begun.elapsed()), |event| {
+                assert_ne!(event["type"], "ERROR", "{event}");
+                let seen = &event["object"]["metadata"]["resourceVersion"];
+                seen.as_str().unwrap().clone_into(&mut version);
+                is_last(event)
+            });
+        }
     }
 }

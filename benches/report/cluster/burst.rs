@@ -46,9 +46,8 @@ fn once(stage: &Stage, namespace: &str) -> (Duration, usize) {
     let begun = Instant::now();
     api.post(&deployments, &deployment(namespace));
     let (mut there, mut changed) = (0, 0);
-    let watch = format!("{pods}?watch=true&resourceVersion={}", version.as_str().unwrap());
-    stage.connect().watch(&watch, DEADLINE, |line| {
-        let event: Value = serde_json::from_slice(line).unwrap();
+    let version = version.as_str().unwrap().to_owned();
+    stage.api.watch(&pods, version, DEADLINE, |event| {
         if event["type"] == "ADDED" {
             there += 1;
             let annotations = &event["object"]["metadata"]["annotations"];

@@ -150,9 +150,7 @@ impl Cluster {
         let mapping = format!("/api/v1/namespaces/{OURS}/configmaps/role-mapping");
         api.ask(Method::PATCH, &mapping, &json!({"data": self.data()}));
         let mut done = HashSet::new();
-        let watch = format!("{accounts}?watch=true&resourceVersion={version}");
-        self.stage.connect().watch(&watch, DEADLINE, |line| {
-            let event: Value = serde_json::from_slice(line).unwrap();
+        self.stage.api.watch(&accounts, version, DEADLINE, |event| {
             let metadata = &event["object"]["metadata"];
             if metadata["annotations"][ROLE] == *role {
                 done.insert(metadata["name"].to_string());
