@@ -50,7 +50,9 @@ lint:
 
 # Measures what the webhook costs beside what people would use instead, and writes docs/benchmarks.md and its
 # pictures. It takes 25 minutes, after it has built what it measures. SECTIONS="server memory" measures these
-# alone. It fails where a call takes more instructions than benches/respond/instructions.json says.
+# alone. The variable PEER of the environment puts another webhook into the tables of the section `cluster`:
+# benches/report/cluster/peer.rs tells how. It fails where a call takes more instructions than
+# benches/respond/instructions.json says.
 bench:
 	./benches/respond/count
 	./benches/report/build

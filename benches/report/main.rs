@@ -17,17 +17,23 @@
 
 mod call;
 mod client;
+mod cluster;
 mod connecting;
+mod connection;
 mod load;
 mod machine;
+mod mapping;
 mod memory;
 mod page;
 mod plot;
 mod profile;
+mod repair;
 mod reviews;
 mod rounds;
 mod section;
 mod server;
+mod stage;
+mod statistics;
 mod subject;
 
 use std::sync::OnceLock;
@@ -43,6 +49,9 @@ type Measure = (&'static str, fn() -> Section);
 const SECTIONS: &[Measure] = &[
     ("call", call::measure),
     ("server", server::measure),
+    ("cluster", cluster::measure),
+    ("repair", repair::measure),
+    ("mapping", mapping::measure),
     ("memory", memory::measure),
     ("profile", profile::measure),
 ];

@@ -61,9 +61,14 @@ pub(crate) struct Files {
 impl Files {
     /// With a certificate for 127.0.0.1.
     pub(crate) fn new() -> Self {
+        Self::naming(&["127.0.0.1".to_owned()])
+    }
+
+    /// With a certificate for these names and addresses.
+    pub(crate) fn naming(names: &[String]) -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap() };
         let day = Duration::from_hours(24);
-        let pair = issue::self_signed(&["127.0.0.1".to_owned()], SystemTime::now(), day).unwrap();
+        let pair = issue::self_signed(names, SystemTime::now(), day).unwrap();
         files.write("tls.crt", &pair.certificate);
         files.write("tls.key", &pair.key);
         files
@@ -99,8 +104,7 @@ impl Server {
         command.arg("serve").arg("--mapping").arg(mapping).args(["--log-format", "json"]);
         command.arg("--tls-cert").arg(files.path("tls.crt")).arg("--tls-key").arg(files.path("tls.key"));
         command.args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()]);
-        let is_ready = || get(admin, "/readyz").is_ok_and(|answer| answer.contains(" 200 "));
-        Self::start(command, address, Some(admin), is_ready)
+        Self::start(command, address, Some(admin), || is_ready(admin))
     }
 
     /// Starts the floor, which gives this answer to each review.
@@ -111,7 +115,8 @@ impl Server {
         Self::start(command, address, None, || TcpStream::connect(address).is_ok())
     }
 
-    fn start(
+    /// Starts what answers reviews here, and waits until it is ready.
+    pub(crate) fn start(
         mut command: Command,
         address: SocketAddr,
         admin: Option<SocketAddr>,
@@ -205,8 +210,13 @@ fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     io::read_to_string(stream)
 }
 
+/// Whether ours says at its admin address that it is ready.
+pub(crate) fn is_ready(admin: SocketAddr) -> bool {
+    get(admin, "/readyz").is_ok_and(|answer| answer.contains(" 200 "))
+}
+
 /// An address of this machine on which nobody listens.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -1,11 +1,10 @@
 //! One cluster for the run, a namespace for each test, and the real webhook in front of it.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -15,26 +14,11 @@ use gitlab_iam_webhook::tls::issue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::commands::{Done, gitlab_chart, path_of, root, run, script, start};
+use crate::commands::{Done, gitlab_chart, path_of, root, run, script};
 pub(crate) use crate::commands::{ROLE, eventually, eventually_within};
+pub(crate) use crate::control_plane::{Cluster, ISSUER, free_port};
 
 pub(crate) const POD_ROLE: &str = "iam.amazonaws.com/role";
-
-/// Who signs the tokens of the cluster's ServiceAccounts, as it calls itself.
-pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
-
-/// A cluster that ends when this process does.
-pub(crate) struct Cluster {
-    pub(crate) kubeconfig: PathBuf,
-    /// Closing it ends the cluster; the system does so when we are gone.
-    stdin: ChildStdin,
-    up: Child,
-    folder: TempDir,
-}
-
-pub(crate) fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
-}
 
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -45,24 +29,6 @@ fn cluster() -> &'static Cluster {
 }
 
 impl Cluster {
-    /// Whose API server accepts tokens for these audiences, which commas separate.
-    pub(crate) fn start(issuer: &str, audiences: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        // The API server signs the tokens of ServiceAccounts with it.
-        let key = rcgen::KeyPair::generate().unwrap();
-        fs::write(folder.path().join("sa.key"), key.serialize_pem()).unwrap();
-        fs::write(folder.path().join("sa.pub"), key.public_key_pem()).unwrap();
-        // The oldest that is supported: KUBE_APISERVER=kube-apiserver-1.30.
-        let apiserver = std::env::var_os("KUBE_APISERVER").unwrap_or_else(|| "kube-apiserver".into());
-        let ports = [free_port(), free_port(), free_port()];
-        let [api, etcd, peer] = ports.each_ref().map(OsStr::new);
-        let arguments =
-            [folder.path().as_ref(), api, etcd, peer, &apiserver, issuer.as_ref(), audiences.as_ref()];
-        let (up, stdin) = start("tests/kube/up", &arguments);
-        let kubeconfig = folder.path().join("kubeconfig");
-        Self { kubeconfig, stdin, up, folder }
-    }
-
     /// A new one that lasts as long as the run, for a test to which matters what others leave behind: each
     /// policy that others made takes its time at every write.
     pub(crate) fn of_its_own() -> &'static Self {
@@ -73,11 +39,6 @@ impl Cluster {
     /// The one of the whole run.
     pub(crate) fn shared() -> &'static Self {
         cluster()
-    }
-
-    /// With the rights of an admin.
-    pub(crate) fn kubectl(&self, arguments: &[&str], input: &str) -> Done {
-        run("kubectl", &self.kubeconfig, self.folder.path(), arguments, input)
     }
 
     /// `kubectl proxy`: the API server in plain HTTP.
@@ -93,26 +54,13 @@ impl Cluster {
         eventually("kubectl proxies", || TcpStream::connect(("127.0.0.1", proxy.port)).ok());
         proxy
     }
-
-    /// The private key that signs the tokens of its ServiceAccounts, PEM.
-    pub(crate) fn signing_key(&self) -> String {
-        fs::read_to_string(self.folder.path().join("sa.key")).unwrap()
-    }
-
-    /// Ends it, and gives back its folder, which it has removed itself.
-    pub(crate) fn end(self) -> TempDir {
-        let Self { stdin, mut up, folder, .. } = self;
-        drop(stdin);
-        eventually("the cluster has ended", || up.try_wait().unwrap());
-        folder
-    }
 }
 
 #[test]
 fn a_cluster_ends_with_whoever_started_it_and_leaves_nothing() {
     cluster();
     let other = Cluster::start(ISSUER, ISSUER);
-    let work = other.folder.path().to_owned();
+    let work = other.folder().to_owned();
     let servers = || {
         let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
         String::from_utf8_lossy(&listed.stdout).matches(&*work.to_string_lossy()).count()

@@ -18,6 +18,8 @@ mod chain;
 mod chart;
 #[path = "../kube/commands.rs"]
 mod commands;
+#[path = "../kube/control_plane.rs"]
+mod control_plane;
 mod doctor;
 mod explain;
 #[path = "../gitlab_chart.rs"]
