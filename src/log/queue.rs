@@ -18,9 +18,9 @@ pub(super) const CAPACITY: usize = 256 * 1024;
 /// The part of it that is open to lines that may be dropped.
 const OPEN: usize = CAPACITY / 2;
 
-/// For how long the writer lets lines gather, after the first one and after it has written. By then the answer
-/// that a line is about is on its way; lines that come together are written together; and while lines come
-/// more often than this, whoever logs never has to wake the writer.
+/// For how long the writer lets lines gather, after the first one and after it has written. By then the
+/// answer that a line is about is on its way; lines that come together are written together; and while lines
+/// come more often than this, whoever logs never has to wake the writer.
 const GATHERING: Duration = Duration::from_millis(5);
 
 /// The lines that wait, and the thread that writes them.
