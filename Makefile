@@ -44,7 +44,7 @@ image:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
-	cargo clippy --test api_server --test node -- --deny warnings
+	cargo clippy --test api_server --test node --bench report -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	./tests/lint-dependencies
 
