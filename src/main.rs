@@ -2,12 +2,6 @@
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// musl's own allocator has one lock for all threads, and gives memory back to the kernel again and again.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 fn main() -> ExitCode {
     gitlab_iam_webhook::cli::main()
 }
