@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -112,26 +111,4 @@ impl Subscriber for Taker {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
-}
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.boolean(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.unsigned(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.signed(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.words(field, value);
-    }
 }

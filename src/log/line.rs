@@ -5,7 +5,7 @@ use std::fmt::{self, Debug, Write as _};
 use std::time::SystemTime;
 
 use tracing::Metadata;
-use tracing::field::Field;
+use tracing::field::{Field, Visit};
 
 /// The most bytes of values that a line has. What is longer is cut.
 const LONGEST: usize = 64 * 1024;
@@ -53,31 +53,6 @@ impl Fields {
         &self.0
     }
 
-    pub(super) fn text(&mut self, field: &Field, value: &str) {
-        self.begin(field, TEXT);
-        self.written(|mut into| into.write_str(value));
-    }
-
-    pub(super) fn words(&mut self, field: &Field, value: &dyn Debug) {
-        self.begin(field, WORDS);
-        self.written(|mut into| write!(into, "{value:?}"));
-    }
-
-    pub(super) fn unsigned(&mut self, field: &Field, value: u64) {
-        self.begin(field, UNSIGNED);
-        self.0.extend(value.to_le_bytes());
-    }
-
-    pub(super) fn signed(&mut self, field: &Field, value: i64) {
-        self.begin(field, SIGNED);
-        self.0.extend(value.to_le_bytes());
-    }
-
-    pub(super) fn boolean(&mut self, field: &Field, value: bool) {
-        self.begin(field, BOOLEAN);
-        self.0.push(value.into());
-    }
-
     fn begin(&mut self, field: &Field, kind: u8) {
         // An event has at most 32 fields.
         self.0.push(u8::try_from(field.index()).unwrap_or(u8::MAX));
@@ -95,6 +70,33 @@ impl Fields {
         if let Some(place) = self.0.get_mut(start..start + 4) {
             place.copy_from_slice(&length);
         }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.begin(field, TEXT);
+        self.written(|mut into| into.write_str(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.begin(field, BOOLEAN);
+        self.0.push(value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.begin(field, UNSIGNED);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.begin(field, SIGNED);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.begin(field, WORDS);
+        self.written(|mut into| write!(into, "{value:?}"));
     }
 }
 
@@ -142,46 +144,24 @@ fn value(kind: u8, bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+    use std::time::Duration;
 
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Subscriber};
+    use prometheus_client::metrics::counter::Counter;
 
+    use super::super::Taker;
+    use super::super::queue::{Lines, Queue};
     use super::*;
 
-    /// Takes the last event, as the log does.
-    #[derive(Clone, Default)]
-    struct Last(Arc<Mutex<Option<Taken>>>);
-
-    /// What an event is, and its fields.
-    pub(in crate::log) type Taken = (&'static Metadata<'static>, Vec<u8>);
-
-    impl Subscriber for Last {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn event(&self, event: &Event<'_>) {
-            let mut fields = Fields::default();
-            event.record(&mut fields);
-            *self.0.lock().unwrap() = Some((event.metadata(), fields.0));
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    /// What this logs.
-    pub(in crate::log) fn taken(log: impl FnOnce()) -> Taken {
-        let last = Last::default();
-        tracing::subscriber::with_default(last.clone(), log);
-        last.0.lock().unwrap().take().unwrap()
+    /// What this logs: what the event is, and its fields.
+    pub(in crate::log) fn taken(log: impl FnOnce()) -> (&'static Metadata<'static>, Vec<u8>) {
+        let queue = Arc::new(Queue::new(Counter::default()));
+        tracing::subscriber::with_default(Taker(Arc::clone(&queue)), log);
+        // Nothing more is to be gathered.
+        queue.close(Duration::ZERO);
+        let lines = queue.take(Lines::default()).unwrap().lines;
+        let (head, fields) = lines.iter().next().unwrap();
+        (head.metadata, fields.to_vec())
     }
 
     pub(in crate::log) fn metadata() -> &'static Metadata<'static> {
