@@ -5,13 +5,14 @@ mod times;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
-use times::{Times, bytes, raised};
+use times::{Times, bytes};
 
+use crate::machine::root;
 use crate::progress;
+use crate::rounds::raised;
 use crate::section::{Axis, Goal, Plot, Section, Series, Table};
 
 /// How often everything is timed, in turns: a a a would make one noisy second a property of one of them.
@@ -58,10 +59,6 @@ pub(crate) fn measure() -> Section {
 }
 
 /// The repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn bench(words: &[&str]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo).current_dir(root()).arg("bench").args(words).output().unwrap();

@@ -16,6 +16,8 @@
 )]
 
 mod call;
+#[path = "../captured.rs"]
+mod captured;
 mod client;
 mod cluster;
 mod connecting;

@@ -15,7 +15,8 @@ use gitlab_iam_webhook::engine::admission::parse;
 use gitlab_iam_webhook::engine::decision::decide;
 use serde::{Deserialize, Serialize};
 
-use crate::reviews::{Match, REVIEWS, mapping, review, ruleset};
+use crate::captured::review;
+use crate::reviews::{Match, REVIEWS, mapping, ruleset};
 
 const CALLS: u64 = 100;
 

@@ -12,6 +12,8 @@
     reason = "a bench stops at what is wrong, and prints what it finds"
 )]
 
+#[path = "../captured.rs"]
+mod captured;
 mod instructions;
 mod reviews;
 
@@ -19,13 +21,14 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use captured::review;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use gitlab_iam_webhook::engine::admission::mutate::{Mode, respond};
 use gitlab_iam_webhook::engine::admission::parse;
 use gitlab_iam_webhook::engine::decision::decide;
 use gitlab_iam_webhook::engine::rules::ruleset::Ruleset;
-use reviews::{Match, REVIEWS, mapping, review, ruleset, service_account_of};
+use reviews::{Match, REVIEWS, mapping, ruleset, service_account_of};
 
 fn main() -> ExitCode {
     // Cargo adds the first argument.

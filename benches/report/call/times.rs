@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::root;
+use crate::machine::root;
 use crate::section::Point;
 
 /// What criterion kept of one turn: nanoseconds for so many calls each.
@@ -82,9 +82,4 @@ pub(super) fn bytes(name: &str) -> f64 {
     let file = root().join("target/criterion").join(name).join("new/benchmark.json");
     let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     kept["throughput"]["Bytes"].as_f64().unwrap()
-}
-
-/// A figure that is to be low, with its second digit raised where there are more.
-pub(super) fn raised(figure: f64) -> String {
-    format!("{:.2}", (figure * 100.0).ceil() / 100.0)
 }
