@@ -162,19 +162,17 @@ impl Port {
     async fn handle(self: Arc<Self>, stream: TcpStream, address: SocketAddr, slot: Slot) {
         // The slot is dropped last, when the connection holds nothing any more.
         let slot = Arc::new(slot);
-        let served = async {
-            let _ = stream.set_nodelay(true);
-            let Some(tls) = &self.tls else { return self.serve_http(stream, address, &slot).await };
-            let (tls, timeout) = (Arc::clone(tls), self.limits.handshake);
-            let accepted = tokio::select! {
-                accepted = handshake::accept(tls, stream, &slot, timeout, &self.metrics) => accepted,
-                () = slot.evicted() => None,
-            };
-            if let Some(stream) = accepted {
-                self.serve_http(stream, address, &slot).await;
-            }
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else { return self.serve_http(stream, address, &slot).await };
+        let (tls, timeout) = (Arc::clone(tls), self.limits.handshake);
+        let accepted = tokio::select! {
+            accepted = handshake::accept(tls, stream, &slot, timeout, &self.metrics) => accepted,
+            () = slot.evicted() => None,
+            () = self.stop.abort.cancelled() => None,
         };
-        let _ = self.stop.abort.run_until_cancelled(served).await;
+        if let Some(stream) = accepted {
+            self.serve_http(stream, address, &slot).await;
+        }
     }
 
     async fn serve_http<T>(&self, stream: T, address: SocketAddr, slot: &Arc<Slot>)
@@ -182,16 +180,24 @@ impl Port {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = TokioIo::new(TimedStream::new(stream, Arc::clone(slot), self.limits));
-        let service = ConnectionService::new(self.app.clone(), address, Arc::clone(slot));
+        let service = ConnectionService::new(
+            self.app.clone(),
+            address,
+            Arc::clone(slot),
+            self.limits.request,
+            Arc::clone(&self.metrics),
+        );
         let service = TowerToHyperService::new(service);
         let mut http = http1::Builder::new();
         http.max_buf_size(MAX_BUFFER).keep_alive(self.keep_alive);
         let mut connection = pin!(http.serve_connection(stream, service));
+        // A token of its own: with each request, all connections would wait for the lock of a shared one.
+        let stopping = self.stop.begin.child_token();
         let evicted = tokio::select! {
             biased;
             _ = &mut connection => return,
             () = slot.evicted() => true,
-            () = self.stop.begin.cancelled() => false,
+            () = stopping.cancelled() => false,
         };
         if evicted && !matches!(slot.phase().0, Phase::Idle | Phase::Answering) {
             return;
@@ -201,7 +207,7 @@ impl Port {
         if evicted {
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;
         } else {
-            let _ = connection.await;
+            let _ = self.stop.abort.run_until_cancelled(connection).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     /// Take no more work, and finish what is under way.
     pub begin: CancellationToken,
-    /// Stop at once.
+    /// Stop at once. Who was not told to begin is told both.
     pub abort: CancellationToken,
 }
 

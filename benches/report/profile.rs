@@ -43,7 +43,7 @@ const PARTS: [(&str, &[&str]); 7] = [
     ("the decision", &["gitlab_iam_webhook::engine"]),
     ("the log", &["tracing", "gitlab_iam_webhook::log", "gitlab_iam_webhook::telemetry", "webhook::record"]),
     ("metrics", &["prometheus", "gitlab_iam_webhook::metrics"]),
-    ("connections and limits", &["gitlab_iam_webhook", "tower_http"]),
+    ("connections and limits", &["gitlab_iam_webhook"]),
     ("TLS", &["rustls", "aws_lc", "aes_", "gcm_", "AES", "GCM", "EVP_", "OPENSSL"]),
     ("HTTP", &["hyper", "axum", "http", "tower", "matchit"]),
     ("the runtime", &["tokio", "mio", "std::sys", "epoll"]),

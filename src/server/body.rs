@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use http_body_util::BodyExt;
 
-use super::connection::BodyProgress;
+use super::connection::{Peer, address_of};
 use super::eviction::ARRIVAL_GRACE;
 use super::quota::{self, Quota};
 use super::refusal::{Refusal, SHORT_BODY};
@@ -52,18 +52,17 @@ impl BodyReader {
     /// Reads the whole body, and returns it with its reservation.
     pub(super) async fn receive(
         &self,
-        peer: IpAddr,
+        peer: Option<&Peer>,
         request: Request,
     ) -> Result<(Bytes, Reservation), Refusal> {
-        let progress = request.extensions().get::<BodyProgress>().cloned();
         let mut body = request.into_body();
-        let received = self.read(&mut body, peer).await;
+        let received = self.read(&mut body, address_of(peer)).await;
         if matches!(received, Err(Refusal::Busy | Refusal::TooLarge | Refusal::NoLength)) {
             // A peer that is still sending when its connection is closed may never see the answer.
-            let _ = tokio::time::timeout(RESERVATION_TIMEOUT, discard(&mut body)).await;
+            let _ = Box::pin(tokio::time::timeout(RESERVATION_TIMEOUT, discard(&mut body))).await;
         }
-        if let Some(progress) = progress {
-            progress.complete();
+        if let Some(peer) = peer {
+            peer.body_is_complete();
         }
         received
     }
@@ -72,22 +71,30 @@ impl BodyReader {
         let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         match announced {
             Some(bytes) if bytes > MAX_BODY => Err(Refusal::TooLarge),
-            Some(bytes) if bytes > SHORT_BODY => {
-                // A short answer may be longer than its body. A long body reserves more when its answer's
-                // length is known.
-                let reservation = self.reserve(peer, if bytes > LONG_BODY { bytes } else { 2 * bytes });
-                let reservation = tokio::time::timeout(RESERVATION_TIMEOUT, reservation);
-                let reservation = reservation.await.map_err(|_| Refusal::Busy)?;
-                let arrival = Duration::from_secs(ARRIVAL_SECONDS + (bytes as u64 >> 20));
-                let collected = tokio::time::timeout(arrival, collect(body, bytes));
-                tokio::select! {
-                    biased;
-                    body = collected => Ok((body.map_err(|_| Refusal::Slow)??, reservation)),
-                    () = self.must_yield() => Err(Refusal::Slow),
-                }
-            }
+            // A future of its own: that of a short body would be as large, and is copied for each review.
+            Some(bytes) if bytes > SHORT_BODY => Box::pin(self.read_long(body, bytes, peer)).await,
             // A body that does not announce its length cannot reserve it.
             _ => Ok((collect(body, announced.unwrap_or(SHORT_BODY)).await?, Reservation::default())),
+        }
+    }
+
+    async fn read_long(
+        &self,
+        body: &mut Body,
+        bytes: usize,
+        peer: IpAddr,
+    ) -> Result<(Bytes, Reservation), Refusal> {
+        // A short answer may be longer than its body. A long body reserves more when its answer's length is
+        // known.
+        let reservation = self.reserve(peer, if bytes > LONG_BODY { bytes } else { 2 * bytes });
+        let reservation = tokio::time::timeout(RESERVATION_TIMEOUT, reservation);
+        let reservation = reservation.await.map_err(|_| Refusal::Busy)?;
+        let arrival = Duration::from_secs(ARRIVAL_SECONDS + (bytes as u64 >> 20));
+        let collected = tokio::time::timeout(arrival, collect(body, bytes));
+        tokio::select! {
+            biased;
+            body = collected => Ok((body.map_err(|_| Refusal::Slow)??, reservation)),
+            () = self.must_yield() => Err(Refusal::Slow),
         }
     }
 

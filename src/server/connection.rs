@@ -6,60 +6,69 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use tokio::time::{Sleep, sleep_until};
 use tower::Service;
 
 use super::Limits;
 use super::connections::Slot;
 use super::eviction::Phase;
+use super::refusal::text_response;
+use crate::metrics::{Metrics, RefusalReason};
 
 /// The most bytes that are read from a stream at once.
-const READ_SIZE: usize = 8 << 10;
+const READ_SIZE: u64 = 8 << 10;
 
 /// Who sent a request, for its handler.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Peer {
     /// The address of the other side.
     pub(super) address: SocketAddr,
+    slot: Arc<Slot>,
 }
 
-/// The slot of a request's connection, for the handler that reads the body.
-#[derive(Clone)]
-pub(super) struct BodyProgress(Arc<Slot>);
-
-impl BodyProgress {
+impl Peer {
     /// The whole body is here, and the request is being answered.
-    pub(super) fn complete(&self) {
-        self.0.enter(Phase::Answering);
+    pub(super) fn body_is_complete(&self) {
+        self.slot.enter(Phase::Answering);
     }
+}
+
+/// The address of a peer. A request that came over no connection counts for an address of its own.
+pub(super) fn address_of(peer: Option<&Peer>) -> IpAddr {
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip())
 }
 
 /// A stream that ends, as if its peer had closed it, when a request's head or the next request takes too
 /// long.
 pub(super) struct TimedStream<T> {
-    stream: T,
+    stream: Take<T>,
     slot: Arc<Slot>,
     limits: Limits,
-    /// When the phase began that `timer` runs for.
-    timer_since: Instant,
+    /// This timer goes off when the phase that it was set in has taken too long. A later phase sets it anew
+    /// only where that would end before: each request has several, and the runtime's timers have one lock.
     timer: Option<Pin<Box<Sleep>>>,
     /// This timer runs until the peer has taken all of its answer.
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> TimedStream<T> {
+impl<T: AsyncRead> TimedStream<T> {
     pub(super) fn new(stream: T, slot: Arc<Slot>, limits: Limits) -> Self {
         // What TLS read for the handshake does not count any more.
         slot.tls_passed_on();
-        Self { stream, slot, limits, timer_since: Instant::now(), timer: None, write_timer: None }
+        let stream = stream.take(READ_SIZE);
+        Self { stream, slot, limits, timer: None, write_timer: None }
     }
 
     /// How long the peer may be silent in this phase. It is `None` while a request is read or answered: that
@@ -81,12 +90,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         // TLS would read on until the whole buffer is full.
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(buffer.remaining().min(READ_SIZE)));
-        let polled = Pin::new(&mut this.stream).poll_read(cx, &mut part);
-        let bytes = part.filled().len();
-        buffer.advance(bytes);
-        let (phase, since) = this.slot.phase();
+        this.stream.set_limit(READ_SIZE);
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let bytes = buffer.filled().len() - before;
         if polled.is_ready() {
             if bytes > 0 {
                 this.slot.tls_passed_on();
@@ -94,25 +102,32 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
             }
             return polled;
         }
-        if this.timer_since != since {
-            this.timer_since = since;
-            this.timer = None;
-        }
+        let (phase, since) = this.slot.phase();
         let Some(timeout) = this.timeout(phase) else { return Poll::Pending };
-        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        // An empty read is the end of the stream: hyper closes without an error.
-        timer.as_mut().poll(cx).map(Ok)
+        let until = since + timeout;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() > until {
+            timer.as_mut().reset(until);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= until {
+                // An empty read is the end of the stream: hyper closes without an error.
+                return Poll::Ready(Ok(()));
+            }
+            timer.as_mut().reset(until);
+        }
+        Poll::Pending
     }
 }
 
-impl<T: AsyncWrite + Unpin> TimedStream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
     /// Lets a write go on for no longer than a request may take.
     fn timed<R>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
-        if let Poll::Ready(done) = write(Pin::new(&mut self.stream), cx) {
+        if let Poll::Ready(done) = write(Pin::new(self.stream.get_mut()), cx) {
             return Poll::Ready(done);
         }
         let timeout = self.limits.request;
@@ -121,7 +136,7 @@ impl<T: AsyncWrite + Unpin> TimedStream<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().timed(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
@@ -149,71 +164,118 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 }
 
-/// The service of a connection: it tells each request its peer, and the connection's slot which phase it is
-/// in.
+/// The service of a connection: it tells each request its peer, tells the connection's slot which phase it is
+/// in, and answers also where the routes take too long or panic.
 #[derive(Clone)]
 pub(super) struct ConnectionService<S> {
     service: S,
-    address: SocketAddr,
-    slot: Arc<Slot>,
+    peer: Peer,
+    timeout: Duration,
+    metrics: Arc<Metrics>,
 }
 
 impl<S> ConnectionService<S> {
-    pub(super) fn new(service: S, address: SocketAddr, slot: Arc<Slot>) -> Self {
-        Self { service, address, slot }
+    pub(super) fn new(
+        service: S,
+        address: SocketAddr,
+        slot: Arc<Slot>,
+        timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { service, peer: Peer { address, slot }, timeout, metrics }
     }
 }
 
 impl<S, B> Service<Request<B>> for ConnectionService<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response>,
     S::Future: Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.slot.enter(Phase::Body);
-        request.extensions_mut().insert(Peer { address: self.address });
-        request.extensions_mut().insert(BodyProgress(Arc::clone(&self.slot)));
-        let answer = self.service.call(request);
-        let slot = Arc::clone(&self.slot);
+        self.peer.slot.enter(Phase::Body);
+        request.extensions_mut().insert(self.peer.clone());
+        // One service around the routes, and not a layer of each: axum copies every route with all of its
+        // layers for each request.
+        let answer = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        let answer = tokio::time::timeout(self.timeout, answer);
+        let (slot, metrics) = (Arc::clone(&self.peer.slot), Arc::clone(&self.metrics));
         Box::pin(async move {
             let answer = answer.await;
             slot.enter(Phase::Idle);
-            answer
+            match answer {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_panic)) => {
+                    // The panic hook has logged the panic.
+                    metrics.refused(RefusalReason::Panic);
+                    let fault = "a fault in gitlab-iam-webhook: see its log";
+                    Ok(text_response(StatusCode::INTERNAL_SERVER_ERROR, fault))
+                }
+                Err(_) => Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
+            }
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::convert::Infallible;
 
+    use axum::body::Body;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tower::service_fn;
 
     use super::*;
     use crate::server::connections::Connections;
     use crate::server::eviction::EvictionPolicy;
 
+    const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+    async fn slot() -> Arc<Slot> {
+        let policy = EvictionPolicy { total: 1, per_peer: 1, silent: Duration::ZERO, idle: Duration::ZERO };
+        Arc::new(Connections::new(policy, Arc::default()).admit(PEER.ip()).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn routes_that_panic_or_take_too_long_are_answered_for_and_leave_the_connection_idle() {
+        let (slot, metrics) = (slot().await, Arc::new(Metrics::default()));
+        let routes = service_fn(|request: Request| async move {
+            match request.uri().path() {
+                "/panic" => panic!("a route panics"),
+                "/late" => std::future::pending().await,
+                _ => Ok::<_, Infallible>(StatusCode::NO_CONTENT.into_response()),
+            }
+        });
+        let timeout = Duration::from_millis(20);
+        let mut service =
+            ConnectionService::new(routes, PEER, Arc::clone(&slot), timeout, Arc::clone(&metrics));
+        for (path, status) in [("/panic", 500), ("/late", 408), ("/", 204)] {
+            let request = Request::post(path).body(Body::empty()).unwrap();
+            let answered = service.call(request);
+            assert_eq!(slot.phase().0, Phase::Body);
+            assert_eq!(answered.await.unwrap().status(), status, "{path}");
+            assert_eq!(slot.phase().0, Phase::Idle);
+        }
+        assert!(metrics.encode().unwrap().contains("refused_requests_total{reason=\"panic\"} 1"));
+    }
+
     #[tokio::test]
     async fn a_peer_that_takes_its_answer_byte_by_byte_has_no_more_time_for_it() {
-        let policy = EvictionPolicy { total: 1, per_peer: 1, silent: Duration::ZERO, idle: Duration::ZERO };
-        let connections = Connections::new(policy, Arc::default());
-        let slot = connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.unwrap();
         let request = Duration::from_millis(100);
         let limits = Limits { request, ..crate::server::admin::LIMITS };
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut stream = TimedStream::new(ours, Arc::new(slot), limits);
+        let mut stream = TimedStream::new(ours, slot().await, limits);
         let taking = async {
             let mut byte = [0];
             while theirs.read_exact(&mut byte).await.is_ok() {

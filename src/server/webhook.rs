@@ -1,7 +1,6 @@
 //! How are the API server's reviews answered? It sends them to `POST /mutate`, `/observe` and `/validate`.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,10 @@ use axum::routing::post;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use super::Limits;
 use super::body::{BodyReader, LONG_BODY, RESERVATION_TIMEOUT, Reservation};
-use super::connection::Peer;
+use super::connection::{Peer, address_of};
 use super::quota::Quota;
 use super::refusal::{Refusal, text_response};
 use crate::engine::admission;
@@ -88,7 +85,6 @@ pub fn router(
     let validation_turn = Arc::new(Semaphore::new(1));
     let validation_queue = Quota::new(VALIDATION_QUEUE, VALIDATION_QUEUE_PER_PEER);
     let metrics = Arc::clone(metrics);
-    let panics = Arc::clone(&metrics);
     let state =
         Webhook { live, metrics, bodies, long_bodies, validation_turn, validation_queue, pool, in_cluster };
     Router::new()
@@ -97,12 +93,6 @@ pub fn router(
         .route("/validate", post(validate))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request))
-        .layer(CatchPanicLayer::custom(move |_panic| {
-            // The panic hook has logged the panic.
-            panics.refused(RefusalReason::Panic);
-            text_response(StatusCode::INTERNAL_SERVER_ERROR, "a fault in gitlab-iam-webhook: see its log")
-        }))
         .with_state(Arc::new(state))
 }
 
@@ -128,11 +118,11 @@ async fn answer(
     peer: Option<Extension<Peer>>,
     request: Request,
 ) -> Response {
-    let peer = peer.map(|Extension(peer)| peer);
+    let peer = peer.as_deref();
     let answered = async {
         let (body, reservation) = receive(webhook, peer, request).await?;
         if body.len() > LONG_BODY {
-            return judge_long(webhook, mode, body, reservation).await;
+            return Box::pin(judge_long(webhook, mode, body, reservation)).await;
         }
         // The memory for judging a short body is small, and free again before this thread does anything else.
         let answer = judge(webhook, mode, &body, |_| Ok(()))?;
@@ -189,7 +179,7 @@ async fn validate(
     peer: Option<Extension<Peer>>,
     request: Request,
 ) -> Response {
-    let peer = peer.map(|Extension(peer)| peer);
+    let peer = peer.as_deref();
     let answered = async {
         let (body, reservation) = receive(&webhook, peer, request).await?;
         if let Some(refusal) = answer_to_probe(&body)? {
@@ -265,18 +255,14 @@ async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 /// Reads the whole body, and returns it with its reservation.
 async fn receive(
     webhook: &Webhook,
-    peer: Option<Peer>,
+    peer: Option<&Peer>,
     request: Request,
 ) -> Result<(Bytes, Reservation), Refusal> {
     check_content_type(request.headers())?;
-    webhook.bodies.receive(address_of(peer), request).await
+    webhook.bodies.receive(peer, request).await
 }
 
-fn address_of(peer: Option<Peer>) -> IpAddr {
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip())
-}
-
-fn respond(webhook: &Webhook, peer: Option<Peer>, answered: Result<impl Into<Body>, Refusal>) -> Response {
+fn respond(webhook: &Webhook, peer: Option<&Peer>, answered: Result<impl Into<Body>, Refusal>) -> Response {
     match answered {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response(),
         Err(refusal) => {
