@@ -214,9 +214,10 @@ pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.decimals$}");
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let fraction = fraction.trim_end_matches('0');
-    let mut grouped = String::new();
-    for (nth, digit) in whole.chars().enumerate() {
-        if nth > 0 && (whole.len() - nth).is_multiple_of(3) && digit.is_ascii_digit() {
+    let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));
+    let mut grouped = sign.to_owned();
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
