@@ -127,10 +127,10 @@ fn the_value_mapping_of_the_chart_may_be_a_mapping_a_text_or_nothing() {
 fn every_mapping_of_the_documents_is_taken() {
     let mut taken = 0;
     let mut pages: Vec<_> = ["README.md", "charts/gitlab-iam-webhook/README.md"].map(str::to_owned).into();
-    pages.extend(fs::read_dir(root().join("docs")).unwrap().filter_map(|entry| {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        (!name.ends_with("schema.json")).then(|| format!("docs/{name}"))
-    }));
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let texts =
+        docs.filter(|name| Path::new(name).extension().is_some_and(|end| end == "md" || end == "yaml"));
+    pages.extend(texts.map(|name| format!("docs/{}", name.to_str().unwrap())));
     pages.push("src/cluster/starter-mapping.yaml".to_owned());
     pages.push("tests/data/one-rule-per-component.yaml".to_owned());
     for page in &pages {
