@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     /// Take no more work, and finish what is under way.
     pub begin: CancellationToken,
-    /// Stop at once. Who was not told to begin is told both.
+    /// Stop at once. It comes with `begin`, before it or after it: an open connection waits for that alone.
     pub abort: CancellationToken,
 }
 

@@ -37,11 +37,11 @@ const TEXT: [&str; 5] = [
      from when a review was due. **Ratios** are those of each round, ours over the floor's. All figures are \
      medians of rounds in turns, 6 of throughput and of new connections and 4 of latency, with the lowest \
      and the highest.",
-    "**What is left above the floor**, as `perf` showed it: the decision takes 5 to 13 microseconds of a core, \
-     and the log line about 7. With 64 connections that are never idle, most of the rest is the one lock of \
-     musl's allocator, for which the two threads wait. The open loop sends half of what the floor answers; \
-     where ours and the load generator together need more than two cores for that, reviews wait for a core, \
-     and the ratios of p99 say for how long.",
+    "**Where reviews wait**: the open loop sends half of what the floor answers. Where ours and the load \
+     generator together need more of the cores for that than there are, reviews wait for a core, and the \
+     ratios of p99 say for how long. What ours takes above the floor is in [Where the time \
+     goes](#where-the-time-goes), and the allocator's part with many connections in \
+     [architecture.md](architecture.md#allocator-and-profile).",
 ];
 
 /// What was seen of one server under one load.

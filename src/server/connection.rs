@@ -1,5 +1,5 @@
 //! How long may the peer of a connection take? There is a timeout for each request's head, between requests,
-//! and for each answer.
+//! and for each answer. What the routes do not answer, because they take too long or panic, is answered here.
 //!
 //! hyper's own header timeout also runs between requests. It would close the API server's idle connections
 //! after seconds, under a request that is just on its way. So the reading side has its timeouts here.
@@ -24,8 +24,8 @@ use tower::Service;
 use super::Limits;
 use super::connections::Slot;
 use super::eviction::Phase;
-use super::refusal::text_response;
-use crate::metrics::{Metrics, RefusalReason};
+use super::refusal::{Refusal, text_response};
+use crate::metrics::Metrics;
 
 /// The most bytes that are read from a stream at once.
 const READ_SIZE: u64 = 8 << 10;
@@ -218,9 +218,9 @@ where
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_panic)) => {
                     // The panic hook has logged the panic.
-                    metrics.refused(RefusalReason::Panic);
-                    let fault = "a fault in gitlab-iam-webhook: see its log";
-                    Ok(text_response(StatusCode::INTERNAL_SERVER_ERROR, fault))
+                    let (status, reason) = Refusal::Fault.status_and_reason();
+                    metrics.refused(reason);
+                    Ok(text_response(status, &Refusal::Fault.to_string()))
                 }
                 Err(_) => Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
             }
