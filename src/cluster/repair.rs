@@ -93,7 +93,7 @@ impl Repair {
         };
         let mut reports = tokio::time::interval(REPORT);
         loop {
-            let due = driver.queue.next_due();
+            let due = driver.queue.next_due(Instant::now());
             // In this order: what the watches see may make a re-admission needless.
             tokio::select! {
                 biased;

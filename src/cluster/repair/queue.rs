@@ -10,6 +10,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,11 @@ pub(super) struct RepairQueue {
     cases: HashMap<ServiceAccountRef, Case>,
     /// Those that wait, by when they are due.
     due: BTreeSet<(Instant, ServiceAccountRef)>,
+    /// Those that were due when the ones before them were done, by a number that `order` makes of each.
+    batch: BTreeSet<(u64, ServiceAccountRef)>,
+    /// An order of this replica's own. Of a long list each replica begins with others, and before it comes to
+    /// those of another replica, it has seen that they are done.
+    order: RandomState,
     in_flight: usize,
     /// Namespaces of which some found no room.
     left_out: BTreeSet<Arc<str>>,
@@ -153,6 +159,8 @@ impl RepairQueue {
             generation,
             cases: HashMap::new(),
             due: BTreeSet::new(),
+            batch: BTreeSet::new(),
+            order: RandomState::new(),
             in_flight: 0,
             left_out: BTreeSet::new(),
             held_until: None,
@@ -174,6 +182,7 @@ impl RepairQueue {
     pub(super) fn only(&mut self, namespaces: &BTreeSet<String>) -> Vec<Action> {
         self.left_out.retain(|namespace| namespaces.contains(&**namespace));
         self.due.retain(|(_, account)| namespaces.contains(&*account.namespace));
+        self.batch.retain(|(_, account)| namespaces.contains(&*account.namespace));
         self.cases.retain(|account, case| {
             if namespaces.contains(&*account.namespace) {
                 return true;
@@ -205,7 +214,9 @@ impl RepairQueue {
             }
             (Phase::InFlight(_), _) => entry.get_mut().phase = Phase::InFlight(Meanwhile::Nothing),
             (Phase::Waiting(at), state) => {
-                self.due.remove(&(at, entry.key().clone()));
+                if !self.due.remove(&(at, entry.key().clone())) {
+                    self.batch.remove(&(self.order.hash_one(entry.key()), entry.key().clone()));
+                }
                 if state == SyncState::Gone {
                     entry.remove();
                 } else {
@@ -282,9 +293,11 @@ impl RepairQueue {
     /// What is due by now is to be re-admitted, as far as there is room and nothing holds the queue.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        while self.next_due().is_some_and(|at| at <= now)
-            && let Some((_, account)) = self.due.pop_first()
-        {
+        while self.next_due(now).is_some_and(|at| at <= now) {
+            if self.batch.is_empty() {
+                self.next_batch(now);
+            }
+            let Some((_, account)) = self.batch.pop_first() else { break };
             if let Some(case) = self.cases.get_mut(&account) {
                 case.phase = Phase::InFlight(Meanwhile::Nothing);
                 self.in_flight += 1;
@@ -294,15 +307,27 @@ impl RepairQueue {
         actions
     }
 
+    /// Takes what is due by now as the next batch.
+    fn next_batch(&mut self, now: Instant) {
+        while self.due.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, account)) = self.due.pop_first()
+        {
+            self.batch.insert((self.order.hash_one(&account), account));
+        }
+    }
+
     /// When [`Self::due`] has something to do next, if nothing else happens before.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let (at, _) = self.due.first().filter(|_| self.in_flight < IN_FLIGHT)?;
-        Some(self.held_until.map_or(*at, |until| until.max(*at)))
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        if self.in_flight >= IN_FLIGHT {
+            return None;
+        }
+        let at = if self.batch.is_empty() { self.due.first()?.0 } else { now };
+        Some(self.held_until.map_or(at, |until| until.max(at)))
     }
 
     /// How many are not done.
     pub(super) fn waiting(&self) -> usize {
-        self.due.len() + self.in_flight
+        self.due.len() + self.batch.len() + self.in_flight
     }
 
     /// Forgets what is long over.

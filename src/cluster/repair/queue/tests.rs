@@ -50,9 +50,9 @@ impl Replica {
         self.begin + Duration::from_secs_f64(seconds)
     }
 
-    /// When something is due next, in seconds.
+    /// When something is due next, in seconds; 0 for at once.
     fn next(&self) -> Option<f64> {
-        self.queue.next_due().map(|at| at.duration_since(self.begin).as_secs_f64())
+        self.queue.next_due(self.begin).map(|at| at.duration_since(self.begin).as_secs_f64())
     }
 
     fn step(&mut self, seconds: f64, step: &Step) -> String {
@@ -67,7 +67,12 @@ impl Replica {
             Mapping(generation) => self.queue.mapping(generation),
             Only(names) => self.queue.only(&names.iter().map(|name| (*name).to_owned()).collect()),
         };
-        actions.iter().map(words).collect::<Vec<_>>().join(", ")
+        let mut words: Vec<_> = actions.iter().map(words).collect();
+        if matches!(step, Due) {
+            // Each replica has an order of its own.
+            words.sort();
+        }
+        words.join(", ")
     }
 
     /// At so many seconds this happens, and that is to be done.
@@ -216,7 +221,7 @@ fn a_429_holds_all_of_them_for_as_long_as_it_says_and_at_least_a_second() {
             (until - 0.1, Due, ""),
         ]);
         assert_eq!(replica.next(), Some(until));
-        replica.play(&[(until, Due, "readmit b, readmit c, readmit a")]);
+        replica.play(&[(until, Due, "readmit a, readmit b, readmit c")]);
     }
     // Of two the longer one counts, and a new mapping does not shorten it.
     let mut replica = Replica::new();
@@ -268,9 +273,12 @@ fn a_replica_that_is_held_tries_every_second_and_counts_nothing() {
     ]);
     for second in 1..100 {
         let now = f64::from(second);
-        let held = replica.step(now, &Due);
-        assert_eq!(held, if second == 1 { "readmit b, readmit a" } else { "readmit a, readmit b" });
-        replica.play(&[(now, End("a", Held), ""), (now, End("b", Held), ""), (now + 0.9, Due, "")]);
+        replica.play(&[
+            (now, Due, "readmit a, readmit b"),
+            (now, End("a", Held), ""),
+            (now, End("b", Held), ""),
+            (now + 0.9, Due, ""),
+        ]);
     }
     // It has not become slower, and no other replica needs to wait for it.
     replica.jitter = Duration::from_millis(300);
@@ -444,11 +452,55 @@ fn no_more_than_four_are_under_way_and_jitter_spreads_them() {
         replica.play(&[(0.0, See(namespace, 1, OutOfSync), "")]);
     }
     assert_eq!(replica.next(), Some(0.45));
-    replica.play(&[(0.45, Due, "readmit f"), (0.5, Due, "readmit e, readmit d, readmit c"), (0.5, Due, "")]);
+    replica.play(&[(0.45, Due, "readmit f"), (0.47, Due, "readmit d, readmit e")]);
+    replica.play(&[(0.48, Due, "readmit c"), (0.5, Due, "")]);
     assert_eq!(replica.next(), None, "it waits for one to end");
     replica.play(&[(0.6, End("d", Answered(InSync)), "Repaired")]);
     assert_eq!(replica.next(), Some(0.49));
-    replica.play(&[(0.6, Due, "readmit b"), (0.7, Due, "")]);
+    replica.play(&[(0.49, Due, "readmit b"), (0.6, Due, "")]);
+}
+
+#[test]
+fn replicas_that_see_the_same_list_begin_with_others_and_leave_each_other_what_is_done() {
+    const ACCOUNTS: usize = 1_000;
+    // One sees what the other did so many re-admissions later.
+    const LATE: usize = 20;
+    let mut replicas = [RepairQueue::new(1), RepairQueue::new(1)];
+    for queue in &mut replicas {
+        see_many(queue, "a", ACCOUNTS, OutOfSync);
+    }
+    let now = Instant::now();
+    let mut done = Vec::new();
+    while replicas.iter().any(|queue| queue.waiting() > 0) {
+        for queue in &mut replicas {
+            for action in queue.due(now) {
+                let Action::Readmit(account) = action else { panic!("{action:?}") };
+                queue.finished(account.clone(), Answered(InSync), now, Duration::ZERO);
+                done.push(account);
+            }
+        }
+        for account in done.iter().rev().skip(LATE).take(2 * IN_FLIGHT) {
+            for queue in &mut replicas {
+                let seen = Observation { account: account.clone(), generation: 1, state: InSync };
+                queue.observe(seen, now, Duration::ZERO);
+            }
+        }
+    }
+    // In the order of the list each would re-admit all of them.
+    assert!((ACCOUNTS..ACCOUNTS + ACCOUNTS / 4).contains(&done.len()), "{}", done.len());
+    // What is due later waits for all that was due before, wherever its place in the order is.
+    let [mut queue, _] = replicas;
+    see_many(&mut queue, "early", 10, OutOfSync);
+    let mut early = queue.due(now + JITTER);
+    see_many(&mut queue, "late", 10, OutOfSync);
+    while early.len() < 10 {
+        let Some(Action::Readmit(account)) = early.last() else { panic!("{early:?}") };
+        queue.finished(account.clone(), Answered(InSync), now + JITTER, Duration::ZERO);
+        early.extend(queue.due(now + JITTER));
+    }
+    let of_early =
+        |action: &Action| matches!(action, Action::Readmit(account) if &*account.namespace == "early");
+    assert!(early.iter().all(of_early), "{early:?}");
 }
 
 #[test]
