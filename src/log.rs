@@ -20,6 +20,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use crate::health::Readiness;
 use crate::telemetry::takes_colour;
 pub use format::Format;
 use format::Style;
@@ -30,6 +31,10 @@ use queue::Queue;
 /// it says who got or lost a role.
 pub const KEPT: &str = "kept";
 
+/// The name of a warning whose line is dropped where there is little room: it is of something that anybody
+/// can send as often as he likes, and a metric counts it.
+pub const UNKEPT: &str = "unkept";
+
 /// For how long a process that ends waits until its last lines are written: whoever reads them may have
 /// stopped.
 const ENDING: Duration = Duration::from_secs(2);
@@ -39,6 +44,15 @@ const ENDING: Duration = Duration::from_secs(2);
 #[must_use = "the log ends when this is dropped"]
 pub struct Log(Arc<Queue>);
 
+impl Log {
+    /// What is to be called when the process begins to stop: no line waits for room much longer, so that
+    /// whoever logs it comes to its end even where nobody reads the log.
+    pub fn on_stopping(&self) -> impl FnOnce() + Send + use<> {
+        let queue = Arc::clone(&self.0);
+        move || queue.wait_at_most(ENDING)
+    }
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
         self.0.close(ENDING);
@@ -46,13 +60,19 @@ impl Drop for Log {
 }
 
 /// Starts logging to standard error. `filter` says what is logged, as in `info` or
-/// `warn,gitlab_iam_webhook=debug`. `dropped` counts the lines for which there was no room. When the log that
-/// is returned is dropped, every line that was taken before is written first.
+/// `warn,gitlab_iam_webhook=debug`. `dropped` counts the lines that had no room or could not be written. The
+/// process is not ready while a line has waited for a second. When the log that is returned is dropped, every
+/// line that was taken before is written first.
 ///
 /// # Errors
 /// The process logs already, or has no room for a thread.
-pub fn start(format: Format, filter: Targets, dropped: Counter) -> Result<Log, StartError> {
-    let queue = Arc::new(Queue::new(dropped));
+pub fn start(
+    format: Format,
+    filter: Targets,
+    dropped: Counter,
+    readiness: Readiness,
+) -> Result<Log, StartError> {
+    let queue = Arc::new(Queue::new(dropped, readiness));
     let style = Style { format, has_colours: takes_colour(&io::stderr()) };
     let subscriber = Taker(Arc::clone(&queue)).with(filter);
     writer::start(Arc::clone(&queue), style).map_err(StartError::Thread)?;
@@ -93,7 +113,11 @@ impl Subscriber for Taker {
             let head = Head { metadata, time: SystemTime::now() };
             fields.clear();
             event.record(fields);
-            let is_kept = *metadata.level() <= Level::WARN || metadata.name() == KEPT;
+            let is_kept = match metadata.name() {
+                KEPT => true,
+                UNKEPT => false,
+                _ => *metadata.level() <= Level::WARN,
+            };
             self.0.push(head, fields.bytes(), is_kept);
         };
         FIELDS.with(|fields| match fields.try_borrow_mut() {

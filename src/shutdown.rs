@@ -2,9 +2,13 @@
 //! it stop at once.
 
 use std::io;
+use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// The bytes of the stack of the thread that listens for signals.
+const STACK: usize = 128 * 1024;
 
 /// The two stages of stopping. Whoever works waits for these tokens.
 #[derive(Clone, Debug, Default)]
@@ -16,23 +20,31 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Begins to listen for signals.
+    /// Begins to listen for signals, on a thread of its own: the threads of others may wait until somebody
+    /// reads the log. `at_first` is called with the first one.
     ///
     /// # Errors
-    /// The signal handlers cannot be installed.
-    pub fn on_signals() -> io::Result<Self> {
+    /// The signal handlers cannot be installed, or the thread cannot be started.
+    pub fn on_signals(at_first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let shutdown = Self::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        drop(entered);
         let tokens = shutdown.clone();
-        tokio::spawn(async move {
+        let listen = async move {
             let first = either(&mut terminate, &mut interrupt).await;
-            tracing::info!(signal = first, "stopping");
+            // What is logged comes last: there may be no room for it.
             tokens.begin.cancel();
+            at_first();
+            tracing::info!(signal = first, "stopping");
             let second = either(&mut terminate, &mut interrupt).await;
-            tracing::warn!(signal = second, "a second signal: stopping at once");
             tokens.abort.cancel();
-        });
+            tracing::warn!(signal = second, "a second signal: stopping at once");
+        };
+        let thread = thread::Builder::new().name("signals".to_owned()).stack_size(STACK);
+        thread.spawn(move || runtime.block_on(listen))?;
         Ok(shutdown)
     }
 }

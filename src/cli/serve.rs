@@ -36,9 +36,11 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         LogFormat::Json => log::Format::Json,
     };
     let metrics = Arc::new(Metrics::default());
+    let readiness = Readiness::default();
     // It ends last: what the others say while they end is written, too.
-    let _log = log::start(format, args.log.clone(), metrics.dropped_log_lines.clone())
+    let log = log::start(format, args.log.clone(), metrics.dropped_log_lines.clone(), readiness.clone())
         .context("starting the log")?;
+    let shutdown = Shutdown::on_signals(log.on_stopping()).context("listening for signals")?;
     // A decision takes microseconds, and more workers would only hold stacks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -48,9 +50,9 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let code = runtime.block_on(serve(args, metrics))?;
+    let code = runtime.block_on(serve(args, metrics, readiness, shutdown));
     runtime.shutdown_timeout(Duration::from_millis(100));
-    Ok(code)
+    code
 }
 
 /// Connects to the cluster, where an option needs it.
@@ -62,10 +64,13 @@ async fn connect(args: &ServeArgs, pool: &Pool) -> anyhow::Result<Option<ApiServ
     Ok(Some(api.selecting_service_accounts(args.repair.service_account_selector.as_deref())))
 }
 
-async fn serve(args: ServeArgs, metrics: Arc<Metrics>) -> anyhow::Result<ExitCode> {
-    let shutdown = Shutdown::on_signals().context("listening for signals")?;
+async fn serve(
+    args: ServeArgs,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<ExitCode> {
     let pool = Pool::new(memory::POOL);
-    let readiness = Readiness::default();
     let starting = readiness.hold("the server to start");
 
     let mut loader = MappingLoader::new(&metrics, (&args.bounds).into(), args.mapping_source(), &pool);

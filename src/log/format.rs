@@ -7,6 +7,7 @@ use serde::Serialize;
 use tracing::Level;
 
 use super::line::{self, Head, Value};
+use crate::engine::policy::is_escaped;
 
 /// The format of log lines on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,11 @@ impl Style {
             Value::Text(text) => write!(to, "{text:?}"),
             // Others' words must not move the cursor, nor begin a line.
             Value::Words(words) => words.chars().try_for_each(|c| {
-                if c.is_control() { write!(to, "{}", c.escape_default()) } else { write!(to, "{c}") }
+                if c.is_control() || is_escaped(c) {
+                    write!(to, "{}", c.escape_default())
+                } else {
+                    write!(to, "{c}")
+                }
             }),
             Value::Unsigned(number) => write!(to, "{number}"),
             Value::Signed(number) => write!(to, "{number}"),

@@ -152,10 +152,11 @@ pub(super) mod tests {
     use super::super::Taker;
     use super::super::queue::{Lines, Queue};
     use super::*;
+    use crate::health::Readiness;
 
     /// What this logs: what the event is, and its fields.
     pub(in crate::log) fn taken(log: impl FnOnce()) -> (&'static Metadata<'static>, Vec<u8>) {
-        let queue = Arc::new(Queue::new(Counter::default()));
+        let queue = Arc::new(Queue::new(Counter::default(), Readiness::default()));
         tracing::subscriber::with_default(Taker(Arc::clone(&queue)), log);
         // Nothing more is to be gathered.
         queue.close(Duration::ZERO);

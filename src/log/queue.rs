@@ -1,16 +1,18 @@
 //! Which lines wait to be written, and which find no room? They wait in the order in which they were taken.
 //!
 //! A line that is kept (a warning, or one that says who got or lost a role) waits for room where there is
-//! none, and with it whoever logs it: no role changes without its line. Any other line has room in half of
-//! the queue only, and is dropped and counted when that is full, so that a flood of them makes nobody wait.
+//! none, and with it the thread that logs it: no role changes without its line. The process is not ready
+//! then, and one that stops waits no longer than [`Queue::wait_at_most`] says. Any other line has room in half
+//! of the queue only, and is dropped and counted when that is full, so that a flood of them makes nobody wait.
 
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
 use super::line::Head;
+use crate::health::{Hold, Readiness};
 
 /// The most bytes that the lines in the queue weigh. A longest line takes a quarter.
 pub(super) const CAPACITY: usize = 256 * 1024;
@@ -23,6 +25,9 @@ const OPEN: usize = CAPACITY / 2;
 /// come more often than this, whoever logs never has to wake the writer.
 const GATHERING: Duration = Duration::from_millis(5);
 
+/// A line that has waited so long for room makes the process unready: nobody seems to read the log.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The lines that wait, and the thread that writes them.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -34,6 +39,7 @@ pub(super) struct Queue {
     /// Told to whoever ends the log: everything is written.
     ended: Condvar,
     dropped: Counter,
+    readiness: Readiness,
 }
 
 #[derive(Debug, Default)]
@@ -45,11 +51,20 @@ struct State {
     is_idle: bool,
     is_closing: bool,
     has_ended: bool,
+    /// Somebody has waited for room for too long.
+    unread: Option<Hold>,
+    /// From then on nobody waits for room.
+    waits_until: Option<Instant>,
 }
 
 impl State {
     fn has_no_work(&self) -> bool {
         self.lines.heads.is_empty() && self.dropped == 0 && !self.is_closing
+    }
+
+    /// Whether a line of this weight that is kept has no room. An empty queue has room for any.
+    fn is_full(&self, weight: usize) -> bool {
+        !self.lines.heads.is_empty() && self.lines.weight() + weight > CAPACITY
     }
 }
 
@@ -96,13 +111,14 @@ pub(super) struct Batch {
 }
 
 impl Queue {
-    pub(super) fn new(dropped: Counter) -> Self {
+    pub(super) fn new(dropped: Counter, readiness: Readiness) -> Self {
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
             ended: Condvar::new(),
             dropped,
+            readiness,
         }
     }
 
@@ -110,17 +126,13 @@ impl Queue {
     pub(super) fn push(&self, head: Head, fields: &[u8], is_kept: bool) {
         let weight = fields.len() + size_of::<(Head, usize)>();
         let mut state = self.state();
-        if is_kept {
-            let is_full = |state: &mut State| {
-                !state.lines.heads.is_empty() && state.lines.weight() + weight > CAPACITY && !state.has_ended
-            };
-            state = self.room.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
-        } else if state.lines.weight() + weight > OPEN {
+        if is_kept && state.is_full(weight) {
+            state = self.wait_for_room(state, weight);
+        }
+        let is_full = if is_kept { state.is_full(weight) } else { state.lines.weight() + weight > OPEN };
+        if state.has_ended || is_full {
             state.dropped += 1;
             self.dropped.inc();
-            return;
-        }
-        if state.has_ended {
             return;
         }
         state.lines.push(head, fields);
@@ -129,6 +141,41 @@ impl Queue {
             drop(state);
             self.work.notify_one();
         }
+    }
+
+    /// Returns when there is room, or when nobody waits for it any more.
+    fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, weight: usize) -> MutexGuard<'a, State> {
+        let begun = Instant::now();
+        while state.is_full(weight) && !state.has_ended {
+            let waited = begun.elapsed();
+            if waited >= PATIENCE && state.unread.is_none() {
+                state.unread = Some(self.readiness.hold("whoever reads the log, which is full"));
+            }
+            let patience =
+                if state.unread.is_none() { PATIENCE.saturating_sub(waited) } else { Duration::MAX };
+            let left = state.waits_until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break;
+            }
+            let most = left.unwrap_or(Duration::MAX).min(patience);
+            state = self.room.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
+    /// Nobody waits for room for longer than this from now on: what finds none then is dropped and counted.
+    pub(super) fn wait_at_most(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.state();
+        state.waits_until = Some(state.waits_until.map_or(until, |before| before.min(until)));
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Counts lines that could not be written, and returns their number.
+    pub(super) fn count_lost(&self, lines: u64) -> u64 {
+        self.dropped.inc_by(lines);
+        lines
     }
 
     /// Waits for lines, and exchanges them for `lines`, which were written. Returns nothing when the log ends
@@ -147,6 +194,7 @@ impl Queue {
         }
         mem::swap(&mut state.lines, &mut lines);
         let dropped = mem::take(&mut state.dropped);
+        state.unread = None;
         drop(state);
         self.room.notify_all();
         (dropped > 0 || !lines.heads.is_empty()).then_some(Batch { lines, dropped })
@@ -158,8 +206,10 @@ impl Queue {
         self.work.wait_timeout_while(state, GATHERING, are_few).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Ends the log: the writer writes what is there. Returns when it has, or after this time.
+    /// Ends the log: the writer writes what is there. Returns when it has, or after this time, after which
+    /// nobody waits for room.
     pub(super) fn close(&self, within: Duration) {
+        self.wait_at_most(within);
         let mut state = self.state();
         state.is_closing = true;
         self.work.notify_one();
@@ -196,6 +246,10 @@ mod tests {
         queue.push(Head { metadata: metadata(), time: SystemTime::now() }, fields, is_kept);
     }
 
+    fn queue() -> Queue {
+        Queue::new(Counter::default(), Readiness::default())
+    }
+
     /// The first byte of the fields of each line.
     fn first_bytes(batch: &Batch) -> Vec<u8> {
         batch.lines.iter().map(|(_, fields)| fields[0]).collect()
@@ -203,7 +257,7 @@ mod tests {
 
     #[test]
     fn lines_are_taken_in_their_order() {
-        let queue = Queue::new(Counter::default());
+        let queue = queue();
         for n in 0..100 {
             push(&queue, &vec![n; 1 + usize::from(n) * 5], n % 3 == 0);
         }
@@ -220,7 +274,7 @@ mod tests {
     #[test]
     fn a_flood_of_other_lines_is_dropped_and_counted_and_leaves_room_for_those_that_are_kept() {
         let dropped = Counter::default();
-        let queue = Queue::new(dropped.clone());
+        let queue = Queue::new(dropped.clone(), Readiness::default());
         for _ in 0..1_000 {
             push(&queue, &[1; TENTH], false);
         }
@@ -238,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_kept_waits_for_room() {
-        let queue = Arc::new(Queue::new(Counter::default()));
+        let queue = Arc::new(queue());
         let (done, is_done) = channel();
         let flooding = Arc::clone(&queue);
         let thread = thread::spawn(move || {
@@ -266,8 +320,40 @@ mod tests {
     }
 
     #[test]
+    fn while_nobody_reads_the_process_is_not_ready_and_once_it_stops_nobody_waits_for_long() {
+        let (dropped, readiness) = (Counter::default(), Readiness::default());
+        let queue = Arc::new(Queue::new(dropped.clone(), readiness.clone()));
+        for _ in 0..19 {
+            push(&queue, &[1; TENTH], true);
+        }
+        assert_eq!(readiness.check(), Ok(()));
+        let waiting = Arc::clone(&queue);
+        let thread = thread::spawn(move || push(&waiting, &[2; TENTH], true));
+        let reason = "not ready: waiting for whoever reads the log, which is full";
+        while readiness.check() != Err(reason.to_owned()) {
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        let batch = queue.take(Lines::default()).unwrap();
+        thread.join().unwrap();
+        assert_eq!(readiness.check(), Ok(()), "somebody reads again");
+        let batch = queue.take(batch.lines).unwrap();
+        assert_eq!((first_bytes(&batch), dropped.get()), (vec![2], 0));
+
+        for _ in 0..19 {
+            push(&queue, &[1; TENTH], true);
+        }
+        queue.wait_at_most(Duration::from_millis(20));
+        for _ in 0..3 {
+            push(&queue, &[3; TENTH], true);
+        }
+        assert_eq!(dropped.get(), 3);
+        let batch = queue.take(batch.lines).unwrap();
+        assert_eq!((batch.lines.heads.len(), batch.dropped), (19, 3));
+    }
+
+    #[test]
     fn when_the_log_ends_what_waits_is_taken_and_then_nobody_waits_any_more() {
-        let queue = Queue::new(Counter::default());
+        let queue = queue();
         push(&queue, &[1], false);
         queue.close(Duration::ZERO);
         push(&queue, &[2], false);

@@ -271,7 +271,7 @@ fn respond(webhook: &Webhook, peer: Option<&Peer>, answered: Result<impl Into<Bo
             let sentence = sanitize(&causes);
             webhook.metrics.refused(reason);
             let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
-            tracing::warn!(peer, status = status.as_u16(), "{sentence}");
+            tracing::warn!(name: log::UNKEPT, peer, status = status.as_u16(), "{sentence}");
             text_response(status, &sentence)
         }
     }
@@ -283,7 +283,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let essence = found.map(|value| value.split(';').next().unwrap_or_default().trim());
     match essence {
         Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
-        _ => Err(Refusal::ContentType(found.unwrap_or("none").to_owned())),
+        // In quotes, so that in a line of the log its words are no fields.
+        _ => Err(Refusal::ContentType(found.map_or_else(|| "none".to_owned(), |found| format!("{found:?}")))),
     }
 }
 

@@ -597,6 +597,10 @@ fn serve_says_in_one_line_why_it_does_not_start() {
     }
     for (bad, want) in [
         (["--log", "inof"], "write off, error, warn, info, debug or trace"),
+        (["--log", ""], "write off, error, warn, info, debug or trace"),
+        (["--log", "info,"], "write off, error, warn, info, debug or trace"),
+        (["--log", "info,kube_client="], "write off, error, warn, info, debug or trace"),
+        (["--log", "gitlab_iam_webhook[review]=info"], "write off, error, warn, info, debug or trace"),
         (["--listen", "8443"], "write IP:PORT, as in 127.0.0.1:8443 or [::]:8443"),
         (["--max-connections", "0"], "write a whole number from 1 on"),
         (["--max-body-bytes", "8MiB"], "write a whole number from 1 on"),

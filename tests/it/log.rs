@@ -98,10 +98,13 @@ async fn no_role_changes_without_its_line() {
         }
         assert!(last < 3_000, "they wait for room");
         assert_eq!(server.admin("/livez").await.0, 200, "and nothing is killed for it");
+        let unready = (503, "not ready: waiting for whoever reads the log, which is full\n".to_owned());
+        eventually("it is not ready", async || server.admin("/readyz").await == unready).await;
         unread.take();
     };
     tokio::join!(flood, stops);
     eventually("each is told", async || changed(&server).len() == 3_000).await;
+    assert_eq!(server.admin("/readyz").await.0, 200);
     assert_eq!(server.metric(DROPPED).await, Some(0.0));
 }
 
@@ -122,4 +125,56 @@ async fn a_process_ends_though_nobody_reads_its_log() {
     server.signal("-TERM");
     server.ended().await;
     drop(unread);
+}
+
+/// Floods the server with changes of roles until it is not ready, because nobody reads their lines.
+async fn stall(server: &Server) -> JoinSet<()> {
+    let mut posts = JoinSet::new();
+    for connection in 0..8 {
+        let (client, url) = (server.client(), server.url("/mutate"));
+        posts.spawn(async move {
+            for n in 0.. {
+                let body = review(&format!("stall-{connection}-{n}"), true);
+                let request = client.post(&url).header("content-type", "application/json").body(body);
+                if request.send().await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    eventually("it is not ready", async || server.admin("/readyz").await.0 == 503).await;
+    posts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_ends_though_changes_of_roles_wait_for_a_reader() {
+    let mut server = Server::start_with(MAPPING, &["--drain-timeout", "1s"]).await;
+    let _unread = server.log_unread().await;
+    let _posts = stall(&server).await;
+    server.signal("-TERM");
+    assert_eq!(server.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_though_nobody_reads_the_log() {
+    let mut server = Server::start_with(MAPPING, &["--shutdown-delay", "1h"]).await;
+    let _unread = server.log_unread().await;
+    let _posts = stall(&server).await;
+    server.signal("-TERM");
+    eventually("it is stopping", async || server.admin("/readyz").await.1.contains("stopping")).await;
+    server.signal("-TERM");
+    assert_eq!(server.ended().await.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_sends_again_and_again_holds_up_no_role_though_nobody_reads_the_log() {
+    let server = Server::start(MAPPING).await;
+    let _unread = server.log_unread().await;
+    let client = server.client();
+    for _ in 0..2_500 {
+        let request = client.post(server.url("/mutate")).header("content-type", "x".repeat(100));
+        assert_eq!(request.send().await.unwrap().status().as_u16(), 415);
+    }
+    assert!(server.metric(DROPPED).await.unwrap() > 100.0);
+    assert!(is_patched(&server.post(&client, "/mutate", review("changed", true)).await));
 }

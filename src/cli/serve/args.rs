@@ -167,11 +167,20 @@ fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads a log filter. `Targets` would take a word that is no level for a target, under which nothing logs.
+/// Reads a log filter. `Targets` would take a word that is no level for a target, under which nothing logs,
+/// nothing at all for `error`, and spaces for a part of a target.
 fn log_filter(text: &str) -> Result<Targets, String> {
-    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
-    let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
-    text.parse().ok().filter(|_| known).ok_or_else(|| {
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let is_known = |part: &&str| match part.split_once('=') {
+        Some((target, level)) => {
+            let is_path = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+            !target.is_empty() && target.chars().all(is_path) && is_level(level)
+        }
+        None => is_level(part),
+    };
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let filter = parts.join(",").parse().ok();
+    filter.filter(|_| parts.iter().all(is_known)).ok_or_else(|| {
         "write off, error, warn, info, debug or trace, or TARGET=LEVEL, \
          as in warn,gitlab_iam_webhook=debug"
             .to_owned()
