@@ -1,5 +1,6 @@
 //! What does a webhook cost that decides nothing? It answers each review with the same body, on axum,
-//! axum-server and rustls: what anybody would write who needs no more. The server is measured beside it.
+//! axum-server and rustls, with the allocator of the webhook: what anybody would write who needs no more. The
+//! server is measured beside it.
 //!
 //! The API server takes only an answer that carries the uid of its review. So the uid is searched for in the
 //! first bytes of the request, where the API server writes it, and put into the answer.
@@ -21,6 +22,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum_server::tls_rustls::RustlsConfig;
+
+/// That of the webhook.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: floor ADDRESS CERTIFICATE KEY ANSWER: an answer is an AdmissionReview in JSON";
 

@@ -84,6 +84,17 @@ impl Files {
     }
 }
 
+/// The environment that the image gives its binary: it tells the allocator how long to keep freed memory.
+fn environment_of_image() -> Vec<(String, String)> {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let settings =
+        dockerfile.lines().filter_map(|line| line.strip_prefix("ENV ")).flat_map(str::split_whitespace);
+    settings
+        .map(|setting| setting.split_once('=').unwrap())
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
 /// A server that runs until this is dropped.
 pub(crate) struct Server {
     process: Child,
@@ -122,6 +133,7 @@ impl Server {
         admin: Option<SocketAddr>,
         is_ready: impl Fn() -> bool,
     ) -> Self {
+        command.envs(environment_of_image());
         let started = Instant::now();
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut log = process.stderr.take().unwrap();
