@@ -49,13 +49,13 @@ lint:
 	./tests/lint-dependencies
 
 # Measures what the webhook costs beside what people would use instead, and writes docs/benchmarks.md and its
-# pictures. It takes 25 minutes, after it has built what it measures. SECTIONS="server memory" measures these
-# alone. The variable PEER of the environment puts another webhook into the tables of the section `cluster`:
+# pictures. It takes 25 minutes, after it has built what it measures. make bench SECTIONS="server memory"
+# measures these alone. The variable PEER of the environment puts another webhook into the tables of the section `cluster`:
 # benches/report/cluster/peer.rs tells how. It fails where a call takes more instructions than
 # benches/respond/instructions.json says.
 bench:
+	./benches/report/build $(SECTIONS)
 	./benches/respond/count
-	./benches/report/build
 	cargo bench --bench report -- $(SECTIONS)
 
 # Changes the engine word by word and says which changes no test notices, as .cargo/mutants.toml describes. It

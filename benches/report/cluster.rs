@@ -105,13 +105,16 @@ pub(crate) fn measure() -> Section {
         }
     }
     let bursts = burst::measure(&stage, &variants);
+    let mut text = text();
+    text.extend(beside_peer(&columns));
     Section {
         name: "cluster".into(),
         title: "Through the API server".into(),
-        text: text(),
+        text,
         tables: columns.iter().map(Column::table).chain([bursts.table()]).collect(),
         plots: vec![plot(&columns)],
         goals: goals::all(&columns),
+        summary: Some(summary(&columns)),
     }
 }
 
@@ -121,7 +124,8 @@ fn text() -> Vec<String> {
          keeps. The objects are those of GitLab's webservice: its ServiceAccount, and its Pod with 9 kB. Every variant has a namespace \
          of its own and all are registered at once, so that they are asked in turns, which chance orders anew in \
          each round: one request each, or two by each client where there are several. Each variant is asked at least 1,600 times in each \
-         table, and the same number of times without anything. That the object comes back changed is seen before.",
+         table, and the same number of times in a namespace that nothing is registered for. Before, each variant \
+         is checked to change the object.",
         "Ours logs each request as JSON into a pipe that is read, as under a container runtime. The floor is the \
          same stack of libraries with a constant answer, which is the one that ours gave. Both are registered as \
          the chart does it, but with the failure policy `Fail`. The policy is what `gitlab-iam-webhook policy` \
@@ -129,9 +133,12 @@ fn text() -> Vec<String> {
         "Webhooks are reached by their Service. No kube-proxy runs here, so that the Service is of the type \
          `ExternalName` and leads to loopback: what a network between nodes costs is not in these figures. It is \
          the same for every webhook, and a policy has none.",
-        "What is added is the difference of the medians with it and without anything. An interval holds 95 % of \
-         the figures that chance would have made of the same rounds (bootstrap over rounds).",
-        "`PEER` puts another webhook into the same tables; `benches/report/cluster/peer.rs` tells the variables.",
+        "What a variant adds is the difference of the medians with it and without it. Brackets are 95 % confidence \
+         intervals (bootstrap over rounds).",
+        "What ours adds above the floor is its decision, its log and its limits, as [Where the time \
+         goes](#where-the-time-goes) shows: of a ServiceAccount, for which the floor adds least, that is the \
+         largest part. `PEER` puts another webhook into the same tables; `benches/report/cluster/peer.rs` tells \
+         the variables.",
     ];
     paragraphs.map(str::to_owned).into()
 }
@@ -168,9 +175,46 @@ impl Column {
         let clients = if self.clients == 1 { "client" } else { "clients" };
         Table {
             caption: format!("{}, {} {clients}, milliseconds", self.kind.name(), self.clients),
-            columns: ["", "p50", "adds to p50", "to what the floor adds", "p99"].map(str::to_owned).into(),
+            columns: ["", "p50", "adds to p50", "over what the floor adds", "p99"].map(str::to_owned).into(),
             rows: rows.collect(),
         }
+    }
+}
+
+/// How near to another webhook any answer on this stack can come.
+fn beside_peer(columns: &[Column]) -> Option<String> {
+    let pods = columns.iter().find(|column| column.kind == Kind::Pod && column.clients == 1)?;
+    let peer = pods.measured.iter().find(|variant| !variants::KNOWN.contains(&variant.name.as_str()))?;
+    let floor = pods.ratio(pods.of(FLOOR)?, peer).words();
+    Some(format!(
+        "The floor adds {floor} of what `{}` adds to a Pod with one client. No webhook on this stack can add less.",
+        peer.name
+    ))
+}
+
+/// What each adds with one client.
+fn summary(columns: &[Column]) -> Table {
+    let alone = Kind::BOTH
+        .map(|kind| columns.iter().find(|column| column.kind == kind && column.clients == 1).unwrap());
+    // Every variant is asked about Pods.
+    let rows = alone[1].measured.iter().map(|variant| {
+        let cells = alone.map(|column| match column.of(&variant.name) {
+            None => "-".to_owned(),
+            Some(of) if of.name == variants::NOTHING => {
+                format!("{:.2}", figure(&[&of.rounds], |samples| quantile(&mut samples[0], 0.5)).value)
+            }
+            Some(of) => format!("+{:.2}", column.added(of).value),
+        });
+        let [account, pod] = cells;
+        vec![variant.name.clone(), account, pod]
+    });
+    Table {
+        caption:
+            "The median of a create in milliseconds where nothing is registered, and what each adds to it, \
+                  with one client at a real API server ([all of it](#through-the-api-server)):"
+                .into(),
+        columns: ["", Kind::ServiceAccount.name(), "Pod of 9 kB"].map(str::to_owned).into(),
+        rows: rows.collect(),
     }
 }
 
@@ -195,7 +239,8 @@ fn plot(columns: &[Column]) -> Plot {
     });
     Plot {
         name: "cluster-added".into(),
-        title: "What each adds to the median of a create, one client".into(),
+        title: "What each adds to the median of a create, one client, with its 95 % confidence interval"
+            .into(),
         x: Axis { label: String::new(), is_logarithmic: false, names: names.clone() },
         y: Axis { label: "milliseconds".into(), is_logarithmic: false, names: Vec::new() },
         series: series.collect(),

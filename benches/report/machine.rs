@@ -7,6 +7,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+/// What stands for a program that is not there.
+const NONE: &str = "none";
+
 /// All that a figure depends on beside the code that measures it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Run {
@@ -31,18 +34,9 @@ impl Run {
         Self { facts: facts.map(|(name, fact)| (name.to_owned(), fact)).into() }
     }
 
-    fn file(section: &str) -> PathBuf {
-        root().join(format!("target/bench/{section}.run.json"))
-    }
-
-    /// Keeps it beside the section that was measured so.
-    pub(crate) fn keep(&self, section: &str) {
-        fs::write(Self::file(section), serde_json::to_vec_pretty(self).unwrap()).unwrap();
-    }
-
-    /// That of a section, if it was measured.
-    pub(crate) fn kept(section: &str) -> Option<Self> {
-        Some(serde_json::from_slice(&fs::read(Self::file(section)).ok()?).unwrap())
+    pub(crate) fn commit(&self) -> &str {
+        let commit = self.facts.iter().find(|(name, _)| name == "commit");
+        commit.map_or("unknown", |(_, commit)| commit)
     }
 }
 
@@ -77,11 +71,12 @@ fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(root()).output();
     match output {
         Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap().trim().to_owned(),
-        _ => "none".to_owned(),
+        _ => NONE.to_owned(),
     }
 }
 
-/// The release profile, as Cargo.toml says it.
+/// The release profile, as Cargo.toml says it. What it says of single packages stands in
+/// `docs/architecture.md`.
 fn profile() -> String {
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let release = manifest["profile"]["release"].as_table().unwrap();
@@ -95,5 +90,9 @@ fn commit() -> String {
     // What the report itself writes does not count.
     let others = [":!docs/benchmarks.md", ":!docs/benchmarks"];
     let changed = said("git", &[&["status", "--porcelain", "--", "."], others.as_slice()].concat());
-    format!("{commit}{}", if changed.is_empty() { "" } else { ", with changes that are not committed" })
+    match (commit.as_str(), changed.is_empty()) {
+        (NONE, _) => "unknown: there is no git here".to_owned(),
+        (_, true) => commit,
+        (_, false) => format!("{commit}, with changes that are not committed"),
+    }
 }

@@ -60,6 +60,7 @@ pub(crate) fn measure() -> Section {
         tables: vec![table(&quiet, &swapping)],
         plots: Vec::new(),
         goals: Vec::new(),
+        summary: None,
     }
 }
 
@@ -107,13 +108,13 @@ fn text() -> Vec<String> {
     vec![
         format!(
             "The mapping has {RULES} rules and lies in a file, which is replaced by rename(2) {swaps} times. Each \
-             time the next one is written when an answer has shown the role of the last. {CLIENTS} clients \
+             file is written as soon as an answer shows the role of the one before it. {CLIENTS} clients \
              together send {} reviews of a ServiceAccount a second, at fixed times: a request that is late has \
              waited since the time at which it was to be sent. Rounds with swaps and rounds without take turns.",
             CLIENTS * 1000 / u32::try_from(PERIOD.as_millis()).unwrap()
         ),
-        "An interval holds 95 % of the figures that chance would have made of the same rounds. The compilation of a \
-         mapping is measured by itself in the section about the call."
+        "Brackets are 95 % confidence intervals (bootstrap over rounds). The compilation of a mapping is measured by \
+         itself in the section about the call."
             .to_owned(),
     ]
 }

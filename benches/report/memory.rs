@@ -29,7 +29,8 @@ const CONNECTIONS: usize = 128;
 const TEXT: [&str; 2] = [
     "Memory is what the process holds resident (`VmRSS`), and the most that it ever held (`VmHWM`), the \
      pages of its binary included. The chart's limit is 64 MiB. What a replica holds while it repairs \
-     thousands of ServiceAccounts stands in the section on repair, since that takes an API server.",
+     thousands of ServiceAccounts stands in the section on repair, since that takes an API server, and what \
+     the worst of every way in takes at once in [operating.md](operating.md#measured).",
     "Start-up is the time from the start of the process, with a mapping of ten rules and a certificate in \
      files, to the first answer 200 of `/readyz`, asked every millisecond: the median of 11 starts, with the \
      earliest and the latest. The floor has no such page: its time is that until it takes a connection.",
@@ -66,6 +67,7 @@ pub(crate) fn measure() -> Section {
         tables: vec![table_of(&held), start_and_size([&ours, &floor], sizes, image)],
         plots: Vec::new(),
         goals: goals(&held, &ours, image),
+        summary: None,
     }
 }
 
@@ -147,7 +149,8 @@ fn image() -> Option<u64> {
 fn table_of([ours, floor]: &[Vec<Held>; 2]) -> Table {
     let rows = ours.iter().map(|ours| {
         let beside = floor.iter().find(|floor| floor.what == ours.what);
-        let beside = |of: fn(&Held) -> f64| beside.map_or_else(|| "-".to_owned(), |floor| raised(of(floor)));
+        let beside =
+            |of: fn(&Held) -> f64| beside.map_or_else(|| "-".to_owned(), |floor| format!("{:.2}", of(floor)));
         let (now, peak) = (raised(ours.now), raised(ours.peak));
         vec![ours.what.clone(), now, peak, beside(|held| held.now), beside(|held| held.peak)]
     });
@@ -182,13 +185,18 @@ fn goals([ours, _]: &[Vec<Held>; 2], start: &Rounds, image: Option<u64>) -> Vec<
     let at_most = |what: &str, unit: &str, most: f64, seen: Option<f64>| Goal {
         what: what.to_owned(),
         goal: format!("at most {most:.0} {unit}"),
-        seen: seen.map_or_else(|| "not measured".to_owned(), |seen| format!("{} {unit}", raised(seen))),
+        seen: seen.map(|seen| format!("{} {unit}", raised(seen))),
         is_reached: seen.is_some_and(|seen| seen <= most),
     };
     let most = ours.iter().map(|held| held.peak).fold(0.0, f64::max);
     vec![
         at_most("resident memory at rest, ten rules", "MiB", 12.0, Some(ours[0].now)),
-        at_most("resident memory in every state above, at its peak", "MiB", HALF_OF_LIMIT, Some(most)),
+        at_most(
+            "resident memory in the states of this section, at its peak",
+            "MiB",
+            HALF_OF_LIMIT,
+            Some(most),
+        ),
         at_most("from exec to readiness, with a certificate at hand", "ms", 200.0, Some(start.median())),
         at_most("image, unpacked", "MB", 16.0, image.map(|bytes| bytes as f64 / 1e6)),
     ]

@@ -5,52 +5,67 @@ use std::fs;
 
 use crate::machine::{Run, root};
 use crate::plot;
-use crate::section::{Section, Table};
+use crate::section::{Kept, Section, Table};
 
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-`make bench` measures all of this and writes this page. `cargo bench --bench report -- SECTION` measures one
-section anew, after `make bench` has built what it needs. It takes Linux, Rust, the Debian packages that the
-scripts name, and Go, with which `tests/kube/build` builds the API server. A picture of where the time goes
-takes `perf` too.
+What does the webhook cost an API server, and how much of that is its own work?
+";
 
-**How to read it.** Absolute times are those of one machine, which others may share, with the load generator
-and the API server beside the webhook on the same cores. Compare figures of one table: what stands side by
-side was measured in turns. No figure is rounded in our favour, and what is not reached is listed too.
+const READING: &str = "
+**How to read this page.** Absolute times are those of one machine, which others may share, with the load
+generator and the API server beside the webhook on the same cores. Compare figures of one table: what stands
+side by side was measured in turns. A figure that is compared with a goal is rounded against us; all others are
+rounded to the nearest digit, so that the two can differ in their last one. What is not reached is listed too.
 
 The *floor* (`benches/floor.rs`) is the least that an admission webhook can cost on the same stack (axum,
-axum-server, rustls): it answers each review with the same body and decides nothing.
+axum-server, rustls, and the allocator): it answers each review with the same body and decides nothing.
+
+**How to measure again.** `make bench` measures everything and writes this page;
+`make bench SECTIONS=\"server memory\"` measures these sections alone. It takes Linux, Go (which builds the API
+server), and the Debian packages valgrind and musl-tools, which it installs as root; for the section on where
+the time goes, linux-perf, and for the image's size, root and buildah. What was measured is kept in
+`docs/benchmarks/data`. Another webhook stands in the tables where `PEER` names it, as
+`benches/report/cluster/peer.rs` tells; without `PEER` its rows are not there.
 ";
 
 /// Writes `docs/benchmarks.md` and its pictures.
-pub(crate) fn write(sections: &[(Section, Run)]) {
+pub(crate) fn write(sections: &[Kept]) {
     let mut page = INTRODUCTION.to_owned();
+    for summary in sections.iter().filter_map(|Kept { section, .. }| section.summary.as_ref()) {
+        page.push_str(&table(summary));
+    }
+    page.push_str(READING);
     page.push_str(&goals(sections));
-    for (section, _) in sections {
+    for Kept { section, .. } in sections {
         page.push_str(&text_of(section));
     }
     page.push_str(&runs(sections));
     let pictures = root().join("docs/benchmarks");
     fs::create_dir_all(&pictures).unwrap();
-    for plot in sections.iter().flat_map(|(section, _)| &section.plots) {
+    for plot in sections.iter().flat_map(|Kept { section, .. }| &section.plots) {
         plot::draw(plot, &pictures.join(format!("{}.svg", plot.name)));
     }
     // Pictures that no section has any more.
-    for picture in fs::read_dir(pictures).unwrap().map(Result::unwrap) {
-        if !page.contains(&*format!("benchmarks/{}", picture.file_name().to_str().unwrap())) {
-            fs::remove_file(picture.path()).unwrap();
+    for picture in fs::read_dir(pictures).unwrap().map(|picture| picture.unwrap().path()) {
+        let name = picture.file_name().unwrap().to_str().unwrap();
+        if picture.is_file() && !page.contains(&*format!("benchmarks/{name}")) {
+            fs::remove_file(picture).unwrap();
         }
     }
     fs::write(root().join("docs/benchmarks.md"), page).unwrap();
 }
 
-fn goals(sections: &[(Section, Run)]) -> String {
-    let rows = sections.iter().flat_map(|(section, _)| {
+fn goals(sections: &[Kept]) -> String {
+    let rows = sections.iter().flat_map(|Kept { section, .. }| {
         section.goals.iter().map(|goal| {
-            let reached = if goal.is_reached { "yes" } else { "**no**" };
+            let (seen, reached) = match &goal.seen {
+                None => ("not measured", ""),
+                Some(seen) => (seen.as_str(), if goal.is_reached { "yes" } else { "**no**" }),
+            };
             let link = format!("[{}](#{})", section.name, anchor(&section.title));
-            vec![link, goal.what.clone(), goal.goal.clone(), goal.seen.clone(), reached.to_owned()]
+            vec![link, goal.what.clone(), goal.goal.clone(), seen.to_owned(), reached.to_owned()]
         })
     });
     let columns = ["section", "what", "goal", "seen", "reached"].map(str::to_owned).into();
@@ -97,9 +112,9 @@ fn table(table: &Table) -> String {
 }
 
 /// Where and of what the sections were measured: a column for all that were measured alike.
-fn runs(sections: &[(Section, Run)]) -> String {
+fn runs(sections: &[Kept]) -> String {
     let mut alike: Vec<(Vec<&str>, &Run)> = Vec::new();
-    for (section, run) in sections {
+    for Kept { section, run } in sections {
         match alike.iter_mut().find(|(_, other)| *other == run) {
             Some((names, _)) => names.push(&section.name),
             None => alike.push((vec![&section.name], run)),
@@ -112,7 +127,9 @@ fn runs(sections: &[(Section, Run)]) -> String {
         let values = alike.iter().map(|(_, run)| found(run).map_or_else(String::new, |(_, value)| value));
         std::iter::once(fact.clone()).chain(values).collect()
     });
-    let caption = "Each section says itself what else it used.".to_owned();
+    let caption = "The section `call` is built with glibc, all others for musl. Packages have an `opt-level` of their own, \
+                   which [architecture.md](architecture.md#allocator-and-profile) explains."
+        .to_owned();
     let columns = std::iter::once("measured".to_owned()).chain(names).collect();
     format!("\n## Machine, versions and commit\n{}", table(&Table { caption, columns, rows: rows.collect() }))
 }

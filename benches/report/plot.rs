@@ -107,13 +107,14 @@ fn draw_bars(chart: &mut Chart<'_>, series: &Series, colour: RGBColor, (left, wi
         let (left, right) = (x + left, x + left + width * 0.94);
         let middle = f64::midpoint(left, right);
         let bar = Rectangle::new([(left, floor), (right, *y)], colour.filled());
-        let top = spread.map_or(*y, |(_, high)| high);
         let style = (FONT, 12).into_text_style(chart.plotting_area()).color(&TEXT);
-        let value = Text::new(number(*y), (middle, top), style.pos(Pos::new(HPos::Center, VPos::Bottom)));
+        let value = Text::new(number(*y), (middle, *y), style.pos(Pos::new(HPos::Center, VPos::Bottom)));
         chart.draw_series([bar]).unwrap();
         chart.draw_series([value]).unwrap();
         if let Some((low, high)) = spread {
-            let line = PathElement::new([(middle, *low), (middle, *high)], TEXT.stroke_width(1));
+            // Beside the number.
+            let at = left + 0.08 * width;
+            let line = PathElement::new([(at, *low), (at, *high)], TEXT.stroke_width(1));
             chart.draw_series([line]).unwrap();
         }
     }

@@ -1,10 +1,12 @@
-//! What does one part of the benchmarks' page say? Each part is measured apart and kept as JSON, so that one
-//! can be measured anew without the others.
+//! What does one part of the benchmarks' page say? Each part is measured apart and kept as JSON beside the
+//! page's pictures, so that one can be measured anew without the others.
 
 use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::machine::{Run, root};
 
 /// One part of `docs/benchmarks.md`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +20,15 @@ pub(crate) struct Section {
     pub(crate) plots: Vec<Plot>,
     /// What was to be reached, and whether it was.
     pub(crate) goals: Vec<Goal>,
+    /// What the page begins with.
+    pub(crate) summary: Option<Table>,
+}
+
+/// A section, and of what it was measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) section: Section,
+    pub(crate) run: Run,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,25 +80,25 @@ pub(crate) struct Goal {
     pub(crate) what: String,
     /// `at least 0.95`
     pub(crate) goal: String,
-    /// `0.97`, never rounded in our favour.
-    pub(crate) seen: String,
+    /// `0.97`, never rounded in our favour. It is `None` where it could not be measured.
+    pub(crate) seen: Option<String>,
     pub(crate) is_reached: bool,
 }
 
-impl Section {
+impl Kept {
     fn file(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench").join(format!("{name}.json"))
+        root().join("docs/benchmarks/data").join(format!("{name}.json"))
     }
 
-    /// Keeps it in `target/bench`, where the page is made from.
+    /// Writes it where the page is made from.
     pub(crate) fn keep(&self) {
-        let file = Self::file(&self.name);
+        let file = Self::file(&self.section.name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, serde_json::to_vec_pretty(self).unwrap()).unwrap();
+        fs::write(file, serde_json::to_string_pretty(self).unwrap() + "\n").unwrap();
     }
 
     /// The one that was kept last, if there is one.
-    pub(crate) fn kept(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         let text = fs::read(Self::file(name)).ok()?;
         Some(serde_json::from_slice(&text).unwrap())
     }

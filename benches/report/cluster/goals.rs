@@ -1,6 +1,6 @@
 //! What was to be reached at the API server, and was it?
 
-use super::variants::{FLOOR, OURS, OURS_MANY, POLICY, POLICY_MORE};
+use super::variants::{FLOOR, KNOWN, OURS, OURS_MANY, POLICY, POLICY_MORE};
 use super::{Column, Kind};
 use crate::rounds::raised;
 use crate::section::Goal;
@@ -20,8 +20,7 @@ pub(crate) fn all(columns: &[Column]) -> Vec<Goal> {
     // With 100 times the rules that the policy has.
     goals.push(goal(pods, OURS_MANY, POLICY_MORE, 1.0));
     goals.push(goal(accounts, OURS_MANY, POLICY_MORE, 1.0));
-    let known = [super::variants::NOTHING, FLOOR, OURS, OURS_MANY, POLICY, POLICY_MORE];
-    for peer in pods.measured.iter().filter(|variant| !known.contains(&variant.name.as_str())) {
+    for peer in pods.measured.iter().filter(|variant| !KNOWN.contains(&variant.name.as_str())) {
         goals.push(goal(pods, OURS, &peer.name, 0.65));
     }
     goals
@@ -38,7 +37,7 @@ fn goal(column: &Column, of: &str, to: &str, most: f64) -> Goal {
             ratio.high
         ),
         goal: format!("at most {most:.2}"),
-        seen: raised(ratio.value),
+        seen: Some(raised(ratio.value)),
         is_reached: ratio.value <= most,
     }
 }

@@ -7,12 +7,12 @@
 //! | `PEER_CA` | Without a command: this file, PEM, vouches for the webhook's certificate. |
 //! | `PEER_SERVICE` | Without a command: the certificate is for this Service, `NAMESPACE/NAME`. |
 //! | `PEER_RESOURCES` | The webhook is asked about these: `pods`, which is the default, or `pods,serviceaccounts`. |
-//! | `PEER_NAME` | The tables call it so. |
+//! | `PEER_NAME` | The tables call it so, best with its version. |
 //!
 //! The EKS pod identity webhook, for example, is measured so:
 //!
 //! ```sh
-//! export PEER=https://127.0.0.1:9443/mutate PEER_NAME='EKS pod identity webhook'
+//! export PEER=https://127.0.0.1:9443/mutate PEER_NAME='EKS pod identity webhook v0.6.7'
 //! export PEER_COMMAND='amazon-eks-pod-identity-webhook --in-cluster=false --kubeconfig "$KUBECONFIG" --port 9443
 //!   --tls-cert "$PEER_CERT" --tls-key "$PEER_KEY"'
 //! make bench SECTIONS=cluster

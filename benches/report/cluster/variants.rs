@@ -36,6 +36,8 @@ pub(crate) const OURS: &str = "ours, 10 rules";
 pub(crate) const OURS_MANY: &str = "ours, 10,000 rules";
 pub(crate) const POLICY: &str = "policy, 10 rules";
 pub(crate) const POLICY_MORE: &str = "policy, 100 rules";
+/// All but a peer.
+pub(crate) const KNOWN: [&str; 6] = [NOTHING, FLOOR, OURS, OURS_MANY, POLICY, POLICY_MORE];
 
 /// Makes all of them.
 pub(crate) struct Makers<'a> {
