@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncWrite, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::task::TaskTracker;
 
@@ -163,7 +163,10 @@ impl Port {
         // The slot is dropped last, when the connection holds nothing any more.
         let slot = Arc::new(slot);
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.serve_http(stream, address, &slot).await };
+        let Some(tls) = &self.tls else {
+            let stream = BufReader::with_capacity(MAX_BUFFER, stream);
+            return self.serve_http(stream, address, &slot).await;
+        };
         let (tls, timeout) = (Arc::clone(tls), self.limits.handshake);
         let accepted = tokio::select! {
             accepted = handshake::accept(tls, stream, &slot, timeout, &self.metrics) => accepted,
@@ -177,7 +180,7 @@ impl Port {
 
     async fn serve_http<T>(&self, stream: T, address: SocketAddr, slot: &Arc<Slot>)
     where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = TokioIo::new(TimedStream::new(stream, Arc::clone(slot), self.limits));
         let service = ConnectionService::new(

@@ -2,8 +2,9 @@
 //!
 //! A line that is kept (a warning, or one that says who got or lost a role) waits for room where there is
 //! none, and with it the thread that logs it: no role changes without its line. The process is not ready
-//! then, and one that stops waits no longer than [`Queue::wait_at_most`] says. Any other line has room in half
-//! of the queue only, and is dropped and counted when that is full, so that a flood of them makes nobody wait.
+//! then, and one that stops waits no longer than [`Queue::wait_at_most`] says. Any other line has room in
+//! half of the queue only, and is dropped and counted when that is full, so that a flood of them makes nobody
+//! wait.
 
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

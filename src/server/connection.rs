@@ -17,7 +17,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 use tower::Service;
 
@@ -26,9 +26,6 @@ use super::connections::Slot;
 use super::eviction::Phase;
 use super::refusal::{Refusal, text_response};
 use crate::metrics::Metrics;
-
-/// The most bytes that are read from a stream at once.
-const READ_SIZE: u64 = 8 << 10;
 
 /// Who sent a request, for its handler.
 #[derive(Clone)]
@@ -53,7 +50,7 @@ pub(super) fn address_of(peer: Option<&Peer>) -> IpAddr {
 /// A stream that ends, as if its peer had closed it, when a request's head or the next request takes too
 /// long.
 pub(super) struct TimedStream<T> {
-    stream: Take<T>,
+    stream: T,
     slot: Arc<Slot>,
     limits: Limits,
     /// This timer goes off when the phase that it was set in has taken too long. A later phase sets it anew
@@ -63,11 +60,10 @@ pub(super) struct TimedStream<T> {
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T: AsyncRead> TimedStream<T> {
+impl<T> TimedStream<T> {
     pub(super) fn new(stream: T, slot: Arc<Slot>, limits: Limits) -> Self {
         // What TLS read for the handshake does not count any more.
         slot.tls_passed_on();
-        let stream = stream.take(READ_SIZE);
         Self { stream, slot, limits, timer: None, write_timer: None }
     }
 
@@ -83,24 +79,25 @@ impl<T: AsyncRead> TimedStream<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
+impl<T: AsyncBufRead + Unpin> AsyncRead for TimedStream<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        // TLS would read on until the whole buffer is full.
-        this.stream.set_limit(READ_SIZE);
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let bytes = buffer.filled().len() - before;
-        if polled.is_ready() {
-            if bytes > 0 {
+        // Of one record only: by itself TLS reads on until the whole buffer is full, and what it reads of the
+        // next record would count as not passed on.
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_fill_buf(cx) {
+            let bytes = read?;
+            let count = bytes.len().min(buffer.remaining());
+            buffer.put_slice(bytes.get(..count).unwrap_or_default());
+            Pin::new(&mut this.stream).consume(count);
+            if count > 0 {
                 this.slot.tls_passed_on();
                 this.slot.received();
             }
-            return polled;
+            return Poll::Ready(Ok(()));
         }
         let (phase, since) = this.slot.phase();
         let Some(timeout) = this.timeout(phase) else { return Poll::Pending };
@@ -120,14 +117,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
+impl<T: AsyncWrite + Unpin> TimedStream<T> {
     /// Lets a write go on for no longer than a request may take.
     fn timed<R>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
-        if let Poll::Ready(done) = write(Pin::new(self.stream.get_mut()), cx) {
+        if let Poll::Ready(done) = write(Pin::new(&mut self.stream), cx) {
             return Poll::Ready(done);
         }
         let timeout = self.limits.request;
@@ -136,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().timed(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
@@ -164,7 +161,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.get_ref().is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 

@@ -4,12 +4,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use gitlab_iam_webhook::tls::Pair;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -416,4 +417,33 @@ async fn each_review_is_one_log_line_and_one_count() {
         server.metric("gitlab_iam_webhook_review_duration_seconds_bucket{le=\"0.00005\"}").await.is_some()
     );
     assert_eq!(server.admin("/nothing").await.0, 404);
+}
+
+/// Clients make records of any length, and Go's longer ones when there is much to send. What the server read of a
+/// long one while it filled its buffer with short ones counted as no part of a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_may_come_in_records_of_any_length() {
+    let server = Server::start(MAPPING).await;
+    let tcp = tcp(server.address, [127, 0, 0, 1]).await.unwrap();
+    // The server finds many records at once.
+    let stream = BufWriter::with_capacity(1 << 20, tcp);
+    let connector = tokio_rustls::TlsConnector::from(client_config(&server));
+    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let mut body = review();
+    body.resize(256 << 10, b' ');
+    stream.write_all(head(body.len()).as_bytes()).await.unwrap();
+    let mut left = body.as_slice();
+    while !left.is_empty() {
+        for length in [1_150, 1_150, 1_150, 1_150, 1_150, 1_150, 1_150, 16 << 10, 4_000] {
+            let (record, rest) = left.split_at(left.len().min(length));
+            stream.write_all(record).await.unwrap();
+            left = rest;
+        }
+        stream.flush().await.unwrap();
+        // The server waits for the next of them then.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
