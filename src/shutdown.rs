@@ -2,7 +2,9 @@
 //! it stop at once.
 
 use std::io;
+use std::pin::pin;
 use std::thread;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,11 +23,11 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// Begins to listen for signals, on a thread of its own: the threads of others may wait until somebody
-    /// reads the log. `at_first` is called with the first one.
+    /// reads the log. `at_last` is called so long after the first one, or with the second.
     ///
     /// # Errors
     /// The signal handlers cannot be installed, or the thread cannot be started.
-    pub fn on_signals(at_first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+    pub fn on_signals(delay: Duration, at_last: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let shutdown = Self::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
@@ -35,12 +37,17 @@ impl Shutdown {
         let tokens = shutdown.clone();
         let listen = async move {
             let first = either(&mut terminate, &mut interrupt).await;
-            // What is logged comes last: there may be no room for it.
             tokens.begin.cancel();
-            at_first();
             tracing::info!(signal = first, "stopping");
-            let second = either(&mut terminate, &mut interrupt).await;
+            let mut second = pin!(either(&mut terminate, &mut interrupt));
+            let early = tokio::time::timeout(delay, second.as_mut()).await;
+            at_last();
+            let second = match early {
+                Ok(second) => second,
+                Err(_) => second.await,
+            };
             tokens.abort.cancel();
+            // What is logged comes last: it may wait for room.
             tracing::warn!(signal = second, "a second signal: stopping at once");
         };
         let thread = thread::Builder::new().name("signals".to_owned()).stack_size(STACK);

@@ -7,12 +7,14 @@ mod try_it;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::task::JoinHandle;
 
+use super::output;
 use crate::cluster::{self, ApiServer};
 use crate::health::Readiness;
 use crate::log;
@@ -30,6 +32,9 @@ use args::LogFormat;
 pub(super) use args::ServeArgs;
 use background::Background;
 
+/// For how long the reason of an end may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let format = match args.log_format {
         LogFormat::Text => log::Format::Text,
@@ -40,7 +45,8 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // It ends last: what the others say while they end is written, too.
     let log = log::start(format, args.log.clone(), metrics.dropped_log_lines.clone(), readiness.clone())
         .context("starting the log")?;
-    let shutdown = Shutdown::on_signals(log.on_stopping()).context("listening for signals")?;
+    let shutdown = Shutdown::on_signals(args.shutdown_delay, log.on_last_requests());
+    let shutdown = shutdown.context("listening for signals")?;
     // A decision takes microseconds, and more workers would only hold stacks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -50,9 +56,25 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let code = runtime.block_on(serve(args, metrics, readiness, shutdown));
+    let served = runtime.block_on(serve(args, metrics, readiness.clone(), shutdown));
+    // It is so already, unless a part of it ended by itself.
+    readiness.stop();
     runtime.shutdown_timeout(Duration::from_millis(100));
-    code
+    drop(log);
+    served.or_else(|error| tell(&error))
+}
+
+/// Says why the webhook ends. Whoever reads standard error may have stopped: it ends nevertheless.
+fn tell(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+    let line = format!("error: {error:#}");
+    let (told, is_told) = mpsc::channel();
+    let thread = thread::Builder::new().spawn(move || {
+        output::error(&line);
+        let _ = told.send(());
+    });
+    thread.context("starting a thread for the last words")?;
+    let _ = is_told.recv_timeout(LAST_WORDS);
+    Ok(ExitCode::from(2))
 }
 
 /// Connects to the cluster, where an option needs it.

@@ -1,14 +1,16 @@
 //! Does the log hold up answers, or lose what must be known, when whoever reads it is slow?
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::live::{MAPPING, is_patched};
-use crate::support::{Server, eventually};
+use crate::support::{DEADLINE, Server, eventually};
 
 /// A review of a ServiceAccount of this name, which is one of GitLab's registry, or of nobody.
 fn review(name: &str, is_mapped: bool) -> Vec<u8> {
@@ -162,8 +164,22 @@ async fn a_second_signal_ends_it_at_once_though_nobody_reads_the_log() {
     let _posts = stall(&server).await;
     server.signal("-TERM");
     eventually("it is stopping", async || server.admin("/readyz").await.1.contains("stopping")).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    // That it is stopping finds no room.
+    assert!(server.metric(DROPPED).await <= Some(1.0), "while it still answers, roles wait for their lines");
     server.signal("-TERM");
     assert_eq!(server.ended().await.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_cannot_start_ends_though_nobody_reads_why() {
+    let (_reader, mut stderr) = std::io::pipe().unwrap();
+    // All that a pipe holds.
+    stderr.write_all(&vec![b'.'; 64 << 10]).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gitlab-iam-webhook"));
+    command.args(["serve", "--mapping", "there-is-none.yaml"]).stderr(stderr).kill_on_drop(true);
+    let ended = tokio::time::timeout(DEADLINE, command.spawn().unwrap().wait_with_output()).await;
+    assert_eq!(ended.expect("it ends").unwrap().status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

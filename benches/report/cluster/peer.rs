@@ -12,7 +12,7 @@
 //! The EKS pod identity webhook, for example, is measured so:
 //!
 //! ```sh
-//! export PEER=https://127.0.0.1:9443/mutate PEER_NAME='EKS pod identity webhook v0.6.7'
+//! export PEER=https://127.0.0.1:9443/mutate PEER_NAME='EKS pod identity webhook v0.6.17'
 //! export PEER_COMMAND='amazon-eks-pod-identity-webhook --in-cluster=false --kubeconfig "$KUBECONFIG" --port 9443
 //!   --tls-cert "$PEER_CERT" --tls-key "$PEER_KEY"'
 //! make bench SECTIONS=cluster
