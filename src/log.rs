@@ -45,8 +45,8 @@ const ENDING: Duration = Duration::from_secs(2);
 pub struct Log(Arc<Queue>);
 
 impl Log {
-    /// What is to be called when the process answers no more new requests: no line waits for room much longer,
-    /// so that whoever logs it comes to its end even where nobody reads the log.
+    /// What is to be called when the process answers no more new requests: no line waits for room much
+    /// longer, so that whoever logs it comes to its end even where nobody reads the log.
     pub fn on_last_requests(&self) -> impl FnOnce() + Send + use<> {
         let queue = Arc::clone(&self.0);
         move || queue.wait_at_most(ENDING)
